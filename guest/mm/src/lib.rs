@@ -1,0 +1,18 @@
+//! The memory manager of Ballast: portable, all policy and mechanism above the page-table-entry codec.
+//!
+//! Purpose: everything Linux's `mm/` does that does not name a register or a device.
+//! Owns: frames, zones, free lists, page tables.
+//! Stays outside: instructions, interrupts, devices and parsing; they reach the crate through [`port`].
+//! Invariants: no statics, no heap, no panic on any path; every allocation is fallible.
+//!
+//! Modules are ranked and calls only go down (`cargo xtask layers` checks it):
+//!
+//! | rank | modules |
+//! |---|---|
+//! | 0 | [`addr`] |
+//! | 1 | [`port`] |
+#![no_std]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+pub mod addr;
+pub mod port;

@@ -1,0 +1,40 @@
+//! The current CPU: its number, and keeping interrupts out of a section.
+
+/// A CPU number, dense from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct CpuId(pub u32);
+
+/// What the memory manager asks of the CPU it runs on.
+pub trait Cpu {
+    /// The CPU this code runs on. Stable only while an [`IrqGuard`] is held or the task is pinned.
+    fn id(&self) -> CpuId;
+    /// Masks interrupts on this CPU; nests.
+    fn irq_disable(&self);
+    /// Undoes one [`Cpu::irq_disable`]; the outermost delivers what came meanwhile.
+    fn irq_enable(&self);
+    /// A pause inside a spin loop.
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Masks interrupts until the guard is dropped.
+    fn irq_guard(&self) -> IrqGuard<'_, Self>
+    where
+        Self: Sized,
+    {
+        self.irq_disable();
+        IrqGuard { cpu: self }
+    }
+}
+
+/// Interrupts are masked on this CPU while this lives.
+#[must_use = "dropping the guard unmasks interrupts at once"]
+pub struct IrqGuard<'a, C: Cpu> {
+    cpu: &'a C,
+}
+
+impl<C: Cpu> Drop for IrqGuard<'_, C> {
+    fn drop(&mut self) {
+        self.cpu.irq_enable();
+    }
+}

@@ -1,0 +1,35 @@
+//! The ports: what the memory manager needs from a machine, as traits.
+//!
+//! Owns: the contracts. Stays outside: every implementation (`guest` on real x86-64, `sim` on the host).
+//! All methods take `&self`, so that many simulated machines fit in one process and the guest's are free.
+
+mod cpu;
+mod mmu;
+mod physmem;
+mod tlb;
+
+pub use cpu::{Cpu, CpuId, IrqGuard};
+pub use mmu::{Access, Mmu, PteBits};
+pub use physmem::PhysMem;
+pub use tlb::Tlb;
+
+/// A machine: one type that names all ports, so that code has one type parameter and not four.
+pub trait Machine: Sized + 'static {
+    /// Page-table entries and the active root.
+    type Mmu: Mmu;
+    /// The direct map.
+    type PhysMem: PhysMem;
+    /// Flushing of cached translations.
+    type Tlb: Tlb;
+    /// The current CPU.
+    type Cpu: Cpu;
+
+    /// The MMU port.
+    fn mmu(&self) -> &Self::Mmu;
+    /// The direct-map port.
+    fn physmem(&self) -> &Self::PhysMem;
+    /// The TLB port.
+    fn tlb(&self) -> &Self::Tlb;
+    /// The CPU port.
+    fn cpu(&self) -> &Self::Cpu;
+}

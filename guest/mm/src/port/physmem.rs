@@ -1,0 +1,23 @@
+//! The direct map: physical memory as pointers.
+
+use crate::addr::{Pfn, PhysAddr};
+use core::ptr::NonNull;
+
+/// Access to physical memory. Hands out pointers, never addresses and never `&mut [u8]`, so that provenance
+/// survives and a frame that the MMU or a device writes is never behind a Rust reference.
+pub trait PhysMem {
+    /// Where the byte at `addr` is mapped; `None` if it is not RAM in the direct map.
+    fn ptr(&self, addr: PhysAddr) -> Option<NonNull<u8>>;
+
+    /// Fills a frame with zeroes.
+    ///
+    /// # Safety
+    /// The caller owns the frame: nobody else reads or writes it during the call.
+    unsafe fn zero(&self, pfn: Pfn);
+
+    /// Copies one frame to another.
+    ///
+    /// # Safety
+    /// The caller owns `to`; nobody writes `from` during the call; they differ.
+    unsafe fn copy(&self, from: Pfn, to: Pfn);
+}

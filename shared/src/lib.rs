@@ -1,0 +1,3 @@
+//! What host and guest agree on.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The Ballast microVM monitor.
