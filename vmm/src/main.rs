@@ -1,2 +1,3 @@
-//! The vmm command.
+//! The `vmm` command.
+
 fn main() {}
