@@ -3,3 +3,4 @@
 //! The binary `vmm` only parses arguments, calls in here, prints and exits.
 
 pub mod devices;
+pub mod memory;
