@@ -11,8 +11,10 @@
 //! |---|---|
 //! | 0 | [`addr`] |
 //! | 1 | [`port`] |
+//! | 4 | [`pgtable`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
+pub mod pgtable;
 pub mod port;

@@ -4,13 +4,17 @@
 //! All methods take `&self`, so that many simulated machines fit in one process and the guest's are free.
 
 mod cpu;
+mod level;
 mod mmu;
 mod physmem;
+mod pte;
 mod tlb;
 
 pub use cpu::{Cpu, CpuId, IrqGuard};
-pub use mmu::{Access, Mmu, PteBits};
+pub use level::Level;
+pub use mmu::{Access, Mmu};
 pub use physmem::PhysMem;
+pub use pte::{Pte, PteBits, PteCodec, PteView, SwapEntry};
 pub use tlb::Tlb;
 
 /// A machine: one type that names all ports, so that code has one type parameter and not four.

@@ -3,6 +3,9 @@
 use crate::addr::VirtAddr;
 
 /// What the memory manager asks of the TLBs.
+///
+/// Both calls also drop what a CPU has cached of the tables on the way (x86 paging-structure caches), so that
+/// a table that was unlinked before the call may be freed after it.
 pub trait Tlb {
     /// Drops every cached translation of `pages` pages from `start` on all CPUs that may hold one.
     ///

@@ -1,0 +1,3 @@
+//! The tests of the memory manager on simulated machines: one binary, one module per subject.
+
+mod pte;

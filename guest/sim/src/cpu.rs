@@ -1,0 +1,106 @@
+//! Simulated CPUs: host threads play them.
+//!
+//! Owns: which thread is which CPU, and how deep each CPU has masked interrupts.
+//! Invariants: one thread plays a CPU at a time; a thread that plays none is CPU 0.
+//!
+//! The thread's choice is kept in a thread-local list. It holds no state of a machine: only pairs of a
+//! machine's identity and a CPU number, for the time of [`Cpus::run_on`].
+
+use mm::port::{Cpu, CpuId};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+thread_local! {
+    /// Which CPU of which machine this thread plays, innermost last. The address of a borrowed `Cpus` names the
+    /// machine: it cannot be reused while `run_on` borrows it.
+    static PLAYING: RefCell<Vec<(*const Cpus, CpuId)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The CPUs of one machine.
+pub struct Cpus {
+    cpus: Box<[State]>,
+}
+
+/// One CPU.
+#[derive(Default)]
+struct State {
+    played: AtomicBool,
+    /// Interrupts are masked while this is not 0.
+    irq_depth: AtomicU32,
+}
+
+impl Cpus {
+    /// `count` CPUs.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    #[must_use]
+    pub fn new(count: u32) -> Self {
+        assert!(count > 0, "a machine needs at least one CPU");
+        Self { cpus: (0..count).map(|_| State::default()).collect() }
+    }
+
+    /// Every CPU number.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = CpuId> + use<> {
+        (0..self.cpus.len() as u32).map(CpuId)
+    }
+
+    /// Runs `work` while this thread plays CPU `id`.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or another `run_on` plays it.
+    pub fn run_on<R>(&self, id: CpuId, work: impl FnOnce() -> R) -> R {
+        let played = &self.state(id).played;
+        assert!(!played.swap(true, Ordering::Acquire), "{id:?} is already played: one thread per CPU");
+        PLAYING.with_borrow_mut(|p| p.push((self, id)));
+        let _leave = Leave(played);
+        work()
+    }
+
+    /// How deep CPU `id` has masked interrupts.
+    ///
+    /// # Panics
+    /// If there is no such CPU.
+    #[must_use]
+    pub fn irq_depth(&self, id: CpuId) -> u32 {
+        self.state(id).irq_depth.load(Ordering::Relaxed)
+    }
+
+    fn state(&self, id: CpuId) -> &State {
+        let count = self.cpus.len();
+        self.cpus.get(id.0 as usize).unwrap_or_else(|| panic!("{id:?} of a machine with {count} CPUs"))
+    }
+}
+
+/// Ends a [`Cpus::run_on`], also when the work panics.
+struct Leave<'a>(&'a AtomicBool);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        PLAYING.with_borrow_mut(Vec::pop);
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Cpu for Cpus {
+    #[inline]
+    fn id(&self) -> CpuId {
+        PLAYING.with_borrow(|p| {
+            p.iter().rev().find(|(machine, _)| std::ptr::eq(*machine, self)).map_or(CpuId(0), |&(_, id)| id)
+        })
+    }
+
+    fn irq_disable(&self) {
+        self.state(self.id()).irq_depth.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn irq_enable(&self) {
+        let id = self.id();
+        let depth = &self.state(id).irq_depth;
+        let lower = depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |d| d.checked_sub(1));
+        // While a test already unwinds, a second panic would hide the first.
+        if lower.is_err() && !std::thread::panicking() {
+            panic!("{id:?} unmasks interrupts that it has not masked");
+        }
+    }
+}

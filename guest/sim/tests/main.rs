@@ -1,0 +1,4 @@
+//! Tests of the simulated machine itself.
+
+mod cpu;
+mod ram;
