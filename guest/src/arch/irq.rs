@@ -1,0 +1,99 @@
+//! Maskable interrupts: soft masking, replay and the table of handlers.
+//!
+//! The CPU's own interrupt flag stays on while Rust runs, in both rings, because it cannot be changed
+//! cheaply at CPL3. A critical section raises a per-CPU depth instead; the entry stub looks at it, and an
+//! interrupt that finds it raised is recorded, acknowledged and replayed when the depth falls to 0.
+//! Devices are edge-triggered and drained by their handlers, so acknowledging first loses nothing.
+//! Source: lazy masking as in Linux/powerpc `soft-irq`; DESIGN §3.
+
+use super::percpu::{self, Counter};
+use super::trap::TrapFrame;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// How many interrupt lines there are (vectors 32 to 63).
+pub const LINES: usize = 32;
+
+/// What the lines carry.
+pub mod line {
+    /// The local APIC timer.
+    pub const TIMER: usize = 0;
+    /// A message from another CPU.
+    pub const IPI: usize = 1;
+    /// The first line of devices: device interrupt `n` of the IOAPIC uses line `FIRST_DEVICE + n` if free.
+    pub const FIRST_DEVICE: usize = 2;
+}
+
+/// A handler; runs with the soft mask raised.
+pub type Handler = fn(line: usize);
+
+static HANDLERS: [AtomicPtr<()>; LINES] = [const { AtomicPtr::new(core::ptr::null_mut()) }; LINES];
+
+/// Installs the handler of `line`; false if there is no such line.
+pub fn set_handler(line: usize, handler: Handler) -> bool {
+    HANDLERS.get(line).map(|slot| slot.store(handler as *mut (), Ordering::Release)).is_some()
+}
+
+/// Called by `trap.s` for an accepted interrupt, and for recorded ones as the mask falls.
+#[unsafe(no_mangle)]
+extern "C" fn interrupt_dispatch(_frame: &mut TrapFrame) {
+    run_pending();
+}
+
+fn run_pending() {
+    loop {
+        let mut bits = percpu::take_pending();
+        if bits == 0 {
+            return;
+        }
+        while bits != 0 {
+            let line = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            percpu::count(Counter::Interrupts);
+            let raw = HANDLERS.get(line).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Acquire));
+            if !raw.is_null() {
+                // SAFETY: the table holds null or a `Handler`, from `set_handler` only.
+                let handler = unsafe { core::mem::transmute::<*mut (), Handler>(raw) };
+                handler(line);
+            }
+        }
+    }
+}
+
+/// Masks interrupts on this CPU; nests.
+#[inline]
+pub fn disable() {
+    percpu::mask();
+}
+
+/// Undoes one [`disable`]; the outermost runs what came meanwhile.
+#[inline]
+pub fn enable() {
+    if percpu::unmask() {
+        replay();
+    }
+}
+
+#[cold]
+fn replay() {
+    percpu::mask();
+    loop {
+        run_pending();
+        if !percpu::unmask() {
+            return;
+        }
+        percpu::mask();
+    }
+}
+
+/// Waits with the CPU asleep until `done` says so. Called with interrupts unmasked.
+pub fn wait_until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        disable();
+        // What `done` waits for comes by interrupt. Had it come since the look above, it is recorded now
+        // and `halt` returns at once.
+        if !done() {
+            super::cpu::halt();
+        }
+        enable();
+    }
+}

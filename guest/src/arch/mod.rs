@@ -1,0 +1,27 @@
+//! Real x86-64: everything that names a register, an instruction or an interrupt vector.
+//!
+//! The difference between the two rings lives here and only here: `trap.s` and `gate.s` in assembly, and
+//! [`cpu`] for the privileged operations.
+//!
+//! | file | job |
+//! |---|---|
+//! | `boot.s`, [`boot`] | PVH entry, ring decision, the first Rust function |
+//! | `trap.s`, [`trap`] | exception and interrupt entry and exit |
+//! | `gate.s`, [`cpu`] | privileged operations |
+//! | [`percpu`] | the area `%gs` points at |
+//! | [`idt`] | gates and descriptor of each vector |
+//! | [`irq`] | soft masking, replay, handlers |
+//! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
+//! | [`smp`] | starting the other CPUs |
+
+pub mod boot;
+pub mod cpu;
+pub mod idt;
+pub mod irq;
+pub mod lapic;
+pub mod mem;
+pub mod percpu;
+pub mod port;
+pub mod smp;
+pub mod time;
+pub mod trap;
