@@ -1,0 +1,3 @@
+//! Tests of what host and guest agree on.
+
+mod exit;
