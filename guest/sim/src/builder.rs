@@ -13,11 +13,19 @@ pub struct Builder {
     cpus: u32,
     root_level: Level,
     max_leaf: Level,
+    phys_bits: u32,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { ram: Vec::new(), poison: None, cpus: 1, root_level: Level::P4D, max_leaf: Level::PUD }
+        Self {
+            ram: Vec::new(),
+            poison: None,
+            cpus: 1,
+            root_level: Level::P4D,
+            max_leaf: Level::PUD,
+            phys_bits: 52,
+        }
     }
 }
 
@@ -57,6 +65,13 @@ impl Builder {
         self
     }
 
+    /// Physical addresses have `bits` bits (MAXPHYADDR): higher ones are reserved in an entry.
+    #[must_use]
+    pub fn phys_bits(mut self, bits: u32) -> Self {
+        self.phys_bits = bits;
+        self
+    }
+
     /// The machine.
     ///
     /// # Panics
@@ -69,13 +84,20 @@ impl Builder {
             self.root_level
         );
         assert!(self.max_leaf <= Level::PUD, "largest leaf {:?}: x86 has none above 1 GiB", self.max_leaf);
+        assert!(
+            (32..=52).contains(&self.phys_bits),
+            "{} physical address bits: give 32 to 52",
+            self.phys_bits
+        );
         let ram = Ram::new(&self.ram);
         if let Some(byte) = self.poison {
             // SAFETY: the RAM was made here and nobody else knows it yet.
             unsafe { ram.poison_all(byte) }
         }
         let cpus = Arc::new(Cpus::new(self.cpus));
-        let mmu = Mmu::new(Arc::clone(&cpus), self.root_level, self.max_leaf);
-        Machine::new(ram, cpus, mmu, Tlb::default())
+        let tlb = Arc::new(Tlb::new(&cpus));
+        let mmu =
+            Mmu::new(Arc::clone(&cpus), Arc::clone(&tlb), self.root_level, self.max_leaf, self.phys_bits);
+        Machine::new(ram, cpus, mmu, tlb)
     }
 }

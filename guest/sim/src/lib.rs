@@ -7,16 +7,21 @@
 //! hardware may do the surprising thing (stale translation, poisoned RAM), the simulation does it.
 //! A misuse of the simulation itself panics: it exists only in tests.
 
+mod access;
 mod builder;
 mod cpu;
+mod fault;
 mod machine;
 mod mmu;
 mod ram;
 mod tlb;
+mod walker;
 
+pub use access::Core;
 pub use builder::Builder;
 pub use cpu::Cpus;
+pub use fault::{Fault, FaultCode};
 pub use machine::Machine;
 pub use mmu::Mmu;
 pub use ram::Ram;
-pub use tlb::Tlb;
+pub use tlb::{Tlb, TlbStats};

@@ -8,11 +8,11 @@ pub struct Machine {
     ram: Ram,
     cpus: Arc<Cpus>,
     mmu: Mmu,
-    tlb: Tlb,
+    tlb: Arc<Tlb>,
 }
 
 impl Machine {
-    pub(crate) fn new(ram: Ram, cpus: Arc<Cpus>, mmu: Mmu, tlb: Tlb) -> Self {
+    pub(crate) fn new(ram: Ram, cpus: Arc<Cpus>, mmu: Mmu, tlb: Arc<Tlb>) -> Self {
         Self { ram, cpus, mmu, tlb }
     }
 

@@ -1,6 +1,7 @@
 //! The MMU port of a simulated machine: what kind of MMU it is, and the root of each CPU.
 
-use crate::Cpus;
+use crate::walker::Paging;
+use crate::{Cpus, Tlb};
 use mm::addr::PhysAddr;
 use mm::pgtable::X86_64;
 use mm::port::{Cpu, Level};
@@ -10,15 +11,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The MMUs of one machine: one format, one root per CPU.
 pub struct Mmu {
     cpus: Arc<Cpus>,
+    tlb: Arc<Tlb>,
+    paging: Paging,
     root_level: Level,
     max_leaf: Level,
     roots: Box<[AtomicU64]>,
 }
 
 impl Mmu {
-    pub(crate) fn new(cpus: Arc<Cpus>, root_level: Level, max_leaf: Level) -> Self {
+    pub(crate) fn new(
+        cpus: Arc<Cpus>,
+        tlb: Arc<Tlb>,
+        root_level: Level,
+        max_leaf: Level,
+        phys_bits: u32,
+    ) -> Self {
         let roots = cpus.ids().map(|_| AtomicU64::new(0)).collect();
-        Self { cpus, root_level, max_leaf, roots }
+        let paging = Paging { levels: root_level.get(), max_leaf: max_leaf.get(), phys_bits };
+        Self { cpus, tlb, paging, root_level, max_leaf, roots }
+    }
+
+    pub(crate) fn paging(&self) -> Paging {
+        self.paging
     }
 
     fn root(&self) -> &AtomicU64 {
@@ -39,6 +53,7 @@ impl mm::port::Mmu for Mmu {
 
     unsafe fn activate(&self, root: PhysAddr) {
         self.root().store(root.get(), Ordering::Release);
+        self.tlb.change_root(self.cpus.id());
     }
 
     fn active_root(&self) -> PhysAddr {

@@ -1,4 +1,7 @@
 //! Tests of the simulated machine itself.
 
 mod cpu;
+mod mmu;
 mod ram;
+mod tables;
+mod tlb;
