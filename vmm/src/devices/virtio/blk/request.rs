@@ -1,0 +1,229 @@
+//! What a descriptor chain on a block queue asks for, and what it is told in the end.
+//!
+//! Owns: the request format, without any assumption about how the driver cut it into descriptors,
+//! and the status byte. Stays outside: doing the request (`device`, `backend`).
+//! Invariants: the header is read once, so a driver that changes it afterwards changes nothing.
+//! Every chain ends in one of three ways: a [`Request`], a [`Completion`] with an error status,
+//! or a [`DeviceFault`] when there is no status byte to write to.
+//!
+//! Source: VIRTIO 1.2, sections 5.2.6 and 2.7.4.2 (message framing).
+
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID,
+    VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+};
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+
+use super::super::queue::{Chain, DeviceQueue};
+use super::super::{DeviceFault, GuestRam};
+use super::buffers::{GuestBuffers, Segment};
+
+/// Bytes of `struct virtio_blk_req` before the data: type, reserved, sector.
+const HEADER_SIZE: usize = 16;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Fill the buffers from the disk.
+    Read {
+        /// First sector, not checked against the capacity.
+        sector: u64,
+    },
+    /// Write the buffers to the disk.
+    Write {
+        /// First sector, not checked against the capacity.
+        sector: u64,
+    },
+    /// Make completed writes stable.
+    Flush,
+    /// Tell the disk's name.
+    GetId,
+    /// A type this device does not know.
+    Unknown,
+}
+
+/// A request, detached from the ring.
+pub struct Request {
+    /// What to do.
+    pub operation: Operation,
+    /// Where the data is; empty for operations without data.
+    pub data: GuestBuffers,
+    reply: Reply,
+}
+
+/// The status byte of section 5.2.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Done.
+    Ok,
+    /// Not done, or done in part.
+    IoError,
+    /// The device does not know the request type.
+    Unsupported,
+}
+
+/// Where the outcome of a request goes.
+#[derive(Clone, Copy, Debug)]
+struct Reply {
+    head: u16,
+    /// Address of the status byte, checked to be in guest RAM.
+    status: GuestAddress,
+    /// Device-writable bytes before the status byte.
+    room: u32,
+}
+
+/// A request with its outcome, ready to be given back to the driver.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    reply: Reply,
+    status: Status,
+    filled: u32,
+}
+
+/// Why a chain is not a request.
+pub enum Rejected {
+    /// The driver is told by a status byte.
+    Answer(Completion),
+    /// The driver cannot be told; the device stops.
+    Fault(DeviceFault),
+}
+
+impl Request {
+    /// Reads the request that `chain` holds.
+    pub fn parse(chain: Chain, memory: &GuestRam) -> Result<Self, Rejected> {
+        let head = chain.head_index();
+        let mut segments = Segments::collect(chain).map_err(|reason| fault(head, reason))?;
+        let reply = segments.take_reply(head, memory).map_err(|reason| fault(head, reason))?;
+        let refuse = || Rejected::Answer(reply.complete(Status::IoError, 0));
+        if segments.disordered {
+            return Err(refuse());
+        }
+        let header = segments.take_header(memory).ok_or_else(refuse)?;
+        let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = header;
+        let sector = u64::from_le_bytes(sector);
+        let (operation, data) = match u32::from_le_bytes([k0, k1, k2, k3]) {
+            VIRTIO_BLK_T_IN => (Operation::Read { sector }, Some((segments.writable, Permissions::Write))),
+            VIRTIO_BLK_T_OUT => (Operation::Write { sector }, Some((segments.readable, Permissions::Read))),
+            VIRTIO_BLK_T_GET_ID => (Operation::GetId, Some((segments.writable, Permissions::Write))),
+            VIRTIO_BLK_T_FLUSH => (Operation::Flush, None),
+            _ => (Operation::Unknown, None),
+        };
+        let data = match data {
+            Some((list, access)) => GuestBuffers::new(memory, list, access).ok_or_else(refuse)?,
+            None => GuestBuffers::none(memory),
+        };
+        Ok(Self { operation, data, reply })
+    }
+
+    /// The request is over: `filled` bytes of its device-writable data were written, from the
+    /// first one on.
+    pub fn complete(&self, status: Status, filled: u32) -> Completion {
+        self.reply.complete(status, filled)
+    }
+}
+
+impl Reply {
+    fn complete(self, status: Status, filled: u32) -> Completion {
+        Completion { reply: self, status, filled: filled.min(self.room) }
+    }
+}
+
+impl Completion {
+    /// Whether the driver is told that the request failed.
+    pub fn is_error(&self) -> bool {
+        self.status != Status::Ok
+    }
+
+    /// Writes the status byte and gives the chain back to the driver.
+    pub fn deliver(self, queue: &mut DeviceQueue) -> Result<(), DeviceFault> {
+        let Reply { head, status, room } = self.reply;
+        let code = match self.status {
+            Status::Ok => VIRTIO_BLK_S_OK,
+            Status::IoError => VIRTIO_BLK_S_IOERR,
+            Status::Unsupported => VIRTIO_BLK_S_UNSUPP,
+        };
+        queue.memory().write_obj(code as u8, status).map_err(virtio_queue::Error::GuestMemory)?;
+        // The used length promises that many bytes from the first writable one on, so the status
+        // byte only counts when there is no gap before it (section 2.7.8.2).
+        let written = if self.filled == room { room.saturating_add(1) } else { self.filled };
+        queue.complete(head, written)
+    }
+}
+
+/// The non-empty descriptors of a chain, by direction.
+struct Segments {
+    readable: Vec<Segment>,
+    writable: Vec<Segment>,
+    /// A device-readable descriptor came after a device-writable one.
+    disordered: bool,
+}
+
+impl Segments {
+    fn collect(chain: Chain) -> Result<Self, &'static str> {
+        let mut segments = Self { readable: Vec::new(), writable: Vec::new(), disordered: false };
+        let mut last: Option<Descriptor> = None;
+        for descriptor in chain {
+            last = Some(descriptor);
+            let segment = Segment { address: descriptor.addr(), len: descriptor.len() };
+            let writable = descriptor.is_write_only();
+            segments.disordered |= !writable && !segments.writable.is_empty();
+            match (segment.len, writable) {
+                (0, _) => {}
+                (_, true) => segments.writable.push(segment),
+                (_, false) => segments.readable.push(segment),
+            }
+        }
+        // The iterator just ends where a chain is broken; then the last descriptor wants a next.
+        match last {
+            None => Err("its first descriptor cannot be read"),
+            Some(last) if last.has_next() => Err("the chain loops or leaves the descriptor table"),
+            Some(_) => Ok(segments),
+        }
+    }
+
+    /// Takes the status byte off the end of the writable part.
+    fn take_reply(&mut self, head: u16, memory: &GuestRam) -> Result<Reply, &'static str> {
+        let last = self.writable.last_mut().ok_or("it has no room for the status byte")?;
+        last.len -= 1;
+        let status = last.address.0.checked_add(last.len.into()).map(GuestAddress);
+        let status = status
+            .filter(|&address| memory.check_range(address, 1, Permissions::Write))
+            .ok_or("its status byte is not in guest memory")?;
+        if last.len == 0 {
+            self.writable.pop();
+        }
+        // The sum cannot overflow: virtio-queue ends a chain at 4 GiB.
+        let room = self.writable.iter().map(|segment| segment.len).sum();
+        Ok(Reply { head, status, room })
+    }
+
+    /// Takes the header off the front of the readable part.
+    fn take_header(&mut self, memory: &GuestRam) -> Option<[u8; HEADER_SIZE]> {
+        let mut header = [0; HEADER_SIZE];
+        let mut rest = header.as_mut_slice();
+        let mut used = 0;
+        for segment in &mut self.readable {
+            // At most 16.
+            let take = rest.len().min(usize::try_from(segment.len).ok()?);
+            let (now, later) = std::mem::take(&mut rest).split_at_mut_checked(take)?;
+            memory.read_slice(now, segment.address).ok()?;
+            rest = later;
+            segment.address.0 = segment.address.0.checked_add(take as u64)?;
+            segment.len -= take as u32;
+            if segment.len > 0 {
+                break;
+            }
+            used += 1;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        self.readable.drain(..used);
+        Some(header)
+    }
+}
+
+fn fault(head: u16, reason: &'static str) -> Rejected {
+    Rejected::Fault(DeviceFault::Chain { head, reason })
+}

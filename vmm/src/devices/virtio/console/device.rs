@@ -1,0 +1,217 @@
+//! The console device: queue 0 brings input to the guest, queue 1 takes its output.
+//!
+//! Owns: input waiting for a guest buffer, and the way of output from descriptors to the sink.
+//! Stays outside: the sink's moods (`output`), reading the host's input.
+//! Invariants: output keeps the order of the transmit queue and is not interpreted; input keeps
+//! the order of the calls to [`Console::push_input`].
+//!
+//! Source: VIRTIO 1.2, section 5.3, without VIRTIO_CONSOLE_F_MULTIPORT. Emergency write (5.3.6)
+//! is offered, so that a guest can print before it has queues.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
+use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::super::device::{Activation, Backlog, VirtioDevice};
+use super::super::queue::{Chain, DeviceQueue};
+use super::super::{DeviceFault, GuestRam};
+use super::output::{Output, OutputLoss, Patience};
+
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+const QUEUE_SIZE: u16 = 256;
+
+const VIRTIO_CONSOLE_F_EMERG_WRITE: u64 = 1 << 2;
+/// Offset of `emerg_wr` in `struct virtio_console_config`.
+const EMERG_WRITE_OFFSET: u64 = 8;
+/// `struct virtio_console_config`: cols, rows, max_nr_ports, emerg_wr. None of the fields before
+/// `emerg_wr` is valid without the features that are not offered.
+const CONFIG: [u8; 12] = [0; 12];
+
+/// Input bytes kept for a guest that does not take them.
+const INPUT_LIMIT: usize = 1024 * 1024;
+
+/// The longest transmit chain, in bytes. Real drivers send at most a few pages; without a limit
+/// one chain could name the same RAM again and again and hold the event loop for minutes.
+const CHAIN_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Bytes copied from guest memory at a time.
+const COPY: usize = 16 * 1024;
+
+/// A virtio console.
+pub struct Console {
+    output: Output,
+    input: VecDeque<u8>,
+    receive: Option<DeviceQueue>,
+    transmit: Option<DeviceQueue>,
+}
+
+impl Console {
+    /// A console whose output goes to `sink`, usually a duplicate of standard output.
+    pub fn new(sink: File) -> Self {
+        Self { output: Output::new(sink), input: VecDeque::new(), receive: None, transmit: None }
+    }
+
+    /// Queues `bytes` as input for the guest and returns how many were accepted: fewer than all
+    /// when a megabyte is waiting already. The caller offers the rest again later.
+    pub fn push_input(&mut self, bytes: &[u8]) -> usize {
+        let accepted = bytes.len().min(INPUT_LIMIT.saturating_sub(self.input.len()));
+        self.input.extend(bytes.iter().take(accepted));
+        if let Some(queue) = &self.receive {
+            queue.schedule();
+        }
+        accepted
+    }
+
+    /// Output that did not reach the sink, if any.
+    pub fn output_loss(&self) -> Option<&OutputLoss> {
+        self.output.loss()
+    }
+
+    /// Moves input into the guest's receive buffers.
+    fn receive(&mut self) -> Result<Backlog, DeviceFault> {
+        let input = &mut self.input;
+        // A chain taken without input to put into it could not be put back.
+        let Some(queue) = self.receive.as_mut().filter(|_| !input.is_empty()) else {
+            return Ok(Backlog::Empty);
+        };
+        queue.pass(|queue, chain| {
+            let head = chain.head_index();
+            let mut stored = 0;
+            for descriptor in chain.filter(Descriptor::is_write_only) {
+                stored += store(input, queue.memory(), &descriptor)?;
+            }
+            queue.complete(head, stored)?;
+            Ok(if input.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+    }
+
+    /// One pass over the transmit queue.
+    fn transmit(&mut self, patience: Patience) -> Result<Backlog, DeviceFault> {
+        let Some(queue) = &mut self.transmit else { return Ok(Backlog::Empty) };
+        let output = &mut self.output;
+        let outcome = queue.pass(|queue, chain| {
+            let head = chain.head_index();
+            print(chain, queue.memory(), output, patience)?;
+            queue.complete(head, 0).map(ControlFlow::Continue)
+        });
+        self.output.flush(patience);
+        outcome
+    }
+}
+
+impl VirtioDevice for Console {
+    fn device_id(&self) -> u32 {
+        VIRTIO_ID_CONSOLE
+    }
+
+    fn features(&self) -> u64 {
+        VIRTIO_CONSOLE_F_EMERG_WRITE
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE, QUEUE_SIZE]
+    }
+
+    fn config(&self) -> &[u8] {
+        &CONFIG
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        if let (EMERG_WRITE_OFFSET, [character, ..]) = (offset, data) {
+            self.output.push(&[*character], Patience::Unlimited);
+            self.output.flush(Patience::Unlimited);
+        }
+    }
+
+    fn activate(&mut self, activation: Activation) {
+        let mut queues = activation.queues.into_iter();
+        self.receive = queues.next().flatten();
+        self.transmit = queues.next().flatten();
+    }
+
+    fn process_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault> {
+        match index {
+            RECEIVE => self.receive(),
+            TRANSMIT => self.transmit(Patience::Unlimited),
+            _ => Ok(Backlog::Empty),
+        }
+    }
+
+    fn stop_queue(&mut self, index: usize) {
+        match index {
+            RECEIVE => self.receive = None,
+            TRANSMIT => self.transmit = None,
+            _ => {}
+        }
+    }
+
+    fn reset(&mut self) {
+        self.receive = None;
+        self.transmit = None;
+    }
+}
+
+/// Writes what the guest has already sent, for the end of a run when the vCPUs have stopped.
+///
+/// Returns within about `limit`, even when the sink is stuck or another thread is stuck in it.
+/// Then, or when the sink is gone, the result says what was lost.
+pub fn drain(console: &Mutex<Console>, limit: Duration) -> Option<OutputLoss> {
+    let deadline = Instant::now() + limit;
+    let mut console = loop {
+        match console.try_lock() {
+            Ok(guard) => break guard,
+            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Some(OutputLoss { bytes: 0, reason: "the output is stuck".to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    // A broken ring has nothing more to say, and the guest is gone.
+    while let Ok(Backlog::More) = console.transmit(Patience::Until(deadline)) {}
+    console.output_loss().cloned()
+}
+
+/// Copies the device-readable part of `chain` to `output`.
+fn print(
+    chain: Chain,
+    memory: &GuestRam,
+    output: &mut Output,
+    patience: Patience,
+) -> Result<(), DeviceFault> {
+    let head = chain.head_index();
+    let mut total = 0;
+    let mut piece = [0; COPY];
+    for descriptor in chain.filter(|descriptor| !descriptor.is_write_only()) {
+        total += u64::from(descriptor.len());
+        if total > CHAIN_LIMIT {
+            return Err(DeviceFault::Chain { head, reason: "its output is longer than 16 MiB" });
+        }
+        let mut address = descriptor.addr();
+        let mut left = descriptor.len() as usize;
+        while left > 0 {
+            let count = left.min(COPY);
+            let part = &mut piece[..count];
+            memory.read_slice(part, address).map_err(virtio_queue::Error::GuestMemory)?;
+            output.push(part, patience);
+            left -= count;
+            address = GuestAddress(address.0.wrapping_add(count as u64));
+        }
+    }
+    Ok(())
+}
+
+/// Moves input into the buffer of `descriptor`. Returns how many bytes.
+fn store(input: &mut VecDeque<u8>, memory: &GuestRam, descriptor: &Descriptor) -> Result<u32, DeviceFault> {
+    let count = input.len().min(descriptor.len() as usize);
+    let bytes: Vec<u8> = input.drain(..count).collect();
+    memory.write_slice(&bytes, descriptor.addr()).map_err(virtio_queue::Error::GuestMemory)?;
+    Ok(count as u32)
+}

@@ -1,0 +1,60 @@
+//! Virtio devices over the modern (version 2) virtio-mmio transport.
+//!
+//! Owns: the transport, the virtqueue plumbing that all devices share, the disk and the console.
+//! Stays outside: where in guest memory a device sits, which interrupt line it has, and which
+//! event loop runs it; the machine builder decides those.
+//!
+//! How a builder uses it:
+//!
+//! ```ignore
+//! let disk = Arc::new(Mutex::new(Block::new(DiskImage::temporary(size)?, "swap0")?));
+//! let transport = VirtioMmio::new(disk, memory, irq)?;        // irq: registered as irqfd
+//! for (index, kick) in transport.queue_events().iter().enumerate() {
+//!     vm.register_ioevent(kick, &IoEventAddress::Mmio(slot.base + NOTIFY_OFFSET), index as u32)?;
+//! }
+//! event_manager.add_subscriber(Box::new(transport.events())); // serves the queues
+//! mmio_bus.insert(slot.base, VIRTIO_MMIO_SIZE, Arc::new(Mutex::new(transport)))?;
+//! ```
+//!
+//! Without the ioeventfd a guest still works: its QueueNotify write then leaves KVM, reaches
+//! [`VirtioMmio`], and rings the same eventfd.
+//!
+//! Threads and locks: vCPU threads take the transport's lock, then sometimes the device's lock.
+//! The event loop takes the device's lock only. Interrupt state is atomic, so an acknowledgement
+//! never waits for disk I/O.
+//!
+//! Invariants: nothing a guest writes to a register, a ring or a descriptor can panic the host or
+//! make it touch memory outside guest RAM. What a device cannot make sense of stops that device
+//! with `DEVICE_NEEDS_RESET`; [`VirtioMmio::fault`] tells why.
+//!
+//! Source: Virtual I/O Device (VIRTIO) Version 1.2, sections 2, 3, 4.2, 5.2 and 5.3.
+
+pub mod blk;
+pub mod console;
+pub mod device;
+pub mod events;
+pub mod fault;
+pub mod interrupt;
+pub mod mmio;
+pub mod queue;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use device::{SharedVirtioDevice, VirtioDevice};
+pub use events::VirtioEvents;
+pub use fault::DeviceFault;
+pub use mmio::{NOTIFY_OFFSET, VirtioMmio};
+
+/// Guest RAM as devices hold it: shared, and alive as long as any request points into it.
+pub type GuestRam = Arc<vm_memory::GuestMemoryMmap>;
+
+/// Locks `mutex`; a thread that panicked while holding it does not stop the others.
+///
+/// Every device leaves its state consistent between two guest-visible steps, so a poisoned lock
+/// is still usable: the worst that can be lost is one request.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

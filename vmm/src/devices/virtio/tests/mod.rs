@@ -1,0 +1,1 @@
+//! Tests of the virtio devices through their register interface.
