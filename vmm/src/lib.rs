@@ -1,6 +1,19 @@
 //! The Ballast microVM monitor as a library: configuration, assembly of a machine, its run loop.
 //!
-//! The binary `vmm` only parses arguments, calls in here, prints and exits.
+//! The binary `vmm` only parses arguments, calls in here, prints and exits. One direction:
+//! `cli` → `config` → `builder` (memory, KVM, devices, boot data) → `run` → `exit`.
 
+pub mod acpi;
+pub mod boot;
+pub mod builder;
+pub mod cli;
+pub mod config;
 pub mod devices;
+pub mod exit;
+pub mod kernel;
+pub mod kvm;
+pub mod loader;
 pub mod memory;
+pub mod run;
+pub mod signals;
+pub mod timing;

@@ -1,0 +1,222 @@
+//! The command line of `vmm`: its words and their help.
+//!
+//! Owns: names, defaults and help texts. Stays outside: what values mean together (`config`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A microVM whose kernel is nothing but a memory manager.
+#[derive(Debug, Parser)]
+#[command(name = "vmm", version, arg_required_else_help = true, after_help = OVERVIEW)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a microVM and run guest commands in it
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Say what this host offers: accelerator, ring, huge pages, NUMA, KVM capabilities
+    #[command(after_help = "Prints one fact per line as key=value.")]
+    Probe,
+    /// List every boot parameter of the guest: name, type, default, range, meaning
+    Params(ParamsArgs),
+}
+
+const OVERVIEW: &str = "\
+Start here:
+  vmm run                          the tour: every subsystem shown at work, with evidence
+  vmm run --run 'cat /proc/meminfo'
+  vmm run --help                   all options, with examples
+  vmm params                       what --append understands";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  vmm run
+      2 vCPUs, 2 NUMA nodes, 512 MiB, a temporary data disk and a temporary swap disk; runs `tour`.
+  vmm run --mem 64M --swap 256M --run 'cat /proc/meminfo; cat /proc/swaps'
+      Commands are separated by `;`. The first one that fails ends the run.
+  vmm run --numa node=0,cpus=0,mem=128M,distance=1:30 --numa node=1,cpus=1,mem=64M
+      Two unequal nodes, 30 apart.
+  vmm run --append 'swappiness=10 debug_pagealloc=on'
+      Boot parameters, checked before boot; `vmm params` lists them.
+  vmm run --kernel vmlinux --append console=ttyS0
+      Another kernel with a PVH entry.
+
+Exit status:
+  0 all well             1 a check failed        2 bad usage or parameter
+  3 guest out of memory  4 corruption detected   5 unhandled guest fault
+  6 guest crashed        7 time limit reached    8 this host cannot run it
+  130 interrupted";
+
+/// Options of `vmm run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Number of vCPUs [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub cpus: Option<u32>,
+    /// Guest memory: a number with K, M or G, at least 16M [default: 512M]
+    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
+    pub mem: Option<String>,
+    /// A NUMA node: node=0,cpus=0-1,mem=256M[,distance=1:20]; give one per node
+    ///
+    /// Every vCPU belongs to one node. cpus= and distance= may be repeated or left out (a node of
+    /// memory only); mem=0 makes a node of vCPUs only. Distances are 11 to 254, the same both ways.
+    #[arg(long, value_name = "NODE", help_heading = "Machine")]
+    pub numa: Vec<String>,
+    /// A data disk: PATH[,ro][,id=NAME]; give one per disk [default: a temporary one]
+    ///
+    /// The guest calls the first disk vda. Options without a PATH apply to the temporary disk.
+    #[arg(long, value_name = "DISK", help_heading = "Machine")]
+    pub disk: Vec<String>,
+    /// The swap disk, after the data disks: a size for a temporary one, the path of an image, or none
+    #[arg(long, value_name = "SIZE|PATH|none", default_value = "256M", help_heading = "Machine")]
+    pub swap: String,
+
+    /// Guest commands, separated by `;` (at most 1500 bytes)
+    #[arg(long, value_name = "COMMANDS", default_value = "tour", help_heading = "Guest")]
+    pub run: String,
+    /// Boot parameters for the guest (`vmm params` lists them)
+    #[arg(long, value_name = "PARAMS", default_value = "", allow_hyphen_values = true, help_heading = "Guest")]
+    pub append: String,
+    /// Refuse unknown or bad boot parameters before boot, or let the guest report them
+    #[arg(long, value_enum, default_value_t = Params::Strict, help_heading = "Guest")]
+    pub params: Params,
+    /// Boot this ELF kernel with a PVH entry instead of the built-in guest
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub kernel: Option<PathBuf>,
+    /// An initial RAM disk for --kernel (not supported)
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub initrd: Option<PathBuf>,
+
+    /// What runs the guest: KVM, QEMU's TCG, or KVM where this host has it
+    #[arg(long, value_enum, default_value_t = Accel::Auto, help_heading = "Host")]
+    pub accel: Accel,
+    /// The CPU ring of the guest kernel; by itself it takes 3 where KVM has no hardware to run ring 0
+    #[arg(long, value_enum, default_value_t = Ring::Auto, help_heading = "Host")]
+    pub ring: Ring,
+    /// Host pages behind guest memory: auto takes transparent huge pages where the host has them
+    #[arg(long, value_enum, default_value_t = HugePages::Auto, help_heading = "Host")]
+    pub hugepages: HugePages,
+    /// Bring all guest memory in before the guest starts
+    #[arg(long, help_heading = "Host")]
+    pub prefault: bool,
+    /// The CPU model of `--accel tcg`
+    #[arg(long, value_name = "MODEL", default_value = "max", hide = true)]
+    pub tcg_cpu: String,
+
+    /// Stop after this many seconds, with exit status 7
+    #[arg(long, value_name = "SECONDS", help_heading = "Run")]
+    pub timeout: Option<f64>,
+    /// Print times and KVM's own counters when the run is over
+    #[arg(long, help_heading = "Run")]
+    pub stats: bool,
+    /// Print the guest's memory map and do not boot
+    #[arg(long, help_heading = "Run")]
+    pub dump_e820: bool,
+}
+
+/// Options of `vmm params`.
+#[derive(Debug, Args)]
+pub struct ParamsArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Values of `--accel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// KVM, or TCG where there is no KVM.
+    Auto,
+    /// KVM only.
+    Kvm,
+    /// QEMU's TCG only.
+    Tcg,
+}
+
+/// Values of `--ring`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ring {
+    /// The guest decides.
+    Auto,
+    /// Ring 0.
+    #[value(name = "0")]
+    Zero,
+    /// Ring 3.
+    #[value(name = "3")]
+    Three,
+}
+
+/// Values of `--hugepages`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HugePages {
+    /// Transparent huge pages where the host has them.
+    Auto,
+    /// Transparent huge pages, or an error.
+    Thp,
+    /// Pages from the hugetlb pool, or an error.
+    Hugetlb,
+    /// 4 KiB pages only.
+    Off,
+}
+
+/// Values of `--params`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Params {
+    /// Refuse bad parameters before boot.
+    Strict,
+    /// Pass everything on.
+    Lenient,
+}
+
+/// Parses the arguments of this process.
+///
+/// An error holds what to print and how: help and version are no failure.
+pub fn parse() -> Result<Cli, CliError> {
+    Cli::try_parse().map_err(|error| CliError { error })
+}
+
+/// Arguments that did not parse, or that asked for help.
+#[derive(Debug)]
+pub struct CliError {
+    error: clap::Error,
+}
+
+impl CliError {
+    /// Whether the user asked for help or the version, which go to standard output.
+    pub fn is_help(&self) -> bool {
+        !self.error.use_stderr()
+    }
+
+    /// The help as it is.
+    pub fn help(&self) -> String {
+        self.error.render().ansi().to_string()
+    }
+
+    /// The mistake as one line.
+    pub fn line(&self) -> String {
+        let text = self.error.render().to_string();
+        let mut line = String::new();
+        for part in text.lines().map(str::trim).take_while(|part| !part.starts_with("Usage:")) {
+            let part = part.strip_prefix("error: ").unwrap_or(part);
+            if part.starts_with("For more information") {
+                break;
+            }
+            if !line.is_empty() && !part.is_empty() {
+                line.push_str("; ");
+            }
+            line.push_str(part);
+        }
+        line.push_str("; see `vmm --help`");
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What a machine shall be: parsed and checked once, before anything is created.
+//!
+//! Owns: [`MachineConfig`] and all rules about the options of `vmm run`.
+//! Stays outside: the words themselves (`cli`), opening files and devices (`builder`).
+//! Invariants: a `MachineConfig` is consistent; what can still fail later depends on the host.
+
+pub mod disk;
+pub mod numa;
+pub mod size;
+pub mod topology;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::boot::cmdline::{self, CmdlineError};
+use crate::cli::{HugePages, Ring, RunArgs};
+use crate::memory::HostPages;
+
+pub use disk::{DiskConfig, DiskSource};
+pub use topology::Topology;
+
+use disk::DiskSpecError;
+use numa::NumaError;
+use topology::TopologyError;
+
+/// What is wrong with the options of `vmm run`; each text is a complete line.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ConfigError {
+    /// `--mem` is no size.
+    #[error("--mem {0:?} is not a size; write a number with K, M or G, like 512M")]
+    BadMem(String),
+    /// `--numa` cannot be read.
+    #[error(transparent)]
+    Numa(#[from] NumaError),
+    /// vCPUs, memory and nodes make no machine.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// `--disk` or `--swap` cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskSpecError),
+    /// Too many disks.
+    #[error("{0} disks: a machine has at most {MAX_DISKS}")]
+    TooManyDisks(usize),
+    /// `--run` or `--append` cannot be passed on.
+    #[error(transparent)]
+    Cmdline(#[from] CmdlineError),
+    /// `--initrd`, which only Linux needs.
+    #[error("--initrd is not supported; build the initial RAM disk into the kernel (CONFIG_INITRAMFS_SOURCE)")]
+    Initrd,
+    /// `--timeout` is no time.
+    #[error("--timeout {0} is not a time limit; give seconds above 0 and up to {MAX_TIMEOUT}")]
+    BadTimeout(f64),
+}
+
+/// Disks beside the console: one I/O APIC pin each.
+const MAX_DISKS: usize = shared::layout::VIRTIO_MAX_DEVICES as usize - 1;
+/// Longest time limit in seconds; about a month.
+const MAX_TIMEOUT: u32 = 2_000_000;
+
+/// A machine, as the user described it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineConfig {
+    /// vCPUs, memory and nodes.
+    pub topology: Topology,
+    /// Data disks, then the swap disk.
+    pub disks: Vec<DiskConfig>,
+    /// The kernel; `None` for the guest that is built in.
+    pub kernel: Option<PathBuf>,
+    /// The user's boot parameters as given.
+    pub append: String,
+    /// The user's part of the guest command line.
+    pub cmdline: String,
+    /// Host pages behind guest RAM.
+    pub pages: HostPages,
+    /// Whether to bring all RAM in before boot.
+    pub prefault: bool,
+    /// When to stop.
+    pub timeout: Option<Duration>,
+}
+
+impl MachineConfig {
+    /// Checks the options of `vmm run`.
+    pub fn new(args: &RunArgs) -> Result<Self, ConfigError> {
+        if args.initrd.is_some() {
+            return Err(ConfigError::Initrd);
+        }
+        let parse_mem = |text: &String| size::parse_size(text).ok_or(ConfigError::BadMem(text.clone()));
+        let mem = args.mem.as_ref().map(parse_mem).transpose()?;
+        let numa = args.numa.iter().map(|text| numa::parse_node(text)).collect::<Result<Vec<_>, _>>()?;
+        let disks = disk::disks(&args.disk, &args.swap)?;
+        if disks.len() > MAX_DISKS {
+            return Err(ConfigError::TooManyDisks(disks.len()));
+        }
+        let ring = match args.ring {
+            Ring::Auto => None,
+            Ring::Zero => Some(0),
+            Ring::Three => Some(3),
+        };
+        Ok(Self {
+            topology: Topology::new(args.cpus, mem, &numa)?,
+            disks,
+            kernel: args.kernel.clone(),
+            append: args.append.clone(),
+            cmdline: cmdline::user_part(ring, &args.append, &args.run)?,
+            pages: match args.hugepages {
+                HugePages::Auto => HostPages::Auto,
+                HugePages::Thp => HostPages::Thp,
+                HugePages::Hugetlb => HostPages::Hugetlb,
+                HugePages::Off => HostPages::Small,
+            },
+            prefault: args.prefault,
+            timeout: args.timeout.map(time_limit).transpose()?,
+        })
+    }
+}
+
+fn time_limit(seconds: f64) -> Result<Duration, ConfigError> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) if seconds > 0.0 && seconds <= MAX_TIMEOUT.into() => Ok(limit),
+        _ => Err(ConfigError::BadTimeout(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

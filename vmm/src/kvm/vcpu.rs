@@ -1,0 +1,190 @@
+//! One vCPU: its thread, and what to do about each exit of KVM_RUN.
+//!
+//! Owns: the run loop and the way to get a vCPU out of KVM_RUN ([`VcpuThread::stop`]).
+//! Stays outside: what an access means (`devices`), what an end means (`exit`).
+//! Invariants: a kick is never lost. The signal handler sets `immediate_exit` of the vCPU that runs on
+//! the interrupted thread, so a signal that arrives just before KVM_RUN still makes it return.
+
+use std::cell::Cell;
+use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, kvm_run};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+
+use super::regs;
+use crate::devices::bus::Bus;
+use crate::exit::{End, EndSignal};
+
+thread_local! {
+    /// `immediate_exit` of the vCPU this thread runs, for the signal handler; null elsewhere.
+    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The two address spaces of the machine.
+pub struct Buses {
+    /// I/O ports.
+    pub pio: Bus,
+    /// Guest-physical addresses without RAM.
+    pub mmio: Bus,
+}
+
+/// Whether a vCPU goes back into the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Stopped,
+}
+
+/// A vCPU that is ready to run.
+pub struct Vcpu {
+    index: u8,
+    fd: VcpuFd,
+    buses: Arc<Buses>,
+    end: Arc<EndSignal>,
+    stop: Arc<AtomicBool>,
+}
+
+/// The thread of a running vCPU.
+pub struct VcpuThread {
+    handle: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Makes the kick signal of [`VcpuThread::stop`] harmless; once per process, before any vCPU runs.
+pub fn install_kick_handler() -> io::Result<()> {
+    extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        let flag = IMMEDIATE_EXIT.get();
+        if !flag.is_null() {
+            // SAFETY: non-null only while `Vcpu::run` of this very thread holds the mapping of
+            // `kvm_run` that the pointer goes into; a one-byte store cannot tear.
+            unsafe { flag.write_volatile(1) };
+        }
+    }
+    register_signal_handler(kick_signal(), on_kick)
+        .map_err(|error| io::Error::from_raw_os_error(error.errno()))
+}
+
+fn kick_signal() -> libc::c_int {
+    SIGRTMIN()
+}
+
+impl Vcpu {
+    /// A vCPU that serves its accesses from `buses` and reports to `end`.
+    pub fn new(index: u8, fd: VcpuFd, buses: Arc<Buses>, end: Arc<EndSignal>) -> Self {
+        Self { index, fd, buses, end, stop: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Runs the vCPU on a thread of its own. Fails when the host has no thread left.
+    pub fn spawn(self) -> io::Result<VcpuThread> {
+        let stop = Arc::clone(&self.stop);
+        let builder = std::thread::Builder::new().name(format!("vcpu{}", self.index));
+        Ok(VcpuThread { handle: builder.spawn(move || self.run())?, stop })
+    }
+
+    fn run(mut self) {
+        let run: *mut kvm_run = self.fd.get_kvm_run();
+        // SAFETY: `run` points to the mapped structure; only an address is formed.
+        IMMEDIATE_EXIT.set(unsafe { &raw mut (*run).immediate_exit });
+        let mut state = State::Running;
+        while state == State::Running && !self.stop.load(Ordering::Acquire) {
+            state = self.step();
+        }
+        IMMEDIATE_EXIT.set(ptr::null_mut());
+    }
+
+    /// Enters the guest once and serves the exit.
+    fn step(&mut self) -> State {
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(error) => return self.run_failed(error),
+        };
+        match exit {
+            VcpuExit::IoIn(port, data) => {
+                self.buses.pio.read(port.into(), data);
+                State::Running
+            }
+            VcpuExit::IoOut(port, data) => {
+                self.buses.pio.write(port.into(), data);
+                State::Running
+            }
+            VcpuExit::MmioRead(address, data) => {
+                self.buses.mmio.read(address, data);
+                State::Running
+            }
+            VcpuExit::MmioWrite(address, data) => {
+                self.buses.mmio.write(address, data);
+                State::Running
+            }
+            VcpuExit::Intr | VcpuExit::IrqWindowOpen => State::Running,
+            VcpuExit::Shutdown => self.crash("triple fault"),
+            VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _) => self.crash("it reported a crash to KVM"),
+            VcpuExit::SystemEvent(..) => {
+                self.end.report(End::Reset);
+                State::Stopped
+            }
+            VcpuExit::InternalError => self.internal_error(),
+            VcpuExit::FailEntry(reason, _) => {
+                let what = format!("the CPU refused the guest state (reason {reason:#x})");
+                self.crash(&what)
+            }
+            VcpuExit::MemoryFault { gpa, .. } => {
+                let what = format!("no host memory behind guest address {gpa:#x}");
+                self.crash(&what)
+            }
+            other => {
+                let what = format!("KVM stopped it with the exit {other:?}");
+                self.crash(&what)
+            }
+        }
+    }
+
+    fn run_failed(&mut self, error: kvm_ioctls::Error) -> State {
+        match error.errno() {
+            // A kick: the loop looks at the stop flag. Other signals only interrupt.
+            libc::EINTR => {
+                self.fd.set_kvm_immediate_exit(0);
+                State::Running
+            }
+            // A vCPU that waited for its start-up IPI has got it.
+            libc::EAGAIN => State::Running,
+            _ => {
+                let report = format!("vCPU {}: KVM_RUN failed: {error}", self.index);
+                self.end.report(End::Failure(report));
+                State::Stopped
+            }
+        }
+    }
+
+    fn internal_error(&mut self) -> State {
+        // SAFETY: KVM fills this member of the union when it exits with KVM_EXIT_INTERNAL_ERROR; all
+        // its fields are plain integers.
+        let internal = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.internal };
+        let count = internal.data.len().min(internal.ndata as usize);
+        let data = internal.data.get(..count).unwrap_or_default();
+        let what = format!("KVM internal error {} {data:x?}", internal.suberror);
+        self.crash(&what)
+    }
+
+    fn crash(&mut self, what: &str) -> State {
+        let registers = regs::describe(&self.fd);
+        self.end.report(End::Crash(format!("vCPU {}: {what} {registers}", self.index)));
+        State::Stopped
+    }
+}
+
+impl VcpuThread {
+    /// Gets the vCPU out of the guest and waits for its thread to end.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        // SAFETY: the thread has not been joined, so its id is valid; the handler is harmless.
+        unsafe { libc::pthread_kill(self.handle.as_pthread_t(), kick_signal()) };
+        // A vCPU thread that panicked has nothing left to stop.
+        let _ = self.handle.join();
+    }
+}
