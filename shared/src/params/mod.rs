@@ -7,6 +7,7 @@
 
 mod bad;
 mod check;
+mod cross;
 pub mod forms;
 mod lookup;
 mod number;
@@ -20,6 +21,7 @@ mod value;
 
 pub use bad::BadValue;
 pub use check::check;
+pub use cross::{Conflict, Correction, Rule, cross_check};
 pub use lookup::{lookup, lookup_sysctl};
 pub use number::{SizeText, memparse, parse_bool, parse_i64, parse_size, parse_u64};
 pub use parse::{Event, default_of, effective, find_last, get_bool, get_enum, get_u64, occurrences, parse};

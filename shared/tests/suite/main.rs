@@ -1,3 +1,8 @@
 //! Tests of what host and guest agree on.
 
+mod cmdline;
+mod cross;
 mod exit;
+mod forms;
+mod numbers;
+mod params;
