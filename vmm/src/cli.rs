@@ -82,7 +82,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "COMMANDS", default_value = "tour", help_heading = "Guest")]
     pub run: String,
     /// Boot parameters for the guest (`vmm params` lists them)
-    #[arg(long, value_name = "PARAMS", default_value = "", allow_hyphen_values = true, help_heading = "Guest")]
+    #[arg(
+        long,
+        value_name = "PARAMS",
+        default_value = "",
+        allow_hyphen_values = true,
+        help_heading = "Guest"
+    )]
     pub append: String,
     /// Refuse unknown or bad boot parameters before boot, or let the guest report them
     #[arg(long, value_enum, default_value_t = Params::Strict, help_heading = "Guest")]

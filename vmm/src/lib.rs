@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod devices;
 pub mod exit;
+pub mod input;
 pub mod kernel;
 pub mod kvm;
 pub mod loader;

@@ -49,7 +49,7 @@ fn run(args: &RunArgs, mut phases: Phases) -> ExitCode {
     let kvm = Kvm::new().expect("kvm");
     let machine = match vmm::builder::build(&config, &kernel, &kvm, &mut phases) {
         Ok(machine) => machine,
-        Err(error) => return fail(ExitStatus::HostUnable, &chain(&error)),
+        Err(error) => return fail(error.status(), &chain(&error)),
     };
     if args.stats {
         println!("{phases}");

@@ -4,15 +4,17 @@
 //! Stays outside: how the machine was built (`builder`), what its end means (`exit`).
 //! Invariants: when [`run`] returns, no vCPU runs any more and no guest output is lost.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
-use crate::builder::Machine;
+use crate::builder::{EventLoop, Machine};
+use crate::devices::virtio::console;
 use crate::exit::{End, EndSignal};
-use crate::kvm::vcpu;
+use crate::input::TypedInput;
+use crate::kvm::vcpu::{self, Vcpu};
 use crate::signals::Signals;
 
 /// Why a machine could not be run.
@@ -21,6 +23,9 @@ pub enum RunError {
     /// Signals cannot be received.
     #[error("cannot watch for Ctrl-C: {0}")]
     Signals(#[source] io::Error),
+    /// The terminal cannot be read.
+    #[error("cannot read the terminal: {0}; redirect standard input from /dev/null")]
+    Input(#[source] io::Error),
     /// A vCPU got no thread.
     #[error("cannot start a vCPU thread: {0}; use fewer --cpus or raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
@@ -42,36 +47,52 @@ impl MutEventSubscriber for EndWatcher {
     }
 }
 
+/// How long the console may take to get rid of its last output.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
 /// Runs `machine` to its end, which is at the latest after `timeout`.
 pub fn run(machine: Machine, timeout: Option<Duration>) -> Result<End, RunError> {
-    let Machine { vm: _vm, vcpus, mut events, end, ram: _ram } = machine;
+    let Machine { vm: _vm, vcpus, mut events, console, end, ram: _ram } = machine;
     vcpu::install_kick_handler().map_err(RunError::Signals)?;
     let signals = Signals::watch(Arc::clone(&end)).map_err(RunError::Signals)?;
     events.add_subscriber(Box::new(signals));
     events.add_subscriber(Box::new(EndWatcher(Arc::clone(&end))));
+    if io::stdin().is_terminal() {
+        let input = TypedInput::new(Arc::clone(&console)).map_err(RunError::Input)?;
+        events.add_subscriber(Box::new(input));
+    }
     let deadline = timeout.map(|limit| Instant::now() + limit);
-    let threads = vcpus.into_iter().map(|vcpu| vcpu.spawn()).collect::<Result<Vec<_>, _>>();
+    let threads = vcpus.into_iter().map(Vcpu::spawn).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
-    let reason = loop {
+    let reason = serve(&mut events, &end, deadline);
+    for thread in threads {
+        thread.stop();
+    }
+    // What is lost here had no reader left: the status still counts.
+    let _ = console::drain(&console, DRAIN_LIMIT);
+    Ok(reason)
+}
+
+/// Serves the devices until the machine ends or `deadline` has come.
+fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<Instant>) -> End {
+    loop {
         if let Some(reason) = end.end() {
-            break reason.clone();
+            return reason.clone();
         }
-        let wait = match deadline {
+        let wait = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
             None => -1,
-            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                Some(left) => left.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX),
-                None => {
-                    end.report(End::Timeout);
-                    continue;
-                }
-            },
+            Some(Duration::ZERO) => {
+                end.report(End::Timeout);
+                continue;
+            }
+            // Rounded up, so that the last wait does not spin.
+            Some(left) => left.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX),
         };
         if let Err(error) = events.run_with_timeout(wait) {
             end.report(End::Failure(format!("the event loop failed: {error}")));
         }
-    };
-    for thread in threads {
-        thread.stop();
     }
-    Ok(reason)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,9 @@ pub enum CmdlineError {
     #[error("--run must not contain double quotes or line breaks; separate commands with `;`")]
     RunQuotes,
     /// All of it is too long.
-    #[error("the guest's parameters take {0} bytes, at most {GUEST_PARAMETERS_SIZE} fit; shorten --append or --run")]
+    #[error(
+        "the guest's parameters take {0} bytes, at most {GUEST_PARAMETERS_SIZE} fit; shorten --append or --run"
+    )]
     TooLong(usize),
     /// Bytes a command line cannot hold.
     #[error("--append must not contain NUL bytes or line breaks; separate parameters with spaces")]

@@ -42,10 +42,14 @@ pub enum DiskSpecError {
     #[error("--disk: id {0:?} is empty or longer than {MAX_ID} bytes; use a shorter one")]
     BadId(String),
     /// Options for the temporary disk beside disks with a path, or twice.
-    #[error("--disk {0:?} has no PATH; only a single --disk can do without, to set options of the temporary disk")]
+    #[error(
+        "--disk {0:?} has no PATH; only a single --disk can do without, to set options of the temporary disk"
+    )]
     NoPath(String),
     /// A size of 0, or one that is no multiple of a sector.
-    #[error("--swap {0}: the size of a disk is a multiple of 4096 bytes above 0; for no swap disk use --swap none")]
+    #[error(
+        "--swap {0}: the size of a disk is a multiple of 4096 bytes above 0; for no swap disk use --swap none"
+    )]
     BadSize(String),
 }
 

@@ -45,7 +45,9 @@ pub enum ConfigError {
     #[error(transparent)]
     Cmdline(#[from] CmdlineError),
     /// `--initrd`, which only Linux needs.
-    #[error("--initrd is not supported; build the initial RAM disk into the kernel (CONFIG_INITRAMFS_SOURCE)")]
+    #[error(
+        "--initrd is not supported; build the initial RAM disk into the kernel (CONFIG_INITRAMFS_SOURCE)"
+    )]
     Initrd,
     /// `--timeout` is no time.
     #[error("--timeout {0} is not a time limit; give seconds above 0 and up to {MAX_TIMEOUT}")]

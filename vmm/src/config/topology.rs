@@ -186,12 +186,8 @@ fn default_nodes(cpus: Option<u32>, mem: Option<u64>) -> Result<Vec<NodeSpec>, T
     }
     let memory = mem.unwrap_or(DEFAULT_MEM) / u64::from(count);
     let share = cpus / count;
-    let node = |id| NodeSpec {
-        id,
-        cpus: (id * share..(id + 1) * share).collect(),
-        memory,
-        distances: Vec::new(),
-    };
+    let node =
+        |id| NodeSpec { id, cpus: (id * share..(id + 1) * share).collect(), memory, distances: Vec::new() };
     Ok((0..count).map(node).collect())
 }
 

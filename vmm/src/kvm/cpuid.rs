@@ -22,9 +22,8 @@ const LEVEL_CORE: u32 = 2;
 
 /// What all vCPUs of a machine with `cpus` vCPUs share; `tsc_khz` is the guest's TSC frequency.
 pub fn template(kvm: &Kvm, cpus: u8, tsc_khz: u32) -> Result<CpuId, KvmError> {
-    let mut cpuid = kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(KvmError::setup("list CPU features"))?;
+    let mut cpuid =
+        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(KvmError::setup("list CPU features"))?;
     cpuid.retain(|entry| entry.function != 0xb && entry.function != HYPERVISOR_TIMING);
     for entry in cpuid.as_mut_slice() {
         match entry.function {
@@ -40,7 +39,8 @@ pub fn template(kvm: &Kvm, cpus: u8, tsc_khz: u32) -> Result<CpuId, KvmError> {
     }
     for entry in [smt_level(), core_level(cpus), timing(tsc_khz)] {
         let added = cpuid.push(entry);
-        added.map_err(|_| KvmError::setup("take so many CPUID leaves")(kvm_ioctls::Error::new(libc::E2BIG)))?;
+        added
+            .map_err(|_| KvmError::setup("take so many CPUID leaves")(kvm_ioctls::Error::new(libc::E2BIG)))?;
     }
     Ok(cpuid)
 }

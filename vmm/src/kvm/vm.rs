@@ -6,7 +6,7 @@
 //! Invariants: the RAM behind the memslots lives at least as long as this value.
 
 use kvm_bindings::{KVM_CAP_HALT_POLL, kvm_enable_cap, kvm_userspace_memory_region};
-use kvm_ioctls::{IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
+use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -64,11 +64,11 @@ impl Vm {
         self.fd.register_irqfd(event, gsi).map_err(KvmError::setup("connect an interrupt"))
     }
 
-    /// Lets a guest write of any value and width to guest-physical `address` signal `event` without
-    /// leaving the kernel.
-    pub fn register_mmio_event(&self, event: &EventFd, address: u64) -> Result<(), KvmError> {
+    /// Lets a 32-bit guest write of `value` to guest-physical `address` signal `event` without leaving
+    /// the kernel.
+    pub fn register_mmio_event(&self, event: &EventFd, address: u64, value: u32) -> Result<(), KvmError> {
         self.fd
-            .register_ioevent(event, &IoEventAddress::Mmio(address), NoDatamatch)
+            .register_ioevent(event, &IoEventAddress::Mmio(address), value)
             .map_err(KvmError::setup("connect a queue notification"))
     }
 }

@@ -13,11 +13,7 @@ fn lines(node_sizes: &[u64]) -> Vec<String> {
 fn nodes_are_merged_and_the_legacy_range_is_reserved() {
     assert_eq!(
         lines(&[256 * MIB, 256 * MIB]),
-        [
-            "00000000-0009fbff : System RAM",
-            "0009fc00-000fffff : Reserved",
-            "00100000-1fffffff : System RAM"
-        ]
+        ["00000000-0009fbff : System RAM", "0009fc00-000fffff : Reserved", "00100000-1fffffff : System RAM"]
     );
 }
 

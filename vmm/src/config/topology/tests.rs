@@ -56,7 +56,10 @@ fn cpu_rules() {
     assert_eq!(error(Some(0), None, &[]), "0 vCPUs: a machine has 1 to 64");
     assert_eq!(error(Some(65), None, &[]), "65 vCPUs: a machine has 1 to 64");
     assert_eq!(error(None, None, &["node=0,mem=32M"]), "0 vCPUs: a machine has 1 to 64");
-    assert_eq!(error(None, None, &["node=0,mem=32M,cpus=4294967295"]), "4294967295 vCPUs: a machine has 1 to 64");
+    assert_eq!(
+        error(None, None, &["node=0,mem=32M,cpus=4294967295"]),
+        "4294967295 vCPUs: a machine has 1 to 64"
+    );
     assert_eq!(
         error(None, None, &["node=0,cpus=0-1,mem=32M", "node=1,cpus=1,mem=32M"]),
         "vCPU 1 is in more than one NUMA node; put it into one"

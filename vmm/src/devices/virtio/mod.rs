@@ -46,7 +46,7 @@ pub use fault::DeviceFault;
 pub use mmio::{NOTIFY_OFFSET, VirtioMmio};
 
 /// Guest RAM as devices hold it: shared, and alive as long as any request points into it.
-pub type GuestRam = Arc<vm_memory::GuestMemoryMmap>;
+pub type GuestRam = Arc<crate::memory::GuestRam>;
 
 /// Locks `mutex`; a thread that panicked while holding it does not stop the others.
 ///

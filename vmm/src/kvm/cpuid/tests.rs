@@ -9,7 +9,8 @@ fn entry(function: u32) -> kvm_cpuid_entry2 {
 #[test]
 fn each_vcpu_sees_its_own_apic_id() {
     let template =
-        CpuId::from_entries(&[entry(1), smt_level(), core_level(6), entry(0x1f), entry(0x8000_001e)]).unwrap();
+        CpuId::from_entries(&[entry(1), smt_level(), core_level(6), entry(0x1f), entry(0x8000_001e)])
+            .unwrap();
     for index in [0, 5, 200] {
         let cpuid = for_vcpu(&template, index);
         let entries = cpuid.as_slice();

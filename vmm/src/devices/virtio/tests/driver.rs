@@ -1,17 +1,17 @@
 //! A virtio driver for tests, honest or hostile, and the machine around the device it drives.
 //!
-//! Guest RAM has a hole, and two regions that touch in guest space but not in host space. Each
-//! region is surrounded by host pages that nobody may touch, so a stray access ends the test.
+//! Guest RAM has a hole, and two regions that touch. The hole and all beyond RAM are host pages
+//! that nobody may touch, so a stray access ends the test.
 
 use std::sync::Arc;
 
 use virtio_bindings::virtio_mmio::*;
-use vm_memory::mmap::{GuestRegionMmap, MmapRegionBuilder};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::devices::bus::BusDevice;
 use crate::devices::virtio::{GuestRam, SharedVirtioDevice, VirtioEvents, VirtioMmio};
+use crate::memory::{HostPages, RamRange, allocate};
 
 pub const ACKNOWLEDGE: u32 = 1;
 pub const DRIVER: u32 = 2;
@@ -34,8 +34,6 @@ pub const HOLE: u64 = REGION;
 pub const RAM_END: u64 = 4 * REGION;
 /// Free RAM for buffers in the first region, above the rings.
 pub const BUFFERS: u64 = 0x8_0000;
-
-const HOST_PAGE: usize = 4096;
 
 /// One descriptor as the driver writes it; `flags` without NEXT.
 #[derive(Clone, Copy, Debug)]
@@ -298,34 +296,8 @@ pub fn descriptor_bytes(desc: Desc, next: u16) -> Vec<u8> {
     bytes
 }
 
-/// RAM as described at the top. The host memory is never unmapped: tests are short.
+/// RAM as described at the top. Host memory in the hole and beyond is reserved and inaccessible.
 fn guest_ram() -> GuestRam {
-    let region = |start| {
-        let size = REGION as usize;
-        // SAFETY: a fresh anonymous mapping, placed by the kernel.
-        let guard = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size + 2 * HOST_PAGE,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        assert_ne!(guard, libc::MAP_FAILED);
-        let ram = guard.wrapping_byte_add(HOST_PAGE);
-        // SAFETY: inside the mapping made above, which nobody uses yet.
-        let result = unsafe { libc::mprotect(ram, size, libc::PROT_READ | libc::PROT_WRITE) };
-        assert_eq!(result, 0);
-        // SAFETY: `ram` is `size` bytes of readable and writable memory that stays mapped.
-        let builder = unsafe { MmapRegionBuilder::new(size).with_raw_mmap_pointer(ram.cast()) };
-        let mapping = builder
-            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
-            .build()
-            .unwrap();
-        GuestRegionMmap::new(mapping, GuestAddress(start)).unwrap()
-    };
-    Arc::new(GuestMemoryMmap::from_regions(REGIONS.map(region).into()).unwrap())
+    let ranges = REGIONS.map(|base| RamRange { base, size: REGION, node: 0 });
+    Arc::new(allocate(&ranges, HostPages::Small, false).unwrap())
 }
