@@ -95,6 +95,12 @@ impl VirtAddr {
         if top == 0 || top == -1 { Some(Self(addr)) } else { None }
     }
 
+    /// `addr` with the bits above 56 replaced by copies of bit 56.
+    #[must_use]
+    pub const fn truncate(addr: u64) -> Self {
+        Self((((addr << 7) as i64) >> 7) as u64)
+    }
+
     /// The address in bytes.
     #[must_use]
     pub const fn get(self) -> u64 {
@@ -147,6 +153,12 @@ impl Pfn {
     #[must_use]
     pub const fn new(n: u64) -> Option<Self> {
         if n >> (PHYS_BITS - PAGE_SHIFT) == 0 { Some(Self(n)) } else { None }
+    }
+
+    /// Frame number `n`: 32 bits always fit.
+    #[must_use]
+    pub const fn from_u32(n: u32) -> Self {
+        Self(n as u64)
     }
 
     /// The frame number.
@@ -291,6 +303,8 @@ pub struct NodeId(u8);
 impl NodeId {
     /// How many nodes the memory manager can hold.
     pub const MAX_NODES: usize = 8;
+    /// The first node, the only one of a machine without NUMA.
+    pub const ZERO: Self = Self(0);
 
     /// Node `id`, if it is in range.
     #[must_use]
@@ -302,5 +316,10 @@ impl NodeId {
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// Every node number, smallest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
+        (0..Self::MAX_NODES as u8).map(Self)
     }
 }

@@ -1,7 +1,7 @@
 //! The memory manager of Ballast: portable, all policy and mechanism above the page-table-entry codec.
 //!
 //! Purpose: everything Linux's `mm/` does that does not name a register or a device.
-//! Owns: frames, zones, free lists, page tables.
+//! Owns: the boot memory map, frames, zones, free lists, page tables.
 //! Stays outside: instructions, interrupts, devices and parsing; they reach the crate through [`port`].
 //! Invariants: no statics, no heap, no panic on any path; every allocation is fallible.
 //!
@@ -9,12 +9,21 @@
 //!
 //! | rank | modules |
 //! |---|---|
-//! | 0 | [`addr`] |
+//! | 0 | [`addr`], [`sync`] (which also names [`port::Cpu`]) |
 //! | 1 | [`port`] |
+//! | 2 | [`frame`], [`memblock`] |
+//! | 3 | [`phys`] |
 //! | 4 | [`pgtable`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
+#[cfg(not(loom))]
+pub mod frame;
+#[cfg(not(loom))]
+pub mod memblock;
 pub mod pgtable;
+#[cfg(not(loom))]
+pub mod phys;
 pub mod port;
+pub mod sync;

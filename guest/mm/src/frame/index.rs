@@ -1,0 +1,63 @@
+//! The number of a frame whose descriptor may be touched.
+//!
+//! Owns: [`FrameIdx`], the proof that makes unchecked table access sound. Invariants: a `FrameIdx` lies in a 4 MiB
+//! block that its table covers, because it came from [`FrameTable::lookup`](super::FrameTable::lookup) or
+//! `block`, from a link that holds one, or by moving inside its 4 MiB block. Frame 0 is never handed out, so that
+//! 0 can mean "none" in links and an empty list is zeroed memory.
+
+use crate::addr::{Order, Pfn};
+use core::num::NonZeroU32;
+
+/// See the module documentation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct FrameIdx(NonZeroU32);
+
+impl FrameIdx {
+    /// `pfn` without a check; only for the table and the links.
+    #[inline(always)]
+    pub(super) const fn trusted(pfn: u32) -> Option<Self> {
+        match NonZeroU32::new(pfn) {
+            Some(pfn) => Some(Self(pfn)),
+            None => None,
+        }
+    }
+
+    /// The frame number.
+    #[inline(always)]
+    pub(crate) const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The frame number for the outside.
+    #[inline(always)]
+    pub(crate) const fn pfn(self) -> Pfn {
+        Pfn::from_u32(self.get())
+    }
+
+    /// Whether a block of `order` may start here.
+    #[inline(always)]
+    pub(crate) const fn is_aligned(self, order: Order) -> bool {
+        self.get() & (order.pages() as u32 - 1) == 0
+    }
+
+    /// The buddy of the block of `order` that starts here; none for the largest order.
+    #[inline(always)]
+    pub(crate) const fn buddy(self, order: Order) -> Option<Self> {
+        if order.get() == Order::MAX.get() { None } else { Self::trusted(self.get() ^ 1 << order.get()) }
+    }
+
+    /// The first frame of the block of `order` around this frame; none if that is frame 0.
+    #[inline(always)]
+    pub(crate) const fn block_start(self, order: Order) -> Option<Self> {
+        Self::trusted(self.get() & !(order.pages() as u32 - 1))
+    }
+
+    /// The frame `half` pages further on, which is the upper half of the block of twice that size here.
+    ///
+    /// The caller splits a block, so the result is inside it.
+    #[inline(always)]
+    pub(crate) const fn upper_half(self, half: Order) -> Self {
+        Self(self.0.saturating_add(half.pages() as u32))
+    }
+}

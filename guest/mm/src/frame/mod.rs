@@ -1,0 +1,59 @@
+//! Frame descriptors: what the memory manager knows about every 4 KiB of RAM (Linux `struct page`).
+//!
+//! Owns: the descriptor and its packed state word, the table of descriptors, the table of pageblocks, and lists
+//! threaded through descriptors. Stays outside: which frame is given to whom (`phys`).
+//! Invariants: an all-zero descriptor is a valid one and means "reserved", so the table is zeroed memory that is
+//! touched only when its frames are; of a block only the first descriptor, its head, says anything.
+//!
+//! Layout of the 32 bytes (DESIGN aims for 32, never over 64):
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 0..4 | state: kind, order, migrate type, owner; bits 12 and up are for page flags |
+//! | 4..12 | links of the list that the block is on |
+//! | 12..32 | reserve for later storeys: refcount 4, index or swap entry 8, mapcount 4, mapping id 4 |
+
+mod index;
+mod list;
+mod migrate;
+mod pageblock;
+mod state;
+mod table;
+
+use core::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use index::FrameIdx;
+pub(crate) use list::FrameList;
+pub use migrate::MigrateType;
+pub use pageblock::{Pageblock, ZoneId, ZoneKind};
+pub(crate) use state::{Kind, Owner, Refused, State};
+pub(crate) use table::FrameTable;
+pub use table::{Tables, TablesSize};
+
+/// The descriptor of one frame.
+///
+/// The words are atomic because statistics read them without a lock; they are only written by the holder of the
+/// lock of the zone (or arena) that the frame belongs to, so relaxed accesses are enough.
+#[repr(C, align(32))]
+#[derive(Default)]
+pub struct Frame {
+    state: AtomicU32,
+    next: AtomicU32,
+    prev: AtomicU32,
+    _reserve: [u32; 5],
+}
+
+const _: () = assert!(size_of::<Frame>() == 32);
+
+impl Frame {
+    /// The state word.
+    #[inline(always)]
+    pub(crate) fn state(&self) -> State {
+        State::from_raw(self.state.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the state word.
+    #[inline(always)]
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.store(state.raw(), Ordering::Relaxed);
+    }
+}

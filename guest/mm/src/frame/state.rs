@@ -1,0 +1,144 @@
+//! The state word of a frame: a packed value with pure transitions.
+//!
+//! Owns: the bit layout and which transition is legal. Invariants: 0 is [`State::RESERVED`]; a word other than
+//! reserved stands only at the head of a block of its order, aligned to it.
+//!
+//! | bits | meaning |
+//! |---|---|
+//! | 0..2 | kind |
+//! | 2 | owner: the zone, or a private arena |
+//! | 4..8 | order of the block that starts here |
+//! | 8..11 | migrate type: of the list it is on, or that it was allocated for |
+
+use super::MigrateType;
+use crate::addr::Order;
+
+/// What a frame is to the allocator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Not a head: never given to the allocator, or inside a block.
+    Reserved,
+    /// Head of a free block that is on a free list.
+    Free,
+    /// Head of a block that somebody holds.
+    Allocated,
+}
+
+/// Who keeps the free lists that a block may be on.
+///
+/// Blocks merge only with blocks of the same owner (Linux compares zone ids), so the frames of an arena never
+/// merge with their neighbours outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// The zone of the frame.
+    Zone,
+    /// A private arena.
+    Arena,
+}
+
+const KIND_MASK: u32 = 0b11;
+const FREE: u32 = 1;
+const ALLOCATED: u32 = 2;
+const OWNER_SHIFT: u32 = 2;
+const ORDER_SHIFT: u32 = 4;
+const ORDER_MASK: u32 = 0xf << ORDER_SHIFT;
+const TYPE_SHIFT: u32 = 8;
+/// Everything but the migrate type.
+const BLOCK_MASK: u32 = KIND_MASK | 1 << OWNER_SHIFT | ORDER_MASK;
+
+/// Why a block cannot be released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// No allocated block starts here.
+    NotHeld,
+    /// The block that starts here has this order.
+    WrongOrder(Order),
+}
+
+/// See the module documentation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct State(u32);
+
+impl State {
+    /// Not the head of anything.
+    pub(crate) const RESERVED: Self = Self(0);
+
+    /// A stored word.
+    #[inline(always)]
+    pub(super) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// The word to store.
+    #[inline(always)]
+    pub(super) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    const fn block(kind: u32, order: Order, owner: Owner) -> u32 {
+        kind | (owner as u32) << OWNER_SHIFT | order.get() << ORDER_SHIFT
+    }
+
+    /// Head of a free block.
+    #[inline(always)]
+    pub(crate) const fn free(order: Order, mt: MigrateType, owner: Owner) -> Self {
+        Self(Self::block(FREE, order, owner) | (mt as u32) << TYPE_SHIFT)
+    }
+
+    /// Head of a block that is handed out.
+    #[inline(always)]
+    pub(crate) const fn allocated(order: Order, mt: MigrateType, owner: Owner) -> Self {
+        Self(Self::block(ALLOCATED, order, owner) | (mt as u32) << TYPE_SHIFT)
+    }
+
+    /// What the frame is.
+    #[inline(always)]
+    pub(crate) const fn kind(self) -> Kind {
+        match self.0 & KIND_MASK {
+            FREE => Kind::Free,
+            ALLOCATED => Kind::Allocated,
+            _ => Kind::Reserved,
+        }
+    }
+
+    /// Who keeps the lists.
+    #[inline(always)]
+    pub(crate) const fn owner(self) -> Owner {
+        if self.0 >> OWNER_SHIFT & 1 == 0 { Owner::Zone } else { Owner::Arena }
+    }
+
+    /// The order of the block that starts here; 0 for a reserved frame.
+    #[inline(always)]
+    pub(crate) const fn order(self) -> Order {
+        match Order::new((self.0 & ORDER_MASK) >> ORDER_SHIFT) {
+            Some(order) => order,
+            None => Order::MAX,
+        }
+    }
+
+    /// The migrate type.
+    #[inline(always)]
+    pub(crate) const fn migrate_type(self) -> MigrateType {
+        MigrateType::from_bits(self.0 >> TYPE_SHIFT)
+    }
+
+    /// Whether a free block of exactly this order and owner starts here (Linux `page_is_buddy`).
+    #[inline(always)]
+    pub(crate) const fn is_free_block(self, order: Order, owner: Owner) -> bool {
+        self.0 & BLOCK_MASK == Self::block(FREE, order, owner)
+    }
+
+    /// Checks that an allocated block of `order` starts here and may be given back to `owner`.
+    #[inline(always)]
+    pub(crate) const fn release(self, order: Order, owner: Owner) -> Result<(), Refused> {
+        if self.0 & BLOCK_MASK == Self::block(ALLOCATED, order, owner) {
+            return Ok(());
+        }
+        match (self.kind(), owner as u32 == self.owner() as u32) {
+            (Kind::Allocated, true) => Err(Refused::WrongOrder(self.order())),
+            _ => Err(Refused::NotHeld),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The tables: one descriptor per frame and one word per pageblock, in memory that the caller supplies.
+//!
+//! Owns: the mapping from frame numbers to descriptors (Linux's vmemmap). Stays outside: where that memory is and
+//! how it is mapped. Invariants: descriptors and words are zero until their block is taken in; a block of 4 MiB
+//! is taken in as a whole, so two neighbours that can be buddies are always both valid.
+
+use super::{Frame, FrameIdx, Kind, MigrateType, Pageblock, State, ZoneId};
+use crate::addr::{Order, Pfn};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+/// How much zeroed memory the tables need, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TablesSize {
+    /// For the descriptors.
+    pub frames: u64,
+    /// For the pageblock words.
+    pub pageblocks: u64,
+}
+
+/// The memory of the tables.
+///
+/// `frames` may be a sparse mapping: only the part that describes a 4 MiB block with RAM in it must exist.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// Descriptor 0; descriptor `n` is `n` elements further on.
+    pub frames: NonNull<Frame>,
+    /// The word of pageblock 0.
+    pub pageblocks: NonNull<u16>,
+    /// The first frame number that the tables do not cover.
+    pub end: Pfn,
+}
+
+impl Tables {
+    /// The size of tables for all frames below `end`, rounded up to whole 4 MiB blocks.
+    #[must_use]
+    pub const fn size(end: Pfn) -> TablesSize {
+        let blocks = end.get().div_ceil(Order::MAX.pages());
+        TablesSize {
+            frames: blocks * Order::MAX.pages() * size_of::<Frame>() as u64,
+            pageblocks: blocks * 2 * size_of::<u16>() as u64,
+        }
+    }
+}
+
+/// See the module documentation.
+pub(crate) struct FrameTable {
+    frames: NonNull<Frame>,
+    pageblocks: NonNull<AtomicU16>,
+    /// Frames covered: a multiple of a 4 MiB block, 0 before boot.
+    end: u32,
+}
+
+// SAFETY: the table only hands out shared references to descriptors and words made of atomics.
+unsafe impl Send for FrameTable {}
+// SAFETY: as above.
+unsafe impl Sync for FrameTable {}
+
+impl FrameTable {
+    /// Covers nothing.
+    pub(crate) const EMPTY: Self =
+        Self { frames: NonNull::dangling(), pageblocks: NonNull::dangling(), end: 0 };
+
+    /// A table over `tables`; `None` if frame numbers would not fit 32 bits.
+    ///
+    /// # Safety
+    /// 1. Both areas are valid and zeroed, for [`Tables::size`] bytes from their start (descriptors of 4 MiB
+    ///    blocks without RAM excepted), for as long as the result is used.
+    /// 2. Nobody else writes them.
+    pub(crate) unsafe fn new(tables: &Tables) -> Option<Self> {
+        let end = tables.end.get().checked_next_multiple_of(Order::MAX.pages())?;
+        let end = u32::try_from(end).ok()?;
+        Some(Self { frames: tables.frames, pageblocks: tables.pageblocks.cast(), end })
+    }
+
+    /// The first frame number that is not covered.
+    pub(crate) const fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The pageblock words, indexed by pageblock number.
+    #[inline(always)]
+    fn words(&self) -> &[AtomicU16] {
+        // SAFETY: `new` was promised one word per pageblock below `end`; before it, the slice is empty.
+        unsafe {
+            core::slice::from_raw_parts(
+                self.pageblocks.as_ptr(),
+                (self.end >> Order::PAGEBLOCK.get()) as usize,
+            )
+        }
+    }
+
+    /// The descriptor of a frame that is known to be covered.
+    #[inline(always)]
+    pub(crate) fn frame(&self, idx: FrameIdx) -> &Frame {
+        // SAFETY: the invariant of `FrameIdx`: it lies in a covered 4 MiB block with RAM in it.
+        unsafe { self.frames.add(idx.get() as usize).as_ref() }
+    }
+
+    /// The pageblock of frame `pfn`; `None` above the table.
+    #[inline(always)]
+    pub(crate) fn pageblock(&self, pfn: u32) -> Option<Pageblock> {
+        let word = self.words().get((pfn >> Order::PAGEBLOCK.get()) as usize)?;
+        Some(Pageblock::from_raw(word.load(Ordering::Relaxed)))
+    }
+
+    /// The frame `pfn` and its pageblock, if the block around it has been taken in.
+    #[inline(always)]
+    pub(crate) fn lookup(&self, pfn: Pfn) -> Option<(FrameIdx, Pageblock)> {
+        let pfn = u32::try_from(pfn.get()).ok()?;
+        let block = self.pageblock(pfn)?;
+        if block.is_taken_in() { Some((FrameIdx::trusted(pfn)?, block)) } else { None }
+    }
+
+    /// The migrate type of the pageblock around a frame.
+    #[inline(always)]
+    pub(crate) fn migrate_type(&self, idx: FrameIdx) -> MigrateType {
+        // SAFETY: the invariant of `FrameIdx`: it is below `end`, so its pageblock has a word.
+        let word = unsafe { self.words().get_unchecked((idx.get() >> Order::PAGEBLOCK.get()) as usize) };
+        Pageblock::from_raw(word.load(Ordering::Relaxed)).migrate_type()
+    }
+
+    /// The blocks whose heads lie in `start..end`, lowest first; reserved frames are stepped over one by one.
+    pub(crate) fn heads(&self, start: u32, end: u32) -> impl Iterator<Item = (FrameIdx, State)> {
+        let mut at = start;
+        core::iter::from_fn(move || {
+            while at < end {
+                let found = self.lookup(Pfn::from_u32(at));
+                let state = found.map_or(State::RESERVED, |(idx, _)| self.frame(idx).state());
+                if let (Some((idx, _)), Kind::Free | Kind::Allocated) = (found, state.kind()) {
+                    at = at.saturating_add(state.order().pages() as u32);
+                    return Some((idx, state));
+                }
+                at += 1;
+            }
+            None
+        })
+    }
+
+    /// Takes in the 4 MiB block around `pfn` for `zone`, all movable, as Linux starts out, and returns the frame.
+    ///
+    /// The caller knows that there is RAM in the block. `None` above the table and for frame 0.
+    pub(crate) fn take_in(&self, pfn: u32, zone: ZoneId) -> Option<FrameIdx> {
+        let start = pfn & !(Order::MAX.pages() as u32 - 1);
+        let first = (start >> Order::PAGEBLOCK.get()) as usize;
+        for word in self.words().get(first..first + 2)? {
+            if !Pageblock::from_raw(word.load(Ordering::Relaxed)).is_taken_in() {
+                word.store(Pageblock::new(zone, MigrateType::Movable).raw(), Ordering::Relaxed);
+            }
+        }
+        FrameIdx::trusted(pfn)
+    }
+
+    /// Changes the migrate type of the pageblocks that the block of `order` at `idx` covers or lies in.
+    pub(crate) fn set_migrate_type(&self, idx: FrameIdx, order: Order, mt: MigrateType) {
+        let first = (idx.get() >> Order::PAGEBLOCK.get()) as usize;
+        let count = order.pages().div_ceil(Order::PAGEBLOCK.pages()) as usize;
+        for word in self.words().iter().skip(first).take(count) {
+            let block = Pageblock::from_raw(word.load(Ordering::Relaxed));
+            word.store(Pageblock::new(block.zone(), mt).raw(), Ordering::Relaxed);
+        }
+    }
+}

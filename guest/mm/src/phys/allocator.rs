@@ -1,0 +1,50 @@
+//! The seam through which everything above gets frames.
+//!
+//! Owns: the trait and its implementation that never reclaims. Other implementations (one that reclaims, one that
+//! may use the reserves) come with reclaim. Who needs frames takes an allocator as an argument, so that an
+//! allocation during reclaim cannot reclaim again.
+
+use super::error::{AllocError, FreeError};
+use super::{Frames, GfpFlags, Phys};
+use crate::addr::Order;
+use crate::port::Machine;
+
+/// Hands out and takes back blocks of frames.
+pub trait FrameAllocator<'a> {
+    /// Allocates a block of `order`.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError>;
+
+    /// Takes a block back.
+    ///
+    /// # Errors
+    /// [`FreeError`] if it was not allocated like that.
+    fn free(&self, frames: Frames<'a>) -> Result<(), FreeError>;
+}
+
+/// Allocates from the zones and fails when they are empty.
+pub struct ZoneAllocator<'a, M> {
+    phys: &'a Phys<M>,
+}
+
+impl<'a, M> ZoneAllocator<'a, M> {
+    /// Allocates from `phys`.
+    #[must_use]
+    pub const fn new(phys: &'a Phys<M>) -> Self {
+        Self { phys }
+    }
+}
+
+impl<'a, M: Machine> FrameAllocator<'a> for ZoneAllocator<'a, M> {
+    #[inline]
+    fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError> {
+        self.phys.alloc_pages(gfp, order)
+    }
+
+    #[inline]
+    fn free(&self, frames: Frames<'a>) -> Result<(), FreeError> {
+        self.phys.free_pages(frames)
+    }
+}

@@ -1,0 +1,18 @@
+//! Locks and one-time initialisation.
+//!
+//! Owns: [`SpinLock`], which masks interrupts while it is held, and [`Once`], a value built in place at boot.
+//! Stays outside: sleeping (the memory manager never sleeps with a lock held) and what the locks protect.
+//! Invariants: data is reachable only through a guard; a guard never leaves its CPU.
+//!
+//! Lock order, outermost first (a lock may only be taken while holding locks that stand before it; Linux
+//! `mm/rmap.c`): address-space tree, folio, rmap, leaf page table, {page-cache tree, swap slots, LRU}, zone.
+//! Two zone locks are never held together, and nothing is locked below a zone.
+//!
+//! Under `cfg(loom)` the atomics are loom's, so that the model checker sees every access.
+
+mod atomic;
+mod once;
+mod spin;
+
+pub use once::{InitError, Once};
+pub use spin::{SpinGuard, SpinLock};

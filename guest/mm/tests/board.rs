@@ -1,0 +1,196 @@
+//! A board for tests of physical memory: a simulated machine, zeroed tables, and a booted allocator.
+
+use mm::addr::{NodeId, Order, Pfn, PhysAddr};
+use mm::frame::{Frame, MigrateType, Tables, ZoneId, ZoneKind};
+use mm::memblock::Memblock;
+use mm::phys::{BootConfig, BootError, GfpFlags, Phys, Topology, ZoneLimits};
+use sim::Machine;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::{Deref, Range};
+use std::ptr::NonNull;
+
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+pub fn order(n: u32) -> Order {
+    Order::new(n).unwrap()
+}
+
+pub fn pfn(n: u64) -> Pfn {
+    Pfn::new(n).unwrap()
+}
+
+pub fn node(n: u32) -> NodeId {
+    NodeId::new(n).unwrap()
+}
+
+pub fn addr(bytes: u64) -> PhysAddr {
+    PhysAddr::new(bytes).unwrap()
+}
+
+pub fn zone_id(n: u32, kind: ZoneKind) -> ZoneId {
+    ZoneId { node: node(n), kind }
+}
+
+/// Zeroed memory that the host supplies on first touch.
+struct Zeroed {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Zeroed {
+    fn new(bytes: u64) -> Self {
+        let layout = Layout::from_size_align(bytes.max(1) as usize, 64).unwrap();
+        // SAFETY: the layout is not empty.
+        Self { base: NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap(), layout }
+    }
+}
+
+impl Drop for Zeroed {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// What a board is made of.
+#[derive(Clone)]
+pub struct Plan {
+    pub memblock: Memblock,
+    pub topology: Topology,
+    pub zones: ZoneLimits,
+    pub cpus: u32,
+}
+
+impl Plan {
+    /// One node with RAM at these byte ranges.
+    pub fn ram(ranges: &[Range<u64>]) -> Self {
+        let mut plan =
+            Self { memblock: Memblock::new(), topology: Topology::new(), zones: ZoneLimits::LINUX, cpus: 1 };
+        for range in ranges {
+            plan = plan.node_ram(0, range.clone());
+        }
+        plan
+    }
+
+    /// RAM at pages `start..start + pages`.
+    pub fn pages(start: u64, pages: u64) -> Self {
+        Self::ram(&[start << 12..(start + pages) << 12])
+    }
+
+    /// More RAM, on a node.
+    pub fn node_ram(mut self, on: u32, range: Range<u64>) -> Self {
+        self.memblock.add(addr(range.start), range.end - range.start, Some(node(on))).unwrap();
+        self
+    }
+
+    /// Takes a range of bytes.
+    pub fn reserve(mut self, range: Range<u64>) -> Self {
+        self.memblock.reserve(addr(range.start), range.end - range.start).unwrap();
+        self
+    }
+
+    /// Zone borders in bytes.
+    pub fn zones(mut self, dma: u64, dma32: u64) -> Self {
+        self.zones = ZoneLimits { dma_end: pfn(dma >> 12), dma32_end: pfn(dma32 >> 12) };
+        self
+    }
+
+    /// Boots.
+    pub fn boot(&self) -> Board {
+        self.try_boot().unwrap()
+    }
+
+    /// Boots, or says why not.
+    pub fn try_boot(&self) -> Result<Board, BootError> {
+        // The machine's RAM is only needed where pages are zeroed.
+        let machine = Machine::builder().ram(0..64 * MIB).poison(0x5a).cpus(self.cpus.max(1)).build();
+        let end = self.memblock.end().get().div_ceil(4096);
+        let size = Tables::size(pfn(end));
+        let board = Board {
+            frames: Zeroed::new(size.frames),
+            pageblocks: Zeroed::new(size.pageblocks),
+            phys: Box::new(Phys::new(machine)),
+            end: pfn(end),
+        };
+        // SAFETY: the tables are zeroed, large enough, and live as long as the board; the RAM is simulated.
+        unsafe { board.phys.boot(&self.config(&board)) }?;
+        Ok(board)
+    }
+
+    fn config(&self, board: &Board) -> BootConfig<'_> {
+        BootConfig {
+            memblock: &self.memblock,
+            topology: &self.topology,
+            zones: self.zones,
+            tables: board.tables(),
+        }
+    }
+}
+
+/// A booted allocator and the memory of its tables.
+pub struct Board {
+    // Dropped before the tables that it points to.
+    phys: Box<Phys<Machine>>,
+    frames: Zeroed,
+    pageblocks: Zeroed,
+    end: Pfn,
+}
+
+impl Deref for Board {
+    type Target = Phys<Machine>;
+
+    fn deref(&self) -> &Phys<Machine> {
+        &self.phys
+    }
+}
+
+impl Board {
+    pub fn tables(&self) -> Tables {
+        Tables {
+            frames: self.frames.base.cast::<Frame>(),
+            pageblocks: self.pageblocks.base.cast(),
+            end: self.end,
+        }
+    }
+
+    /// How many bytes of the frame table are not zero.
+    pub fn touched_descriptors(&self) -> usize {
+        let words = self.frames.layout.size() / 32;
+        // SAFETY: the table has that many 32-byte descriptors, all initialized; nobody writes meanwhile.
+        let table =
+            unsafe { std::slice::from_raw_parts(self.frames.base.as_ptr().cast::<[u8; 32]>(), words) };
+        table.iter().filter(|bytes| bytes.iter().any(|b| *b != 0)).count()
+    }
+
+    /// Allocates and forgets the handle.
+    pub fn take(&self, gfp: GfpFlags, n: u32) -> Option<u64> {
+        self.alloc_pages(gfp, order(n)).ok().map(|frames| frames.into_raw().0.get())
+    }
+
+    /// Frees by number.
+    pub fn give(&self, at: u64, n: u32) -> Result<(), mm::phys::FreeError> {
+        // SAFETY: the tests own what they allocated; wrong numbers are what they test.
+        self.free_pages(unsafe { self.frames_from_raw(pfn(at), order(n)) })
+    }
+
+    /// Free blocks of each order of a zone, as a line of `/proc/buddyinfo` has them.
+    pub fn buddyinfo(&self, zone: ZoneId) -> [u32; Order::COUNT] {
+        let zone = self.zone(zone).unwrap();
+        let mut line = [0; Order::COUNT];
+        for (cell, order) in line.iter_mut().zip(Order::all()) {
+            *cell = zone.free_blocks_of_order(order);
+        }
+        line
+    }
+
+    /// The zone that a frame belongs to.
+    pub fn zone_of(&self, at: u64) -> ZoneId {
+        self.pageblock(pfn(at)).unwrap().zone()
+    }
+
+    /// The migrate type of the pageblock of a frame.
+    pub fn type_of(&self, at: u64) -> MigrateType {
+        self.pageblock(pfn(at)).unwrap().migrate_type()
+    }
+}
