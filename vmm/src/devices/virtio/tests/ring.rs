@@ -108,11 +108,11 @@ fn a_kick_without_work_is_harmless() {
 
 #[test]
 fn indices_wrap_around() {
-    for (features, size) in [(0, 4), (EVENT_IDX, 16), (EVENT_IDX, 256)] {
+    for (features, size) in [(0, 4), (EVENT_IDX, 256)] {
         let mut rig = disk(features, size);
         let batch = usize::from(size);
         let mut done = 0;
-        while done < 2 * 65536 + batch {
+        while done < 65536 + 2 * batch {
             // Interrupt on the last entry of the batch.
             set_used_event(&rig, rig.rings[0].seen.wrapping_add(size - 1));
             submit(&mut rig, batch);
