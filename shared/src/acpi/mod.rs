@@ -20,7 +20,7 @@ mod table;
 
 pub use error::{AcpiError, Signature};
 pub use list::List;
-pub use madt::{IoApic, LocalApic, Madt, MadtList, Override};
+pub use madt::{IoApic, LocalApic, Madt, Override};
 pub use numa::{CpuAffinity, DEFAULT_REMOTE_DISTANCE, LOCAL_DISTANCE, MemoryAffinity, Numa};
 
 use rsdp::Root;
@@ -108,8 +108,6 @@ impl Tables {
 
     fn address(&self, signature: Signature) -> Result<u64, AcpiError> {
         let place = Self::WANTED.iter().position(|&wanted| wanted == signature);
-        place
-            .and_then(|place| *self.found.get(place)?)
-            .ok_or(AcpiError::Missing { table: signature })
+        place.and_then(|place| *self.found.get(place)?).ok_or(AcpiError::Missing { table: signature })
     }
 }

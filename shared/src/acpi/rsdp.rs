@@ -1,8 +1,8 @@
 //! The root system description pointer. Source: ACPI 6.4, section 5.2.5.3.
 
+use super::PhysRead;
 use super::error::{AcpiError, Signature};
 use super::table::sums_to_zero;
-use super::PhysRead;
 
 /// Bytes of the first version, which the first checksum covers.
 const BYTES_V1: usize = 20;

@@ -3,8 +3,8 @@
 //! Owns: bounds. Nothing is read from outside `address..address + length` of a table, and a table is
 //! opened only with a right checksum. Source: ACPI 6.4, section 5.2.6.
 
-use super::error::{AcpiError, Signature};
 use super::PhysRead;
+use super::error::{AcpiError, Signature};
 
 /// Bytes of the header that all tables share.
 pub(super) const HEADER_BYTES: u32 = 36;
