@@ -8,7 +8,7 @@
 mod bad;
 mod check;
 mod cross;
-pub mod forms;
+mod forms;
 mod lookup;
 mod number;
 mod parse;
@@ -22,6 +22,11 @@ mod value;
 pub use bad::BadValue;
 pub use check::check;
 pub use cross::{Conflict, Correction, Rule, cross_check};
+pub use forms::{
+    ContextSpec, FaultAttr, HugePages, INT_LIST_MAX, IntList, MemmapEntry, MemmapList, MemmapType,
+    NodeCounts, NumaOption, SlabDebug, SlabFlags, SlabSelection, SwapArea, THP_POLICIES, ThpAnon,
+    ThpAnonRule, VirtioMmio,
+};
 pub use lookup::{lookup, lookup_sysctl};
 pub use number::{SizeText, memparse, parse_bool, parse_i64, parse_size, parse_u64};
 pub use parse::{Event, default_of, effective, find_last, get_bool, get_enum, get_u64, occurrences, parse};

@@ -95,9 +95,10 @@ impl SizeRange {
         Self { min, max, multiple: 1, or_zero: false }
     }
 
-    /// The same range, in steps of `bytes` (at least 1).
+    /// The same range, in steps of `bytes`. A step of 0 does not compile in a constant.
     #[must_use]
     pub const fn multiple(mut self, bytes: u64) -> Self {
+        assert!(bytes > 0);
         self.multiple = bytes;
         self
     }

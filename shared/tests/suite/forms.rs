@@ -1,7 +1,6 @@
 //! Values with a syntax of their own.
 
-use shared::params::forms::{MemmapEntry, MemmapType, NumaOption, SlabFlags};
-use shared::params::{Value, check, lookup};
+use shared::params::{MemmapEntry, MemmapType, NumaOption, SlabFlags, Value, check, lookup};
 
 fn value<'a>(name: &str, raw: &'a str) -> Value<'a> {
     let spec = lookup(name).expect("a parameter");
@@ -55,7 +54,7 @@ fn slab_debug() {
 
 #[test]
 fn huge_pages() {
-    use shared::params::forms::HugePages;
+    use shared::params::HugePages;
     assert_eq!(value("hugepages", "12"), Value::HugePages(HugePages::Total(12)));
     let Value::HugePages(HugePages::PerNode(nodes)) = value("hugepages", "0:4,3:1") else { panic!() };
     assert_eq!(nodes.pairs().collect::<Vec<_>>(), [(0, 4), (3, 1)]);

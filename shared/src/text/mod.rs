@@ -1,0 +1,18 @@
+//! Linux texts, byte for byte as Linux 6.18 prints them.
+//!
+//! Owns formats only: each renderer takes plain numbers and a [`core::fmt::Write`]. The guest renders its
+//! console with them and the VMM the files it exports, so both print the same bytes. Collecting the numbers
+//! stays outside. The tests compare every renderer with texts recorded on a 6.18 kernel.
+
+pub mod buddyinfo;
+pub mod e820;
+pub mod iomem;
+pub mod meminfo;
+pub mod names;
+pub mod numactl;
+pub mod pagetypeinfo;
+pub mod vmstat;
+pub mod zoneinfo;
+
+/// Orders of the buddy allocator: free blocks of 2^0 to 2^10 pages.
+pub const ORDERS: usize = 11;
