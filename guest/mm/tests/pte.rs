@@ -1,20 +1,9 @@
 //! The x86-64 codec: every word and every view survive the round trip.
 
+use crate::map_fixture::Rng;
 use mm::addr::{Pfn, PhysAddr};
 use mm::pgtable::X86_64;
 use mm::port::{Pte, PteBits, PteCodec, PteView, SwapEntry};
-
-/// SplitMix64: enough randomness for words, reproducible by its seed.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 const ROUNDS: u32 = 1 << 20;
 

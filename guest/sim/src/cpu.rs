@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 thread_local! {
-    /// Which CPU of which machine this thread plays, innermost last. The address of a borrowed `Cpus` names the
-    /// machine: it cannot be reused while `run_on` borrows it.
+    /// Which CPU of which machine this thread plays, innermost last. The address of a borrowed `Cpus` names
+    /// the machine: it cannot be reused while `run_on` borrows it.
     static PLAYING: RefCell<Vec<(*const Cpus, CpuId)>> = const { RefCell::new(Vec::new()) };
 }
 

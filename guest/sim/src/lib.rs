@@ -14,6 +14,7 @@ mod fault;
 mod machine;
 mod mmu;
 mod ram;
+mod tables;
 mod tlb;
 mod walker;
 
@@ -24,4 +25,5 @@ pub use fault::{Fault, FaultCode};
 pub use machine::Machine;
 pub use mmu::Mmu;
 pub use ram::Ram;
+pub use tables::TablePool;
 pub use tlb::{Tlb, TlbStats};

@@ -1,9 +1,9 @@
 //! Simulated RAM: host allocations that stand for ranges of physical addresses.
 //!
-//! Owns: the memory, and the only place where a physical address becomes a host pointer.
-//! Invariants: ranges are page-aligned, ascending and disjoint; a range is one allocation that lives as long as
-//! the machine and never moves; nothing here makes a Rust reference to its bytes, so code under test may share
-//! them between threads by atomics as it would share real RAM.
+//! Owns: the memory, and the only place where a physical address becomes a host pointer. Invariants: ranges
+//! are page-aligned, ascending and disjoint; a range is one allocation that lives as long as the machine and
+//! never moves; nothing here makes a Rust reference to its bytes, so code under test may share them between
+//! threads by atomics as it would share real RAM.
 
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
 use mm::port::PhysMem;

@@ -1,9 +1,9 @@
 //! Simulated TLBs, as unhelpful as the architecture allows.
 //!
 //! Owns: per CPU, cached translations and cached tables (paging-structure caches), both kept until a flush
-//! names them; a change of root drops all but global translations. Nothing is ever evicted for want of room, so
-//! a forgotten flush shows at the next access. An access that cached rights forbid faults without a new walk,
-//! although the entry in memory may allow it by now (a spurious fault), and drops what it faulted on.
+//! names them; a change of root drops all but global translations. Nothing is ever evicted for want of room,
+//! so a forgotten flush shows at the next access. An access that cached rights forbid faults without a new
+//! walk, although the entry in memory may allow it by now (a spurious fault), and drops what it faulted on.
 //! Invariants: a CPU's cache is locked during a whole access, so a flush waits for accesses under way.
 //! Source: Intel SDM vol. 3 ch. 4.10.
 

@@ -1,8 +1,121 @@
-//! Page tables: formats, walks and changes, the same code for boot, the kernel and every task context.
+//! Page tables: the same code for boot, the kernel and every task context, for 3, 4 and 5 levels.
 //!
-//! Owns: the entry format of x86-64.
-//! Stays outside: which page belongs where (vma, fault), who owns a frame (frame, phys), instructions (ports).
+//! Owns: the tree below a root ([`PageTable`]): walking, mapping, changing, splitting, unmapping, counting;
+//! the entry format of x86-64. Stays outside: which page belongs where and who may touch it (vma, fault),
+//! what a frame is used for (frame, phys), instructions (ports). Source: Intel SDM vol. 3 ch. 4; Linux
+//! `mm/memory.c`, `arch/x86/mm/pat/set_memory.c`.
+//!
+//! Who may do what at the same time:
+//!
+//! | | walk | map | update, split | unmap | MMU |
+//! |---|---|---|---|---|---|
+//! | another range | yes | yes | yes | no if a table spans both | yes |
+//! | the same range | yes, gives a moment's view | no | no | no | yes |
+//!
+//! The owner of a range (a VMA lock, the boot CPU) is the only software that changes its entries; tables
+//! above it are shared with its neighbours, so a new table is linked by compare-and-exchange and the loser
+//! takes the winner's. Tables are unlinked only by `unmap`, whose caller owns all that those tables span, and
+//! freed only after a flush ([`Gather`]). Memory orderings are in `slot`.
+//!
+//! The upper half of every root holds the same entries, linked once and never unlinked, so a change below
+//! them shows in all roots. Entries of tables carry all rights; the leaf alone decides.
 
+mod census;
+mod cost;
+mod error;
+mod frames;
+mod gather;
+mod map;
+mod populate;
+mod range;
+mod root;
+mod slot;
+mod split;
+mod sweep;
+mod unmap;
+mod update;
+mod walk;
 mod x86_64;
 
+pub use census::{Census, Leaves, Stride};
+pub use cost::walk_refs;
+pub use error::{PtError, Why};
+pub use frames::TableFrames;
+pub use gather::{Flushed, Gather};
+pub use range::PageRange;
+pub use root::NotEmpty;
+pub use slot::PteSlot;
+pub use update::Rights;
+pub use walk::{Entry, Step, Walk};
 pub use x86_64::X86_64;
+
+use crate::addr::PhysAddr;
+use crate::port::{Level, Machine, Mmu, PteCodec};
+use slot::Table;
+
+/// The entry format of machine `M`.
+type Codec<M> = <<M as Machine>::Mmu as Mmu>::Pte;
+
+/// The tree of tables below one root. A handle: copying it copies nothing else.
+pub struct PageTable<'m, M: Machine> {
+    machine: &'m M,
+    root: PhysAddr,
+}
+
+impl<M: Machine> Clone for PageTable<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine> Copy for PageTable<'_, M> {}
+
+impl<'m, M: Machine> PageTable<'m, M> {
+    /// The tree below the table at `root`.
+    ///
+    /// # Safety
+    /// 1. `root` is a table of the machine's root level, and every present entry in the tree that is not a leaf
+    ///    leads to a table of the next level. All tables stay tables while the handle is used, but for those that
+    ///    `unmap` unlinks.
+    /// 2. Callers of methods that change entries keep to the table in [the module](crate::pgtable).
+    /// 3. No changed mapping is one that Rust relies on (code, stacks, references) in a way the change breaks.
+    #[must_use]
+    pub const unsafe fn from_root(machine: &'m M, root: PhysAddr) -> Self {
+        Self { machine, root }
+    }
+
+    /// The address of the root table, for the MMU.
+    #[must_use]
+    pub const fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// The level of the root.
+    #[inline]
+    #[must_use]
+    pub fn root_level(&self) -> Level {
+        self.machine.mmu().root_level()
+    }
+
+    #[inline]
+    fn root_table(&self) -> Option<Table<'m>> {
+        self.table(self.root)
+    }
+
+    /// The table at `addr`, which a present entry of this tree names.
+    #[inline]
+    fn table(&self, addr: PhysAddr) -> Option<Table<'m>> {
+        // SAFETY: whoever made the handle vouched for every table of the tree (1).
+        unsafe { Table::at(self.machine.physmem(), addr) }
+    }
+
+    /// The table that `pte`, found at `level`, leads to; `None` if it is a leaf, not present, or corrupt.
+    #[inline]
+    fn child(&self, level: Level, pte: crate::port::Pte) -> Option<(Level, Table<'m>)> {
+        let below = level.down()?;
+        if !Codec::<M>::is_present(pte) || Codec::<M>::is_huge(pte) {
+            return None;
+        }
+        Some((below, self.table(Codec::<M>::addr(pte))?))
+    }
+}

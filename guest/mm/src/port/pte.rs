@@ -1,9 +1,9 @@
 //! The page-table entry: a raw word, what it can say, and the codec between the two.
 //!
 //! Owns: the vocabulary ([`PteBits`], [`PteView`], [`SwapEntry`]) and the contract of a codec ([`PteCodec`]).
-//! Stays outside: bit positions (a codec's) and slots in memory (`pgtable`).
-//! Invariants: `encode(view(raw)) == raw` for every word; [`Pte::NONE`] is the word 0, so a zeroed frame is an
-//! empty table. Source: Intel SDM vol. 3 ch. 4; Linux `include/linux/swapops.h`.
+//! Stays outside: bit positions (a codec's) and slots in memory (`pgtable`). Invariants: `encode(view(raw))
+//! == raw` for every word; [`Pte::NONE`] is the word 0, so a zeroed frame is an empty table. Source: Intel
+//! SDM vol. 3 ch. 4; Linux `include/linux/swapops.h`.
 
 use crate::addr::{Pfn, PhysAddr};
 use bitflags::bitflags;

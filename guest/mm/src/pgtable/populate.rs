@@ -1,0 +1,91 @@
+//! Growing the tree: tables on the way to an entry, made where they are missing.
+
+use super::slot::{PteSlot, Table};
+use super::{Codec, PageRange, PageTable, PtError, TableFrames, Why};
+use crate::addr::{Pfn, VirtAddr};
+use crate::port::{Level, Machine, PhysMem, Pte, PteCodec};
+
+/// A zeroed frame.
+pub(super) fn new_table<M: Machine>(machine: &M, frames: &impl TableFrames) -> Option<Pfn> {
+    let pfn = frames.alloc_table()?;
+    // SAFETY: the frame was just handed out, to nobody else.
+    unsafe { machine.physmem().zero(pfn) };
+    Some(pfn)
+}
+
+impl<'m, M: Machine> PageTable<'m, M> {
+    /// The entry of `level` for `va`, with all tables above it (Linux `pte_alloc`).
+    ///
+    /// # Errors
+    /// `Invalid`, `NoFrames`, `Corrupt`; `Exists` if a larger leaf is in the way.
+    pub fn populate(
+        &self,
+        va: VirtAddr,
+        level: Level,
+        frames: &impl TableFrames,
+    ) -> Result<PteSlot<'m>, PtError> {
+        let fail = |why| PtError { at: va, why };
+        let mut at = self.root_level();
+        if !va.is_canonical(at.get()) || level > at {
+            return Err(fail(Why::Invalid));
+        }
+        let mut table = self.root_table().ok_or(fail(Why::Corrupt))?;
+        loop {
+            let slot = table.slot(at.index(va));
+            if at == level {
+                return Ok(slot);
+            }
+            (at, table) = self.ensure_child(at, slot, frames).map_err(fail)?;
+        }
+    }
+
+    /// Makes the root's entries for `range` lead to tables, so that roots that share them never need syncing.
+    ///
+    /// # Errors
+    /// As [`PageTable::populate`].
+    pub fn preallocate(&self, range: PageRange, frames: &impl TableFrames) -> Result<(), PtError> {
+        let root = self.root_level();
+        let fail = |why| PtError { at: range.start(), why };
+        if !range.fits(root) {
+            return Err(fail(Why::Invalid));
+        }
+        let table = self.root_table().ok_or(fail(Why::Corrupt))?;
+        for (slot, part) in table.spans(root, range) {
+            self.ensure_child(root, slot, frames).map_err(|why| PtError { at: part.start(), why })?;
+        }
+        Ok(())
+    }
+
+    /// The table that `slot` of `level` leads to, made if there is none.
+    #[inline]
+    pub(super) fn ensure_child(
+        &self,
+        level: Level,
+        slot: PteSlot<'m>,
+        frames: &impl TableFrames,
+    ) -> Result<(Level, Table<'m>), Why> {
+        let mut pte = slot.load();
+        if pte.is_none() {
+            pte = self.link_table(slot, frames)?;
+        }
+        if Codec::<M>::is_huge(pte) {
+            return Err(Why::Exists);
+        }
+        self.child(level, pte).ok_or(Why::Corrupt)
+    }
+
+    /// Links a new table into an empty slot; if a neighbour was faster, gives what is there now.
+    #[cold]
+    fn link_table(&self, slot: PteSlot<'m>, frames: &impl TableFrames) -> Result<Pte, Why> {
+        let pfn = new_table(self.machine, frames).ok_or(Why::NoFrames)?;
+        let pte = Codec::<M>::present(pfn.addr(), Codec::<M>::TABLE_BITS);
+        match slot.compare_exchange(Pte::NONE, pte) {
+            Ok(()) => Ok(pte),
+            Err(found) => {
+                // SAFETY: it came from `alloc_table` above and was never linked.
+                unsafe { frames.free_table(pfn) };
+                Ok(found)
+            }
+        }
+    }
+}
