@@ -1,42 +1,122 @@
-//! The Ballast kernel.
+//! The Ballast kernel: a single-address-space unikernel that is nothing but a memory manager.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`arch`] | everything that names a register, an instruction or a vector |
+//! | [`boot_info`], [`platform`] | what the monitor and the firmware say about the machine |
+//! | [`machine`], [`memory`] | the ports of `mm` on this machine, and boot of the memory manager |
+//! | [`task`] | threads, wait queues |
+//! | [`drivers`], [`console`], [`serial`] | devices |
+//! | [`commands`] | what can be asked of the kernel |
+//! | [`report`], [`symbols`] | last words |
 #![no_std]
 #![no_main]
 
 mod arch;
+mod boot_info;
+mod commands;
+mod console;
+mod drivers;
+mod machine;
+mod memory;
+mod platform;
 mod report;
 mod serial;
 mod stress;
+mod symbols;
+mod task;
 
 use arch::boot::Entry;
-use arch::{cpu, irq, lapic, smp, time, percpu};
+use arch::percpu::PerCpu;
+use arch::{cpu, irq, lapic, paging, smp, time, tlb};
+use platform::Platform;
+use shared::params;
 
-static mut AREA: [percpu::PerCpu; 3] = [const { percpu::PerCpu::new() }; 3];
-#[repr(C, align(4096))]
-struct St([u8; 65536]);
-static mut STACKS: [St; 3] = [const { St([0; 65536]) }; 3];
-
-/// Boot order, top to bottom.
+/// Boot order, top to bottom. Runs on the boot stack of the boot CPU.
 fn kernel_main(entry: Entry) -> ! {
-    serial::write_fmt(format_args!("ballast: {entry:x?} ring={}\n", cpu::ring()));
-    #[cfg(feature = "r3")]
-    if cpu::ring() == 0 { arch::boot::enter_ring3(); }
+    let info = match boot_info::read(entry.start_info) {
+        Ok(info) => info,
+        Err(error) => report::unable(format_args!("not started by a PVH monitor: {error:?}")),
+    };
+    let cmdline = info.cmdline();
+    choose_ring(cmdline);
     lapic::enable();
     time::init();
+    paging::detect();
+    irq::set_handler(irq::line::FLUSH, tlb::on_message);
     cpu::enable_interrupts();
     irq::enable();
-    serial::write_fmt(format_args!("tsc_khz={} apic={}\n", time::tsc_khz(), lapic::id()));
-    let t = cpu::rdtsc();
-    for _ in 0..1000 { cpu::gate_round_trip(); }
-    serial::write_fmt(format_args!("gate ns={}\n", time::tsc_to_ns(cpu::rdtsc()-t)/1000));
-    unsafe {
-        smp::prepare(stress::ap_main);
-        for i in 0..1usize {
-            let b = (&raw mut STACKS[i]) as u64;
-            let t = cpu::rdtsc();
-            let r = smp::start(i as u32 + 1, i as u32 + 1, &smp::Resources { area: &raw mut AREA[i], stack_bottom: b, stack_top: b + 65536 });
-            serial::write_fmt(format_args!("ap {i} {r:?} ns={}\n", time::tsc_to_ns(cpu::rdtsc()-t)));
-        }
+    let mut platform = Platform::detect(info, lapic::id());
+    if let Err(error) = memory::boot::init(info, &mut platform, cmdline) {
+        report::unable(format_args!("memory: {error}"));
     }
-    let ok = stress::run(3);
-    report::exit(if ok {shared::exit::ExitStatus::Ok} else {shared::exit::ExitStatus::CheckFailed})
+    start_tasks(&platform);
+    console::use_serial();
+    console::print(format_args!("boot ok {entry:?} cpus={}\n", smp::online()));
+    for zone in memory::PHYS.populated_zones() {
+        console::print(format_args!(
+            "zone {:?} start={:?} spanned={} present={} managed={} free={}\n",
+            zone.id(),
+            zone.start_pfn(),
+            zone.spanned_pages(),
+            zone.present_pages(),
+            zone.managed_pages(),
+            zone.free_pages()
+        ));
+    }
+    console::print(format_args!("direct {:?}\n", memory::boot::direct_map_leaves()));
+    let status =
+        commands::run_script(params::find_last(cmdline, "run").and_then(|token| token.value).unwrap_or(""));
+    report::exit(status)
+}
+
+/// The `ring=` parameter has the last word, where the host allows it.
+fn choose_ring(cmdline: &str) {
+    match (params::get_enum(cmdline, "ring"), cpu::ring()) {
+        (Some("3"), 0) => arch::boot::enter_ring3(),
+        (Some("0"), 3) => report::unable(format_args!(
+            "ring=0: this host interprets ring 0 in software and cannot run compiled code there; use --ring auto"
+        )),
+        _ => {}
+    }
+}
+
+/// Makes tasks possible and starts the other CPUs.
+fn start_tasks(platform: &Platform) {
+    let (bottom, top) = arch::percpu::stack();
+    let started = task::adopt("init", bottom, top).and_then(|_| task::start_idle());
+    if let Err(error) = started {
+        report::out_of_memory(format_args!("no idle task: {error:?}"));
+    }
+    // SAFETY: the trampoline page is in the first MiB, which boot reserved.
+    unsafe { smp::prepare(ap_main) };
+    for (cpu, apic_id) in (0u32..).zip(platform.apic_ids()).skip(1) {
+        start_cpu(cpu, *apic_id);
+    }
+}
+
+fn start_cpu(cpu: u32, apic_id: u32) {
+    let pages = size_of::<PerCpu>().div_ceil(4096);
+    let (Some((_, area)), Some(stack)) = (memory::dma_alloc(pages), memory::stack::Stack::alloc()) else {
+        console::print(format_args!("CPU {cpu}: no memory, not started\n"));
+        return;
+    };
+    let area = area.cast::<PerCpu>().as_ptr();
+    // SAFETY: the frames are ours, zeroed and page-aligned.
+    unsafe { area.write(PerCpu::new()) };
+    let resources = smp::Resources { area, stack_bottom: stack.bottom(), stack_top: stack.top() };
+    // SAFETY: `prepare` has run; area and stack are this CPU's for good; nothing changed the boot tables.
+    match unsafe { smp::start(apic_id, cpu, &resources) } {
+        Ok(()) => core::mem::forget(stack),
+        Err(_) => console::print(format_args!("CPU {cpu}: APIC {apic_id} does not answer\n")),
+    }
+}
+
+/// What every other CPU runs, on its boot stack: its idle task.
+fn ap_main() -> ! {
+    let (bottom, top) = arch::percpu::stack();
+    match task::adopt("idle", bottom, top) {
+        Ok(_) => task::become_idle(),
+        Err(_) => cpu::stop(),
+    }
 }

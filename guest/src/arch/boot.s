@@ -34,6 +34,7 @@ start64_low:
     jmpq *%rax
 
 start64:
+    lgdt boot_gdtr64                    # by its high address: the low one goes with the boot tables
     movl $0x18, %eax
     movl %eax, %ss
     movl %eax, %ds
@@ -131,6 +132,8 @@ ap64:
     lidt boot_idtr
     movl ap_boot_tr, %eax
     ltr %ax
+    movq ap_boot_root, %rax             # the kernel's tables: stacks may lie outside the boot tables
+    movq %rax, %cr3
     movl $0xc0000101, %ecx
     movl ap_boot_percpu, %eax
     movl ap_boot_percpu + 4, %edx
@@ -219,9 +222,10 @@ boot_idtr:
     .quad boot_idt
 
     .balign 8
-    .globl ap_boot_tr, ap_boot_percpu, ap_boot_stack, ap_boot_ring
+    .globl ap_boot_tr, ap_boot_percpu, ap_boot_stack, ap_boot_ring, ap_boot_root
 ap_boot_percpu: .quad 0
 ap_boot_stack: .quad 0
+ap_boot_root: .quad 0
 ap_boot_tr: .long 0
 ap_boot_ring: .long 0
 

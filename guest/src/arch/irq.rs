@@ -17,10 +17,14 @@ pub const LINES: usize = 32;
 pub mod line {
     /// The local APIC timer.
     pub const TIMER: usize = 0;
-    /// A message from another CPU.
+    /// Another CPU queued a task here.
     pub const IPI: usize = 1;
-    /// The first line of devices: device interrupt `n` of the IOAPIC uses line `FIRST_DEVICE + n` if free.
-    pub const FIRST_DEVICE: usize = 2;
+    /// Another CPU asks for a TLB flush.
+    pub const FLUSH: usize = 2;
+    /// Messages of the trap stress.
+    pub const STRESS: usize = 3;
+    /// The first line of devices, given out in order of discovery.
+    pub const FIRST_DEVICE: usize = 4;
 }
 
 /// A handler; runs with the soft mask raised.

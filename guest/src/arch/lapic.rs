@@ -73,9 +73,9 @@ fn command(apic_id: u32, low: u32) {
     super::irq::enable();
 }
 
-/// Interrupts another CPU, or this one, on the line of messages.
-pub fn send_ipi(apic_id: u32) {
-    command(apic_id, 1 << 14 | (u32::from(FIRST_INTERRUPT) + line::IPI as u32));
+/// Interrupts another CPU, or this one, on `line`.
+pub fn send_ipi(apic_id: u32, line: usize) {
+    command(apic_id, 1 << 14 | (u32::from(FIRST_INTERRUPT) + line as u32));
 }
 
 /// Resets a CPU.

@@ -13,6 +13,7 @@
 //! | [`irq`] | soft masking, replay, handlers |
 //! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
 //! | [`smp`] | starting the other CPUs |
+//! | [`paging`], [`tlb`] | the kernel's page tables, flushing |
 
 pub mod boot;
 pub mod cpu;
@@ -20,8 +21,10 @@ pub mod idt;
 pub mod irq;
 pub mod lapic;
 pub mod mem;
+pub mod paging;
 pub mod percpu;
 pub mod port;
 pub mod smp;
 pub mod time;
+pub mod tlb;
 pub mod trap;

@@ -261,8 +261,7 @@ impl PerCpu {
             (*area).cpu = cpu;
             (*area).apic_id = apic_id;
             (*area).soft_mask = 1;
-            (*area).emergency_top =
-                base + (offset_of!(PerCpu, emergency_stack) + EMERGENCY_BYTES) as u64;
+            (*area).emergency_top = base + (offset_of!(PerCpu, emergency_stack) + EMERGENCY_BYTES) as u64;
             let tss = &raw mut (*area).tss;
             (&raw mut (*tss).rsp0).write_unaligned(end(offset::EXC));
             let mut stacks = [0; 7];
@@ -397,6 +396,11 @@ pub fn set_stack(bottom: u64, top: u64) {
         asm!("mov gs:[{lo}], {0}", "mov gs:[{hi}], {1}", in(reg) bottom + STACK_MARGIN, in(reg) top,
             lo = const offset::STACK_LO, hi = const offset::STACK_HI, options(nostack, preserves_flags));
     }
+}
+
+/// The bounds of the stack this CPU runs on, in bytes: lowest and end.
+pub fn stack() -> (u64, u64) {
+    (read_u64!(stack_lo).saturating_sub(STACK_MARGIN), read_u64!(stack_hi))
 }
 
 /// Counts an event on this CPU.

@@ -16,6 +16,7 @@ unsafe extern "C" {
     static mut ap_boot_ring: u32;
     static mut ap_boot_percpu: u64;
     static mut ap_boot_stack: u64;
+    static mut ap_boot_root: u64;
 }
 
 const FIRST_TSS_SELECTOR: u32 = 0x40;
@@ -74,7 +75,8 @@ pub unsafe fn prepare(entry: fn() -> !) {
 /// Starts the CPU with `apic_id` as number `cpu` and waits until it runs.
 ///
 /// # Safety
-/// [`prepare`] has run; `resources` are this CPU's alone; the boot page tables still map what they did.
+/// [`prepare`] has run; `resources` are this CPU's alone and the running root maps them; the boot page tables still map what
+/// they did.
 pub unsafe fn start(apic_id: u32, cpu: u32, resources: &Resources) -> Result<(), Silent> {
     let silent = Silent { apic_id };
     let Some(slot) = AREAS.get(cpu as usize) else { return Err(silent) };
@@ -94,6 +96,7 @@ pub unsafe fn start(apic_id: u32, cpu: u32, resources: &Resources) -> Result<(),
         ap_boot_tr = FIRST_TSS_SELECTOR + 16 * cpu;
         ap_boot_percpu = resources.area as u64;
         ap_boot_stack = resources.stack_top;
+        ap_boot_root = cpu::read_cr3().get();
     }
     slot.store(resources.area, Ordering::Release);
     let before = online();

@@ -25,8 +25,10 @@ struct Mailbox {
     sent: AtomicU64,
 }
 
-static MAIL: [[[Mailbox; CPUS]; SENDERS]; CPUS] =
-    [const { [const { [const { Mailbox { waiting: AtomicBool::new(false), sent: AtomicU64::new(0) } }; CPUS] }; SENDERS] }; CPUS];
+static MAIL: [[[Mailbox; CPUS]; SENDERS]; CPUS] = [const {
+    [const { [const { Mailbox { waiting: AtomicBool::new(false), sent: AtomicU64::new(0) } }; CPUS] };
+        SENDERS]
+}; CPUS];
 
 struct Tally {
     received: AtomicU64,
@@ -99,7 +101,7 @@ fn send(sender: usize, target: usize) {
     if !mailbox.waiting.swap(true, Ordering::AcqRel) {
         mailbox.sent.fetch_add(1, Ordering::Relaxed);
         if let Some(area) = smp::area(target as u32) {
-            lapic::send_ipi(percpu::apic_id_of(area));
+            lapic::send_ipi(percpu::apic_id_of(area), irq::line::STRESS);
         }
     }
 }
@@ -193,7 +195,7 @@ pub fn run(seconds: u64) -> bool {
     link_tables();
     trap::set_handler(Some(handle_fault));
     irq::set_handler(irq::line::TIMER, on_timer);
-    irq::set_handler(irq::line::IPI, on_message);
+    irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
     let end = cpu::rdtsc() + time::ns_to_tsc(seconds * 1_000_000_000);
     END.store(end, Ordering::Release);
@@ -206,13 +208,17 @@ pub fn run(seconds: u64) -> bool {
     RUNNING.store(false, Ordering::Release);
     time::delay(20_000_000);
     let sum = |f: fn(&Tally) -> &AtomicU64| TALLY.iter().map(|t| f(t).load(Ordering::Relaxed)).sum::<u64>();
-    let sent: u64 =
-        MAIL.iter().flatten().flatten().map(|m| m.sent.load(Ordering::Relaxed)).sum();
+    let sent: u64 = MAIL.iter().flatten().flatten().map(|m| m.sent.load(Ordering::Relaxed)).sum();
     let received = sum(|t| &t.received);
     let wrong = sum(|t| &t.wrong);
-    crate::serial::write_fmt(format_args!(
+    crate::serial::print(format_args!(
         "stress ring={} cpus={cpus} gates={} faults={} spins={} timers={} sent={sent} received={received} wrong={wrong} lost={}\n",
-        cpu::ring(), sum(|t| &t.gates), sum(|t| &t.faults), sum(|t| &t.spins), sum(|t| &t.timers), sent - received
+        cpu::ring(),
+        sum(|t| &t.gates),
+        sum(|t| &t.faults),
+        sum(|t| &t.spins),
+        sum(|t| &t.timers),
+        sent - received
     ));
     wrong == 0 && sent == received
 }

@@ -54,6 +54,16 @@ impl<T> SpinLock<T> {
         SpinGuard { lock: self, _irq: irq, _this_cpu: PhantomData }
     }
 
+    /// Takes the lock if it is open, without waiting.
+    #[inline]
+    pub fn try_lock<'a, C: Cpu>(&'a self, cpu: &'a C) -> Option<SpinGuard<'a, T, C>> {
+        let irq = cpu.irq_guard();
+        if self.locked.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        Some(SpinGuard { lock: self, _irq: irq, _this_cpu: PhantomData })
+    }
+
     /// The data, without locking: nobody else can hold a guard.
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: `&mut self` proves that no guard and no other reference exists.

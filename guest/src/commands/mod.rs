@@ -1,0 +1,77 @@
+//! The command interpreter: what `vmm run --run "..."` and the prompt accept.
+//!
+//! Owns: splitting a script at `;`, words and quotes, the table of commands, statuses. Stays outside: what a
+//! command does (one file a family). The first failing command ends the run with its status.
+
+mod words;
+
+use crate::console;
+use shared::exit::ExitStatus;
+pub use words::Args;
+
+/// What a command ends with; an error carries the status of the run and has been printed.
+pub type Outcome = Result<(), ExitStatus>;
+
+/// A command of the interpreter.
+pub struct Command {
+    /// The word that names it.
+    pub name: &'static str,
+    /// Its arguments, for `help`.
+    pub usage: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// What runs.
+    pub run: fn(&mut Args<'_>) -> Outcome,
+}
+
+/// Every command, by family.
+static FAMILIES: &[&[Command]] = &[HELP];
+
+const HELP: &[Command] = &[Command { name: "help", usage: "", summary: "lists the commands", run: help }];
+
+/// Prints one error line and gives the status to return.
+pub fn fail(status: ExitStatus, what: core::fmt::Arguments<'_>) -> ExitStatus {
+    console::print(format_args!("error: {what}\n"));
+    status
+}
+
+/// A usage error.
+pub fn usage(what: core::fmt::Arguments<'_>) -> ExitStatus {
+    fail(ExitStatus::Usage, what)
+}
+
+fn all() -> impl Iterator<Item = &'static Command> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// Runs a script; the status it ends with.
+pub fn run_script(script: &str) -> ExitStatus {
+    for line in words::split_script(script) {
+        if let Err(status) = run_line(line) {
+            return status;
+        }
+    }
+    ExitStatus::Ok
+}
+
+fn run_line(line: &str) -> Outcome {
+    let mut args = Args::new(line);
+    let Some(name) = args.next_word() else { return Ok(()) };
+    match all().find(|command| command.name == name) {
+        Some(command) => {
+            (command.run)(&mut args)?;
+            match args.next_word() {
+                None => Ok(()),
+                Some(extra) => Err(usage(format_args!("{name}: unexpected argument '{extra}'"))),
+            }
+        }
+        None => Err(usage(format_args!("unknown command '{name}'"))),
+    }
+}
+
+fn help(_: &mut Args<'_>) -> Outcome {
+    for command in all() {
+        console::print(format_args!("{:<12} {:<40} {}\n", command.name, command.usage, command.summary));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The one machine of the guest: real x86-64 behind the ports of `mm`.
+//!
+//! Owns: the wiring only. All parts are zero-sized, so a port call is a direct call.
+
+use crate::arch::{cpu, irq, paging, percpu, tlb};
+use core::arch::asm;
+use core::ptr::NonNull;
+use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use mm::pgtable::X86_64;
+use mm::port::{self, CpuId, Level, Machine};
+
+/// The running CPU.
+pub static CPU: Cpu = Cpu;
+/// The machine.
+pub static MACHINE: Kernel = Kernel;
+
+/// See the module documentation.
+pub struct Kernel;
+
+impl Machine for Kernel {
+    type Mmu = Mmu;
+    type PhysMem = DirectMap;
+    type Tlb = Tlbs;
+    type Cpu = Cpu;
+
+    fn mmu(&self) -> &Mmu {
+        &Mmu
+    }
+    fn physmem(&self) -> &DirectMap {
+        &DirectMap
+    }
+    fn tlb(&self) -> &Tlbs {
+        &Tlbs
+    }
+    fn cpu(&self) -> &Cpu {
+        &CPU
+    }
+}
+
+/// The CPU port: per-CPU data and soft masking.
+pub struct Cpu;
+
+impl port::Cpu for Cpu {
+    #[inline]
+    fn id(&self) -> CpuId {
+        CpuId(percpu::cpu())
+    }
+    #[inline]
+    fn irq_disable(&self) {
+        irq::disable();
+    }
+    #[inline]
+    fn irq_enable(&self) {
+        irq::enable();
+    }
+    #[inline]
+    fn relax(&self) {
+        // The holder of the lock may be waiting for this CPU to flush.
+        tlb::service();
+        core::hint::spin_loop();
+    }
+}
+
+/// The MMU port.
+pub struct Mmu;
+
+impl port::Mmu for Mmu {
+    type Pte = X86_64;
+
+    fn root_level(&self) -> Level {
+        Level::P4D
+    }
+    fn max_leaf(&self) -> Level {
+        if paging::has_1g_pages() { Level::PUD } else { Level::PMD }
+    }
+    unsafe fn activate(&self, root: PhysAddr) {
+        // SAFETY: by the caller.
+        unsafe { cpu::write_cr3(root) }
+    }
+    fn active_root(&self) -> PhysAddr {
+        cpu::read_cr3()
+    }
+}
+
+/// The direct map.
+pub struct DirectMap;
+
+impl port::PhysMem for DirectMap {
+    #[inline]
+    fn ptr(&self, addr: PhysAddr) -> Option<NonNull<u8>> {
+        if addr.get() >= paging::direct_map_end() {
+            return None;
+        }
+        NonNull::new((shared::layout::DIRECT_MAP + addr.get()) as *mut u8)
+    }
+
+    unsafe fn zero(&self, pfn: Pfn) {
+        let Some(page) = self.ptr(pfn.addr()) else { return };
+        // SAFETY: the caller owns the frame, and the direct map shows all of it.
+        unsafe {
+            asm!("rep stosq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") page.as_ptr() => _, in("rax") 0,
+                options(nostack, preserves_flags));
+        }
+    }
+
+    unsafe fn copy(&self, from: Pfn, to: Pfn) {
+        let (Some(from), Some(to)) = (self.ptr(from.addr()), self.ptr(to.addr())) else { return };
+        // SAFETY: the caller owns `to`, nobody writes `from`, and they are different frames.
+        unsafe {
+            asm!("rep movsq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") to.as_ptr() => _,
+                inout("rsi") from.as_ptr() => _, options(nostack, preserves_flags));
+        }
+    }
+}
+
+/// The TLB port: this CPU's instructions and messages to the others.
+pub struct Tlbs;
+
+impl port::Tlb for Tlbs {
+    fn flush_range(&self, start: VirtAddr, pages: u64) {
+        tlb::flush_range(start, pages);
+    }
+    fn flush_all(&self) {
+        tlb::flush_all();
+    }
+}

@@ -1,0 +1,66 @@
+//! The memory of this machine: the guest's side of `mm`.
+//!
+//! Owns: the one [`Phys`], boot of it, and small helpers for drivers and tasks. Stays outside: all policy
+//! (`mm`), instructions (`arch`).
+//!
+//! | file | job |
+//! |---|---|
+//! | `map` | firmware's map and parameters to memblock |
+//! | `boot` | kernel page tables, frame descriptors, zones |
+//! | `tables` | where table frames come from |
+//! | `stack` | kernel stacks with guard pages |
+
+pub mod boot;
+mod map;
+pub mod stack;
+pub mod tables;
+
+use crate::machine::{Kernel, MACHINE};
+use core::ptr::NonNull;
+use mm::addr::{Order, PAGE_SIZE, Pfn, PhysAddr};
+use mm::phys::{GfpFlags, Phys};
+use mm::port::{Machine, PhysMem};
+use shared::layout::{DIRECT_MAP, IMAGE_OFFSET};
+
+/// The physical memory of the machine.
+pub static PHYS: Phys<Kernel> = Phys::new(Kernel);
+
+/// Contiguous zeroed frames for a device, below 4 GiB: physical address and mapping. `None` without memory.
+pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, NonNull<u8>)> {
+    let order = Order::covering(pages as u64)?;
+    let gfp = GfpFlags::GFP_KERNEL | GfpFlags::GFP_DMA32 | GfpFlags::__GFP_ZERO;
+    let (pfn, _) = PHYS.alloc_pages(gfp, order).ok()?.into_raw();
+    Some((pfn.addr(), MACHINE.physmem().ptr(pfn.addr())?))
+}
+
+/// Gives back what [`dma_alloc`] gave.
+///
+/// # Safety
+/// `addr` and `pages` are those of one `dma_alloc`, and no device uses the frames any more.
+pub unsafe fn dma_free(addr: PhysAddr, pages: usize) {
+    let Some(order) = Order::covering(pages as u64) else { return };
+    free_block(addr.pfn(), order);
+}
+
+/// Frees a block by its number; a block that was not allocated like that is a corruption.
+pub fn free_block(pfn: Pfn, order: Order) {
+    // SAFETY: whoever kept the numbers owns the block; a wrong one is refused below.
+    if let Err(error) = PHYS.free_pages(unsafe { PHYS.frames_from_raw(pfn, order) }) {
+        crate::report::corruption(format_args!("{error}"));
+    }
+}
+
+/// The physical address of memory in the direct map or the image; `None` for any other pointer.
+pub fn phys_of(pointer: NonNull<u8>) -> Option<PhysAddr> {
+    let va = pointer.as_ptr() as u64;
+    if va >= IMAGE_OFFSET {
+        return (va < boot::image_end()).then(|| PhysAddr::truncate(va - IMAGE_OFFSET));
+    }
+    let offset = va.checked_sub(DIRECT_MAP)?;
+    (offset < crate::arch::paging::direct_map_end()).then(|| PhysAddr::truncate(offset))
+}
+
+/// Bytes of `pages` base pages.
+pub const fn bytes(pages: u64) -> u64 {
+    pages * PAGE_SIZE
+}

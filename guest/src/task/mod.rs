@@ -1,0 +1,381 @@
+//! Tasks: scheduled threads of the kernel, each pinned to one CPU.
+//!
+//! Owns: the table of tasks, a run queue a CPU, switching, parking. Stays outside: address-space contexts and
+//! accounting, which belong to the memory manager. Invariants: only a task's own CPU runs it or takes it off
+//! its queue, so its saved stack pointer needs no lock; a switch happens with the soft mask at exactly one;
+//! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
+
+mod queue;
+mod switch;
+mod wait;
+
+use crate::arch::percpu::{self, MAX_CPUS};
+use crate::arch::{irq, lapic, smp};
+use crate::machine::CPU;
+use crate::memory::stack::Stack;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use mm::sync::SpinLock;
+use queue::{Link, Queue};
+pub use wait::WaitQueue;
+
+/// How many tasks there can be at once, idle tasks included.
+pub const MAX_TASKS: usize = 128;
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum State {
+    /// The slot is free.
+    Free,
+    /// On a run queue or running.
+    Runnable,
+    /// Waits for [`Task::unpark`].
+    Parked,
+    /// Its function has returned; waits for [`Task::join`].
+    Dead,
+}
+
+/// What a task runs.
+pub type Entry = fn(usize);
+
+/// A task.
+pub struct Task {
+    state: AtomicU32,
+    /// An unpark that came before the park it is for.
+    token: AtomicBool,
+    /// Still on its stack: it may be dead or parked and not yet switched away from.
+    on_cpu: AtomicBool,
+    cpu: AtomicU32,
+    id: AtomicU32,
+    link: Link,
+    wait_link: Link,
+    switches: AtomicU64,
+    exited: WaitQueue,
+    /// Written by the spawner before the task runs, afterwards only by the task's own CPU.
+    own: UnsafeCell<Own>,
+}
+
+struct Own {
+    rsp: u64,
+    stack: Option<Stack>,
+    bounds: (u64, u64),
+    entry: Entry,
+    argument: usize,
+    name: &'static str,
+}
+
+// SAFETY: all fields but `own` are atomics; `own` has one user at a time, see its comment.
+unsafe impl Sync for Task {}
+
+static TASKS: [Task; MAX_TASKS] = [const { Task::new() }; MAX_TASKS];
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// The queue of one CPU.
+struct RunQueue {
+    ready: SpinLock<Queue>,
+    idle: AtomicPtr<Task>,
+    /// The CPU sleeps or is about to: whoever queues work must wake it.
+    sleeping: AtomicBool,
+    /// Whom this CPU switched away from last.
+    previous: AtomicPtr<Task>,
+}
+
+static QUEUES: [RunQueue; MAX_CPUS] = [const {
+    RunQueue {
+        ready: SpinLock::new(Queue::new()),
+        idle: AtomicPtr::new(core::ptr::null_mut()),
+        sleeping: AtomicBool::new(false),
+        previous: AtomicPtr::new(core::ptr::null_mut()),
+    }
+}; MAX_CPUS];
+
+/// Why a task could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpawnError {
+    /// All [`MAX_TASKS`] slots are taken.
+    NoSlot,
+    /// No memory for its stack.
+    NoMemory,
+    /// The CPU does not run.
+    NoCpu,
+}
+
+fn run_queue(cpu: u32) -> &'static RunQueue {
+    // A CPU number is below MAX_CPUS from the moment it is given.
+    &QUEUES[cpu as usize % MAX_CPUS]
+}
+
+/// The running task.
+pub fn current() -> &'static Task {
+    let task = percpu::current() as *const Task;
+    // SAFETY: `adopt` set the word before anything on this CPU asks; tasks are static.
+    unsafe { &*task }
+}
+
+impl Task {
+    const fn new() -> Self {
+        Self {
+            state: AtomicU32::new(State::Free as u32),
+            token: AtomicBool::new(false),
+            on_cpu: AtomicBool::new(false),
+            cpu: AtomicU32::new(0),
+            id: AtomicU32::new(0),
+            link: Link::new(),
+            wait_link: Link::new(),
+            switches: AtomicU64::new(0),
+            exited: WaitQueue::new(),
+            own: UnsafeCell::new(Own {
+                rsp: 0,
+                stack: None,
+                bounds: (0, 0),
+                entry: |_| (),
+                argument: 0,
+                name: "",
+            }),
+        }
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            1 => State::Runnable,
+            2 => State::Parked,
+            3 => State::Dead,
+            _ => State::Free,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// The CPU it is pinned to.
+    pub fn cpu(&self) -> u32 {
+        self.cpu.load(Ordering::Relaxed)
+    }
+
+    /// Its number, unique for the life of the machine.
+    pub fn id(&self) -> u32 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// How often it was switched to.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        // SAFETY: the name is written before the task is published and never again while it lives.
+        unsafe { (*self.own.get()).name }
+    }
+
+    /// Lets a parked task run again; before its park, makes that park return at once.
+    pub fn unpark(&'static self) {
+        let cpu = self.cpu();
+        let queue = run_queue(cpu);
+        let mut ready = queue.ready.lock(&CPU);
+        if self.state() == State::Parked {
+            self.set_state(State::Runnable);
+            ready.push(self);
+        } else {
+            self.token.store(true, Ordering::Release);
+        }
+        drop(ready);
+        if cpu != percpu::cpu()
+            && queue.sleeping.swap(false, Ordering::SeqCst)
+            && let Some(area) = smp::area(cpu)
+        {
+            lapic::send_ipi(percpu::apic_id_of(area), irq::line::IPI);
+        }
+    }
+
+    /// Waits until the task has ended, and frees what it had.
+    pub fn join(&'static self) {
+        self.exited.wait_until(|| self.state() == State::Dead);
+        while self.on_cpu.load(Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
+        // SAFETY: the task is dead and off its stack; only its joiner gets here.
+        let stack = unsafe { (*self.own.get()).stack.take() };
+        drop(stack);
+        self.set_state(State::Free);
+    }
+}
+
+fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
+    for task in &TASKS {
+        let free = State::Free as u32;
+        let taken = State::Runnable as u32;
+        if task.state.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            task.token.store(false, Ordering::Relaxed);
+            task.cpu.store(cpu, Ordering::Relaxed);
+            task.switches.store(0, Ordering::Relaxed);
+            task.id.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+            // SAFETY: the slot was free and is ours until the task is queued.
+            unsafe { (*task.own.get()).name = name };
+            return Ok(task);
+        }
+    }
+    Err(SpawnError::NoSlot)
+}
+
+/// Makes a task of the code that runs now, on the stack from `bottom` to `top`. Once a CPU, first of all.
+pub fn adopt(name: &'static str, bottom: u64, top: u64) -> Result<&'static Task, SpawnError> {
+    let task = claim(name, percpu::cpu())?;
+    // SAFETY: the slot is ours; nobody else knows the task yet.
+    unsafe { (*task.own.get()).bounds = (bottom, top) };
+    task.on_cpu.store(true, Ordering::Release);
+    percpu::set_current(task as *const Task as u64);
+    Ok(task)
+}
+
+/// Starts `entry(argument)` as a task on `cpu`.
+pub fn spawn(
+    name: &'static str,
+    cpu: u32,
+    entry: Entry,
+    argument: usize,
+) -> Result<&'static Task, SpawnError> {
+    if cpu >= smp::online() {
+        return Err(SpawnError::NoCpu);
+    }
+    let task = prepare(name, cpu, entry, argument)?;
+    task.set_state(State::Parked);
+    task.unpark();
+    Ok(task)
+}
+
+fn prepare(name: &'static str, cpu: u32, entry: Entry, argument: usize) -> Result<&'static Task, SpawnError> {
+    let task = claim(name, cpu)?;
+    let Some(stack) = Stack::alloc() else {
+        task.set_state(State::Free);
+        return Err(SpawnError::NoMemory);
+    };
+    let bounds = (stack.bottom(), stack.top());
+    let rsp = switch::first_frame(&stack);
+    // SAFETY: the slot is ours until the task is queued.
+    unsafe { *task.own.get() = Own { rsp, stack: Some(stack), bounds, entry, argument, name } };
+    Ok(task)
+}
+
+/// Makes the running task this CPU's idle task and never returns: the end of a CPU's boot.
+pub fn become_idle() -> ! {
+    let me = current();
+    let queue = run_queue(me.cpu());
+    queue.idle.store(me as *const Task as *mut Task, Ordering::Release);
+    idle(me.cpu() as usize);
+    unreachable_end()
+}
+
+/// Gives this CPU an idle task of its own; the running task stays what it is.
+pub fn start_idle() -> Result<(), SpawnError> {
+    let cpu = percpu::cpu();
+    let task = prepare("idle", cpu, idle, cpu as usize)?;
+    run_queue(cpu).idle.store(task as *const Task as *mut Task, Ordering::Release);
+    Ok(())
+}
+
+fn idle(cpu: usize) {
+    let queue = run_queue(cpu as u32);
+    loop {
+        irq::disable();
+        queue.sleeping.store(true, Ordering::SeqCst);
+        if queue.ready.lock(&CPU).is_empty() {
+            crate::arch::cpu::halt();
+            queue.sleeping.store(false, Ordering::SeqCst);
+        } else {
+            queue.sleeping.store(false, Ordering::SeqCst);
+            schedule();
+        }
+        irq::enable();
+    }
+}
+
+fn unreachable_end() -> ! {
+    crate::arch::cpu::stop()
+}
+
+/// Waits for [`Task::unpark`]. May return early; the caller checks what it waited for.
+pub fn park() {
+    let me = current();
+    irq::disable();
+    let ready = run_queue(me.cpu()).ready.lock(&CPU);
+    if me.token.swap(false, Ordering::AcqRel) {
+        drop(ready);
+        irq::enable();
+        return;
+    }
+    me.set_state(State::Parked);
+    drop(ready);
+    schedule();
+    irq::enable();
+}
+
+/// Lets other tasks of this CPU run.
+pub fn yield_now() {
+    let me = current();
+    irq::disable();
+    let mut ready = run_queue(me.cpu()).ready.lock(&CPU);
+    if ready.is_empty() {
+        drop(ready);
+    } else {
+        ready.push(me);
+        drop(ready);
+        schedule();
+    }
+    irq::enable();
+}
+
+/// Switches to the next task of this CPU. The running one is queued, parked or dead; the mask is at one.
+fn schedule() {
+    let me = current();
+    let queue = run_queue(me.cpu());
+    let next = queue.ready.lock(&CPU).pop();
+    let next = next.unwrap_or_else(|| {
+        // SAFETY: a CPU that parks has an idle task, and tasks are static.
+        unsafe { &*queue.idle.load(Ordering::Acquire) }
+    });
+    if core::ptr::eq(next, me) {
+        return;
+    }
+    next.on_cpu.store(true, Ordering::Release);
+    next.switches.fetch_add(1, Ordering::Relaxed);
+    queue.previous.store(me as *const Task as *mut Task, Ordering::Relaxed);
+    percpu::set_current(next as *const Task as u64);
+    // SAFETY: both tasks are pinned to this CPU, which runs neither but here; interrupts are masked.
+    unsafe {
+        let (bottom, top) = (*next.own.get()).bounds;
+        percpu::set_stack(bottom, top);
+        switch::task_switch(&raw mut (*me.own.get()).rsp, (*next.own.get()).rsp);
+    }
+    finish_switch();
+}
+
+/// The first thing on the new stack: the task we came from has left its own.
+fn finish_switch() {
+    let previous = run_queue(percpu::cpu()).previous.load(Ordering::Relaxed);
+    // SAFETY: `schedule` on this CPU stored a static task just before the switch.
+    unsafe { (*previous).on_cpu.store(false, Ordering::Release) };
+}
+
+/// Called by `switch.s` on a new task's stack, mask at one.
+#[unsafe(no_mangle)]
+extern "C" fn task_main() -> ! {
+    finish_switch();
+    let me = current();
+    irq::enable();
+    // SAFETY: `own` was filled by the spawner and is this task's now.
+    let (entry, argument) = unsafe { ((*me.own.get()).entry, (*me.own.get()).argument) };
+    entry(argument);
+    irq::disable();
+    me.set_state(State::Dead);
+    me.exited.wake_all();
+    schedule();
+    unreachable_end()
+}
+
+/// Every task that is not free.
+pub fn all() -> impl Iterator<Item = &'static Task> {
+    TASKS.iter().filter(|task| task.state() != State::Free)
+}

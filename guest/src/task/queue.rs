@@ -1,0 +1,93 @@
+//! An intrusive first-in-first-out queue of tasks.
+//!
+//! Owns: head, tail and the link inside each task. Invariants: a task is on at most one queue of each kind;
+//! links are touched only under the queue's lock.
+
+use super::Task;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// A task's place in a queue.
+pub struct Link(AtomicPtr<Task>);
+
+impl Link {
+    /// In no queue.
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(null_mut()))
+    }
+}
+
+/// A queue through [`Task::link`].
+pub struct Queue {
+    head: *mut Task,
+    tail: *mut Task,
+    link: fn(&Task) -> &Link,
+}
+
+// SAFETY: the pointers are to static tasks; the queue's lock orders all access.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    /// An empty run queue.
+    pub const fn new() -> Self {
+        Self { head: null_mut(), tail: null_mut(), link: |task| &task.link }
+    }
+
+    /// An empty queue of waiters.
+    pub const fn of_waiters() -> Self {
+        Self { head: null_mut(), tail: null_mut(), link: |task| &task.wait_link }
+    }
+
+    /// Whether nobody is queued.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Puts a task at the end.
+    pub fn push(&mut self, task: &'static Task) {
+        let raw = task as *const Task as *mut Task;
+        (self.link)(task).0.store(null_mut(), Ordering::Relaxed);
+        if self.head.is_null() {
+            self.head = raw;
+        } else {
+            // SAFETY: the tail of a non-empty queue is a static task.
+            (self.link)(unsafe { &*self.tail }).0.store(raw, Ordering::Relaxed);
+        }
+        self.tail = raw;
+    }
+
+    /// Takes the first task.
+    pub fn pop(&mut self) -> Option<&'static Task> {
+        if self.head.is_null() {
+            return None;
+        }
+        // SAFETY: the head is a static task.
+        let task = unsafe { &*self.head };
+        self.head = (self.link)(task).0.load(Ordering::Relaxed);
+        Some(task)
+    }
+
+    /// Takes one task out, wherever it is.
+    pub fn remove(&mut self, task: &'static Task) {
+        let wanted = task as *const Task as *mut Task;
+        let (mut before, mut at) = (null_mut::<Task>(), self.head);
+        while !at.is_null() && at != wanted {
+            before = at;
+            // SAFETY: every queued pointer is a static task.
+            at = (self.link)(unsafe { &*at }).0.load(Ordering::Relaxed);
+        }
+        if at.is_null() {
+            return;
+        }
+        let next = (self.link)(task).0.load(Ordering::Relaxed);
+        if before.is_null() {
+            self.head = next;
+        } else {
+            // SAFETY: as above.
+            (self.link)(unsafe { &*before }).0.store(next, Ordering::Relaxed);
+        }
+        if self.tail == wanted {
+            self.tail = before;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Wait queues: tasks that sleep until a condition holds.
+//!
+//! Invariants: the condition is looked at under the queue's lock before a task is queued, and whoever makes
+//! it true wakes the queue afterwards, so no wake-up is lost.
+
+use super::queue::Queue;
+use crate::machine::CPU;
+use mm::sync::SpinLock;
+
+/// Tasks that wait for something.
+pub struct WaitQueue {
+    waiters: SpinLock<Queue>,
+}
+
+impl WaitQueue {
+    /// Nobody waits.
+    pub const fn new() -> Self {
+        Self { waiters: SpinLock::new(Queue::of_waiters()) }
+    }
+
+    /// Sleeps until `done` holds. It runs with interrupts masked and must not wait itself.
+    pub fn wait_until(&self, mut done: impl FnMut() -> bool) {
+        let me = super::current();
+        loop {
+            let mut waiters = self.waiters.lock(&CPU);
+            if done() {
+                return;
+            }
+            waiters.push(me);
+            drop(waiters);
+            super::park();
+            self.waiters.lock(&CPU).remove(me);
+        }
+    }
+
+    /// Wakes every waiter; each looks at its condition again.
+    pub fn wake_all(&self) {
+        let mut waiters = self.waiters.lock(&CPU);
+        while let Some(task) = waiters.pop() {
+            task.unpark();
+        }
+    }
+}
