@@ -1,103 +1,85 @@
-//! Trap soundness: gates, page faults, messages between CPUs and timer interrupts at once, every register
-//! checked across each.
+//! Trap soundness: gates, page faults, messages between CPUs, timer interrupts and TLB shootdowns at once,
+//! every register checked across each event.
 //!
-//! Owns: its counters and a window of addresses whose pages it maps in the fault handler. "Lost" is a
-//! message sent and never seen; each sender has at most one on its way to each CPU.
+//! Owns: its counters, and a window of addresses a CPU whose pages the fault handler maps. A message that was
+//! sent and never seen is lost; each sender has at most one on its way to each CPU.
 
 mod probe;
+mod tally;
 
-use crate::arch::percpu::{self, MAX_CPUS};
 use crate::arch::trap::{self, TrapFrame};
-use crate::arch::{cpu, irq, lapic, smp, time};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::arch::{cpu, irq, lapic, percpu, smp, time};
+use crate::console;
+use crate::memory::boot::{kernel_root, ring_bits};
+use crate::memory::tables::KernelTables;
+use crate::memory::{PHYS, free_block};
+use crate::task;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
+use mm::pgtable::PageRange;
+use mm::phys::GfpFlags;
+use mm::port::{Level, PteBits};
 use probe::{Context, Event};
+use tally::{CPUS, Cpu, MAIL, SENDERS, TALLY};
 
-/// CPUs that can take part.
-const CPUS: usize = 8;
-/// Senders a CPU: its loop, and its timer handler.
-const SENDERS: usize = 2;
-const WINDOW: u64 = 0x1000_0000_0000;
-const WINDOW_STRIDE: u64 = 0x20_0000;
-const PAGES: usize = 512;
-
-struct Mailbox {
-    waiting: AtomicBool,
-    sent: AtomicU64,
-}
-
-static MAIL: [[[Mailbox; CPUS]; SENDERS]; CPUS] = [const {
-    [const { [const { Mailbox { waiting: AtomicBool::new(false), sent: AtomicU64::new(0) } }; CPUS] };
-        SENDERS]
-}; CPUS];
-
-struct Tally {
-    received: AtomicU64,
-    timers: AtomicU64,
-    faults: AtomicU64,
-    gates: AtomicU64,
-    spins: AtomicU64,
-    wrong: AtomicU64,
-    done: AtomicBool,
-}
-
-static TALLY: [Tally; CPUS] = [const {
-    Tally {
-        received: AtomicU64::new(0),
-        timers: AtomicU64::new(0),
-        faults: AtomicU64::new(0),
-        gates: AtomicU64::new(0),
-        spins: AtomicU64::new(0),
-        wrong: AtomicU64::new(0),
-        done: AtomicBool::new(false),
-    }
-}; CPUS];
+/// Each CPU's window starts in a root entry of its own, so that no table spans two windows.
+const WINDOW: u64 = 32 << 39;
+const WINDOW_STRIDE: u64 = 1 << 39;
+const PAGES: u64 = 512;
+/// Between two timer interrupts of a CPU.
+const TIMER_NS: u64 = 300_000;
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
-static GO: AtomicU32 = AtomicU32::new(0);
+static END: AtomicU64 = AtomicU64::new(0);
+static FRAME: AtomicU64 = AtomicU64::new(0);
 
-#[repr(C, align(4096))]
-struct Table([AtomicU64; 512]);
-
-static PDPT: Table = Table([const { AtomicU64::new(0) }; 512]);
-static PD: Table = Table([const { AtomicU64::new(0) }; 512]);
-static PTS: [Table; CPUS] = [const { Table([const { AtomicU64::new(0) }; 512]) }; CPUS];
-static FRAME: [Table; CPUS] = [const { Table([const { AtomicU64::new(0) }; 512]) }; CPUS];
-
-fn phys<T>(what: &T) -> u64 {
-    what as *const T as u64 - shared::layout::IMAGE_OFFSET
+/// What a run found.
+pub struct Verdict {
+    /// Registers that came out wrong.
+    pub wrong: u64,
+    /// Messages that were sent and never seen.
+    pub lost: u64,
 }
 
-unsafe extern "C" {
-    static mut boot_pml4: u64;
+fn me() -> usize {
+    percpu::cpu() as usize % CPUS
 }
 
-fn link_tables() {
-    let slot = (WINDOW >> 39 & 511) as usize;
-    // SAFETY: the slot is unused; the tables are static.
-    unsafe { (&raw mut boot_pml4).add(slot).write_volatile(phys(&PDPT) | 7) };
-    PDPT.0[0].store(phys(&PD) | 7, Ordering::Release);
-    for (n, table) in PTS.iter().enumerate() {
-        PD.0[n].store(phys(table) | 7, Ordering::Release);
-    }
+fn window(cpu: usize) -> u64 {
+    WINDOW + cpu as u64 * WINDOW_STRIDE
 }
 
+/// Maps the page that faulted, with interrupts on.
 fn handle_fault(frame: &mut TrapFrame) -> bool {
-    let me = percpu::cpu() as usize;
-    let base = WINDOW + me as u64 * WINDOW_STRIDE;
-    if frame.vector != trap::PAGE_FAULT || frame.cr2 < base || frame.cr2 >= base + WINDOW_STRIDE {
+    let base = window(me());
+    let inside = (base..base + PAGES * PAGE_SIZE).contains(&frame.cr2);
+    if frame.vector != trap::PAGE_FAULT || !inside {
         return false;
     }
     irq::enable();
-    let page = ((frame.cr2 - base) >> 12) as usize;
-    PTS[me].0[page].store(phys(&FRAME[me]) | 7, Ordering::Release);
-    TALLY[me].faults.fetch_add(1, Ordering::Relaxed);
+    let page = VirtAddr::new(frame.cr2 & !(PAGE_SIZE - 1));
+    let target = Pfn::new(FRAME.load(Ordering::Relaxed));
+    let mapped = page.zip(target).is_some_and(|(page, target)| {
+        let bits = PteBits::WRITE | PteBits::NO_EXEC | ring_bits();
+        kernel_root().map(page, target.addr(), Level::PTE, bits, &KernelTables).is_ok()
+    });
+    TALLY[me()].faults.fetch_add(1, Ordering::Relaxed);
     irq::disable();
-    true
+    mapped
+}
+
+fn empty_window() {
+    let Some(range) = VirtAddr::new(window(me())).and_then(|va| PageRange::new(va, PAGES)) else { return };
+    let root = kernel_root();
+    let mut gather = root.gather(&KernelTables);
+    if root.unmap(range, &mut gather, |_, _, _| {}).is_err() {
+        TALLY[me()].wrong.fetch_add(1, Ordering::Relaxed);
+    }
+    let _flushed = gather.finish();
 }
 
 fn send(sender: usize, target: usize) {
-    let me = percpu::cpu() as usize;
-    let mailbox = &MAIL[me][sender][target];
+    let mailbox = &MAIL[me()][sender % SENDERS][target % CPUS];
     if !mailbox.waiting.swap(true, Ordering::AcqRel) {
         mailbox.sent.fetch_add(1, Ordering::Relaxed);
         if let Some(area) = smp::area(target as u32) {
@@ -107,120 +89,94 @@ fn send(sender: usize, target: usize) {
 }
 
 fn on_message(_line: usize) {
-    let me = percpu::cpu() as usize;
-    for sender in &MAIL {
-        for mailbox in sender.iter().map(|targets| &targets[me]) {
-            if mailbox.waiting.swap(false, Ordering::AcqRel) {
-                TALLY[me].received.fetch_add(1, Ordering::Relaxed);
-            }
+    let me = me();
+    for mailbox in MAIL.iter().flatten().map(|targets| &targets[me]) {
+        if mailbox.waiting.swap(false, Ordering::AcqRel) {
+            TALLY[me].received.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 fn on_timer(_line: usize) {
-    let me = percpu::cpu() as usize;
-    TALLY[me].timers.fetch_add(1, Ordering::Relaxed);
-    for target in 0..smp::online() as usize {
+    TALLY[me()].timers.fetch_add(1, Ordering::Relaxed);
+    for target in 0..tally::cpus() {
         send(1, target);
     }
     if RUNNING.load(Ordering::Relaxed) {
-        time::arm_timer(300_000);
+        time::arm_timer(TIMER_NS);
     }
 }
 
+/// Whether code at this ring can use 256-bit registers. The plain instruction on purpose: what counts is what
+/// this code can execute, not what the virtual CPU claims.
 fn wide_vectors() -> bool {
-    // The plain instruction on purpose: what counts is what CPL3 can execute.
     let leaf = core::arch::x86_64::__cpuid(1);
     leaf.ecx & (1 << 27) != 0 && leaf.ecx & (1 << 28) != 0
 }
 
 /// One CPU's part, until the clock runs out.
-fn run_here(end: u64) {
-    let me = percpu::cpu() as usize;
-    let cpus = smp::online() as usize;
+fn run_here(_: usize) {
+    let tally = &TALLY[me()];
     let mut context = Context::new(wide_vectors());
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (me as u64 + 1) << 32;
-    let mut random = move || {
+    let mut random = xorshift(0x9e37_79b9_7f4a_7c15 ^ (me() as u64 + 1) << 32);
+    let mut page = 0;
+    time::arm_timer(TIMER_NS);
+    while cpu::rdtsc() < END.load(Ordering::Relaxed) {
+        let (event, count) = match random() % 8 {
+            0..=2 if cpu::ring() != 0 => (Event::Gate, Some(&tally.gates)),
+            0..=5 => {
+                if page == PAGES {
+                    page = 0;
+                    empty_window();
+                }
+                page += 1;
+                let address = window(me()) + (page - 1) * PAGE_SIZE + (random() & 0xff8);
+                (Event::Fault { address }, None)
+            }
+            _ => {
+                send(0, random() as usize % tally::cpus());
+                (Event::Spin { turns: random() % 20_000 }, Some(&tally.spins))
+            }
+        };
+        tally.wrong.fetch_add(u64::from(context.run(event, &mut random)), Ordering::Relaxed);
+        if let Some(count) = count {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    empty_window();
+    tally.done.store(true, Ordering::Release);
+}
+
+fn xorshift(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state
-    };
-    let mut page = 0;
-    let base = WINDOW + me as u64 * WINDOW_STRIDE;
-    time::arm_timer(300_000);
-    while cpu::rdtsc() < end {
-        let tally = &TALLY[me];
-        let choice = random() % 8;
-        let (event, count) = match choice {
-            0..=2 if cpu::ring() != 0 => (Event::Gate, &tally.gates),
-            0..=5 => {
-                if page == PAGES {
-                    page = 0;
-                    for entry in &PTS[me].0 {
-                        entry.store(0, Ordering::Relaxed);
-                    }
-                    // SAFETY: the same root again.
-                    unsafe { cpu::write_cr3(cpu::read_cr3()) };
-                }
-                page += 1;
-                (Event::Fault { address: base + (page as u64 - 1) * 4096 + (random() & 0xff8) }, &tally.spins)
-            }
-            _ => {
-                send(0, (random() % cpus as u64) as usize);
-                (Event::Spin { turns: random() % 20_000 }, &tally.spins)
-            }
-        };
-        let wrong = context.run(event, &mut random);
-        tally.wrong.fetch_add(u64::from(wrong), Ordering::Relaxed);
-        count.fetch_add(1, Ordering::Relaxed);
     }
-    TALLY[me].done.store(true, Ordering::Release);
 }
 
-/// What an AP does: wait for the go, take part, idle.
-pub fn ap_main() -> ! {
-    while GO.load(Ordering::Acquire) == 0 {
-        core::hint::spin_loop();
-    }
-    run_here(END.load(Ordering::Acquire));
-    irq::wait_until(|| false);
-    cpu::stop()
-}
-
-static END: AtomicU64 = AtomicU64::new(0);
-
-/// Runs the stress on every CPU for `seconds`; true if nothing was wrong or lost.
-pub fn run(seconds: u64) -> bool {
-    link_tables();
-    trap::set_handler(Some(handle_fault));
+/// Runs the stress on every CPU for `seconds` and prints what it saw. `None` without memory for it.
+pub fn run(seconds: u64) -> Option<Verdict> {
+    let (pfn, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
+    FRAME.store(pfn.get(), Ordering::Relaxed);
+    TALLY.iter().for_each(Cpu::clear);
+    MAIL.iter().flatten().flatten().for_each(|mailbox| mailbox.sent.store(0, Ordering::Relaxed));
+    let before = trap::set_handler(Some(handle_fault));
     irq::set_handler(irq::line::TIMER, on_timer);
     irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
-    let end = cpu::rdtsc() + time::ns_to_tsc(seconds * 1_000_000_000);
-    END.store(end, Ordering::Release);
-    GO.store(1, Ordering::Release);
-    run_here(end);
-    let cpus = (smp::online() as usize).min(CPUS);
-    while !TALLY[..cpus].iter().all(|t| t.done.load(Ordering::Acquire)) {
-        core::hint::spin_loop();
+    END.store(cpu::rdtsc() + time::ns_to_tsc(seconds * 1_000_000_000), Ordering::Release);
+    let mut helpers = [const { None }; CPUS];
+    for (cpu, helper) in helpers.iter_mut().enumerate().take(tally::cpus()).skip(1) {
+        *helper = task::spawn("stress", cpu as u32, run_here, 0).ok();
     }
+    run_here(0);
+    helpers.into_iter().flatten().for_each(task::Task::join);
     RUNNING.store(false, Ordering::Release);
+    // The last messages and timers arrive.
     time::delay(20_000_000);
-    let sum = |f: fn(&Tally) -> &AtomicU64| TALLY.iter().map(|t| f(t).load(Ordering::Relaxed)).sum::<u64>();
-    let sent: u64 = MAIL.iter().flatten().flatten().map(|m| m.sent.load(Ordering::Relaxed)).sum();
-    let received = sum(|t| &t.received);
-    let wrong = sum(|t| &t.wrong);
-    crate::serial::print(format_args!(
-        "stress ring={} cpus={cpus} gates={} faults={} spins={} timers={} sent={sent} received={received} wrong={wrong} lost={}\n",
-        cpu::ring(),
-        sum(|t| &t.gates),
-        sum(|t| &t.faults),
-        sum(|t| &t.spins),
-        sum(|t| &t.timers),
-        sent - received
-    ));
-    wrong == 0 && sent == received
+    trap::set_handler(before);
+    free_block(pfn, Order::ZERO);
+    Some(tally::report(|line| console::print(line)))
 }
-
-const _: () = assert!(CPUS <= MAX_CPUS);
