@@ -19,7 +19,7 @@ use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
 use mm::pgtable::PageRange;
 use mm::phys::GfpFlags;
 use mm::port::{Level, PteBits};
-use probe::{Context, Event};
+use probe::{Context, Event, clobber_vectors};
 use tally::{CPUS, Cpu, MAIL, SENDERS, TALLY};
 
 /// Each CPU's window starts in a root entry of its own, so that no table spans two windows.
@@ -56,6 +56,7 @@ fn handle_fault(frame: &mut TrapFrame) -> bool {
     if frame.vector != trap::PAGE_FAULT || !inside {
         return false;
     }
+    clobber_vectors();
     irq::enable();
     let page = VirtAddr::new(frame.cr2 & !(PAGE_SIZE - 1));
     let target = Pfn::new(FRAME.load(Ordering::Relaxed));
@@ -89,6 +90,7 @@ fn send(sender: usize, target: usize) {
 }
 
 fn on_message(_line: usize) {
+    clobber_vectors();
     let me = me();
     for mailbox in MAIL.iter().flatten().map(|targets| &targets[me]) {
         if mailbox.waiting.swap(false, Ordering::AcqRel) {
@@ -98,6 +100,7 @@ fn on_message(_line: usize) {
 }
 
 fn on_timer(_line: usize) {
+    clobber_vectors();
     TALLY[me()].timers.fetch_add(1, Ordering::Relaxed);
     for target in 0..tally::cpus() {
         send(1, target);
