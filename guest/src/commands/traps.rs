@@ -7,26 +7,28 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const TRAPS: &[Command] = &[Command {
     name: "traps",
-    usage: "stress [seconds=N]",
+    usage: "stress [seconds=N|ms=N]",
     summary: "all kinds of traps at once on all CPUs, every register checked",
     run: traps,
 }];
 
-const DEFAULT_SECONDS: u64 = 5;
-const MAX_SECONDS: u64 = 3600;
+const DEFAULT_MS: u64 = 5000;
+const MAX_MS: u64 = 3_600_000;
 
 fn traps(args: &mut Args<'_>) -> Outcome {
     if !args.take("stress") {
         return Err(usage(format_args!("traps: expected 'stress'")));
     }
-    let seconds = match args.take_key("seconds") {
-        None => DEFAULT_SECONDS,
-        Some(text) => match text.parse() {
-            Ok(n @ 1..=MAX_SECONDS) => n,
-            _ => return Err(usage(format_args!("traps: bad seconds '{text}' (1..{MAX_SECONDS})"))),
-        },
+    let (text, unit) = match args.take_key("seconds") {
+        Some(text) => (Some(text), 1000),
+        None => (args.take_key("ms"), 1),
     };
-    match stress::run(seconds) {
+    let ms = match text.map(|text| text.parse::<u64>().ok().and_then(|n| n.checked_mul(unit))) {
+        None => DEFAULT_MS,
+        Some(Some(ms @ 1..=MAX_MS)) => ms,
+        Some(_) => return Err(usage(format_args!("traps: bad time (1 ms to {} s)", MAX_MS / 1000))),
+    };
+    match stress::run(ms) {
         None => Err(fail(ExitStatus::OutOfMemory, format_args!("traps: no memory"))),
         Some(verdict) if verdict.wrong == 0 && verdict.lost == 0 => Ok(()),
         Some(_) => Err(fail(ExitStatus::CheckFailed, format_args!("traps: unsound"))),

@@ -159,8 +159,8 @@ fn xorshift(mut state: u64) -> impl FnMut() -> u64 {
     }
 }
 
-/// Runs the stress on every CPU for `seconds` and prints what it saw. `None` without memory for it.
-pub fn run(seconds: u64) -> Option<Verdict> {
+/// Runs the stress on every CPU for `ms` milliseconds and prints what it saw. `None` without memory for it.
+pub fn run(ms: u64) -> Option<Verdict> {
     let (pfn, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
     FRAME.store(pfn.get(), Ordering::Relaxed);
     TALLY.iter().for_each(Cpu::clear);
@@ -169,7 +169,7 @@ pub fn run(seconds: u64) -> Option<Verdict> {
     irq::set_handler(irq::line::TIMER, on_timer);
     irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
-    END.store(cpu::rdtsc() + time::ns_to_tsc(seconds * 1_000_000_000), Ordering::Release);
+    END.store(cpu::rdtsc() + time::ns_to_tsc(ms * 1_000_000), Ordering::Release);
     let mut helpers = [const { None }; CPUS];
     for (cpu, helper) in helpers.iter_mut().enumerate().take(tally::cpus()).skip(1) {
         *helper = task::spawn("stress", cpu as u32, run_here, 0).ok();
