@@ -63,7 +63,10 @@ fn compile(directory: &Path, target: &Path) -> Result<PathBuf, String> {
     for line in messages.lines() {
         println!("cargo::warning={line}");
     }
-    Err(format!("the guest does not build; see above, or run `cargo build --release` in {}", directory.display()))
+    Err(format!(
+        "the guest does not build; see above, or run `cargo build --release` in {}",
+        directory.display()
+    ))
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -5,6 +5,7 @@
 //! Stays outside: what the parts do; running the machine (`run`).
 //! Invariants: a [`Machine`] is complete, and no vCPU has run yet.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -32,6 +33,7 @@ use crate::devices::virtio::{NOTIFY_OFFSET, SharedVirtioDevice, VirtioMmio};
 use crate::devices::{VirtioSlot, virtio_slots};
 use crate::exit::EndSignal;
 use crate::kernel::Kernel;
+use crate::kvm::stats::KvmStats;
 use crate::kvm::vcpu::{Buses, Vcpu};
 use crate::kvm::vm::Vm;
 use crate::kvm::{KvmError, cpuid, regs};
@@ -97,10 +99,44 @@ impl BuildError {
 /// The event loop of the main thread.
 pub type EventLoop = EventManager<Box<dyn MutEventSubscriber>>;
 
+/// KVM's counters of a whole machine.
+pub struct Counters {
+    vm: KvmStats,
+    vcpus: Vec<KvmStats>,
+}
+
+impl Counters {
+    /// One `kvm.NAME=N` line per counter, those of vCPUs summed up.
+    pub fn lines(&self) -> io::Result<String> {
+        let mut sums = BTreeMap::new();
+        for stats in &self.vcpus {
+            for (name, value) in stats.read()? {
+                let sum: &mut u64 = sums.entry(format!("kvm.vcpu.{name}")).or_default();
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        sums.extend(self.vm.read()?.into_iter().map(|(name, value)| (format!("kvm.vm.{name}"), value)));
+        Ok(sums.into_iter().map(|(name, value)| format!("{name}={value}\n")).collect())
+    }
+}
+
+impl Machine {
+    /// Opens KVM's counters of this machine, before it runs. Fails on kernels before 5.14.
+    pub fn counters(&self) -> io::Result<Counters> {
+        let vcpus =
+            self.vcpus.iter().map(|vcpu| KvmStats::open(vcpu.fd())).collect::<io::Result<Vec<_>>>()?;
+        Ok(Counters { vm: KvmStats::open(self.vm.fd())?, vcpus })
+    }
+
+    /// Guest memory; readable by the host at any time.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+}
+
 /// A machine that is ready to run.
 pub struct Machine {
-    /// Must outlive the vCPUs: closing it ends the VM.
-    pub(crate) vm: Vm,
+    vm: Vm,
     /// The boot processor first.
     pub(crate) vcpus: Vec<Vcpu>,
     /// Serves the devices.
@@ -109,8 +145,7 @@ pub struct Machine {
     pub(crate) console: Arc<Mutex<Console>>,
     /// Raised when the machine ends.
     pub(crate) end: Arc<EndSignal>,
-    /// Guest memory, readable by the host at any time.
-    pub(crate) ram: GuestRam,
+    ram: GuestRam,
 }
 
 /// Builds the machine `config` describes, with `kernel`, on `kvm`.

@@ -3,6 +3,8 @@
 //! Owns: reading the file, and telling whether an image is a Ballast guest.
 //! Stays outside: loading it into RAM (`loader`, `tcg`).
 
+pub mod notes;
+
 use std::borrow::Cow;
 use std::fs;
 use std::io;
@@ -43,6 +45,11 @@ impl Kernel {
     /// What to call the image in messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the image is a Ballast guest, whose parameters the host knows.
+    pub fn is_ballast(&self) -> bool {
+        !notes::notes_of(&self.bytes, shared::stats::NOTE_NAME).is_empty()
     }
 
     /// The image.

@@ -3,6 +3,7 @@
 //! The binary `vmm` only parses arguments, calls in here, prints and exits. One direction:
 //! `cli` → `config` → `builder` (memory, KVM, devices, boot data) → `run` → `exit`.
 
+pub mod accel;
 pub mod acpi;
 pub mod boot;
 pub mod builder;
@@ -15,6 +16,8 @@ pub mod kernel;
 pub mod kvm;
 pub mod loader;
 pub mod memory;
+pub mod params;
 pub mod run;
 pub mod signals;
+pub mod tcg;
 pub mod timing;

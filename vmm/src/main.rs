@@ -3,72 +3,111 @@
 //! The only place that prints or exits.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use kvm_ioctls::Kvm;
 use shared::exit::ExitStatus;
-use vmm::boot::e820::e820_map;
-use vmm::cli::{self, Command, RunArgs};
+use vmm::accel::{self, Accelerator};
+use vmm::boot::e820;
+use vmm::cli::{self, Command, Params, ParamsArgs, RunArgs};
 use vmm::config::MachineConfig;
+use vmm::exit::End;
 use vmm::kernel::Kernel;
 use vmm::memory::layout::ram_ranges;
 use vmm::timing::Phases;
+use vmm::{builder, params, run, tcg};
+
+/// Why the process ends without a machine having run: a status and what to print, line by line.
+struct Failure(ExitStatus, Vec<String>);
+
+impl Failure {
+    fn new(status: ExitStatus, error: &dyn Error) -> Self {
+        Self(status, vec![chain(error)])
+    }
+}
 
 fn main() -> ExitCode {
     let phases = Phases::start();
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) if error.is_help() => {
-            print!("{}", error.help());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return fail(ExitStatus::Usage, &error.line()),
+        Err(error) if error.is_help() => return print(&error.help()),
+        Err(error) => return fail(Failure(ExitStatus::Usage, vec![error.line()])),
     };
-    match cli.command {
-        Command::Run(args) => run(&args, phases),
-        Command::Probe | Command::Params(_) => ExitCode::SUCCESS,
-    }
+    let result = match cli.command {
+        Command::Run(args) => start(&args, phases),
+        Command::Probe => Ok(ExitCode::SUCCESS),
+        Command::Params(ParamsArgs { json: true }) => Ok(print(&params::json())),
+        Command::Params(ParamsArgs { json: false }) => Ok(print(&params::text())),
+    };
+    result.unwrap_or_else(fail)
 }
 
-fn run(args: &RunArgs, mut phases: Phases) -> ExitCode {
-    let config = match MachineConfig::new(args) {
-        Ok(config) => config,
-        Err(error) => return fail(ExitStatus::Usage, &chain(&error)),
-    };
+/// `vmm run`.
+fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
+    let config = MachineConfig::new(args).map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
     if args.dump_e820 {
-        for entry in e820_map(&ram_ranges(config.topology.nodes())) {
-            println!("{entry}");
-        }
-        return ExitCode::SUCCESS;
+        return Ok(print(&e820::text(&e820::e820_map(&ram_ranges(config.topology.nodes())))));
     }
-    let kernel = match Kernel::open(config.kernel.as_deref()) {
-        Ok(kernel) => kernel,
-        Err(error) => return fail(ExitStatus::Usage, &chain(&error)),
-    };
+    let kernel = Kernel::open(config.kernel.as_deref());
+    let kernel = kernel.map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
+    if args.params == Params::Strict && kernel.is_ballast() {
+        let mistakes = params::mistakes(&config.cmdline, config.topology.memory());
+        if !mistakes.is_empty() {
+            return Err(Failure(ExitStatus::Usage, mistakes));
+        }
+    }
     phases.mark("config");
-    let kvm = Kvm::new().expect("kvm");
-    let machine = match vmm::builder::build(&config, &kernel, &kvm, &mut phases) {
-        Ok(machine) => machine,
-        Err(error) => return fail(error.status(), &chain(&error)),
-    };
-    if args.stats {
-        println!("{phases}");
-    }
-    match vmm::run::run(machine, config.timeout) {
-        Ok(end) => {
-            let line = end.to_string();
-            if !line.is_empty() {
-                eprintln!("vmm: {line}");
+    let accelerator = accel::open(args.accel);
+    let end = match accelerator.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))? {
+        Accelerator::Tcg(why) => {
+            if let Some(why) = why {
+                eprintln!("vmm: warning: {why}; going on with QEMU's TCG, which is slow");
             }
-            ExitCode::from(end.status())
+            tcg::run(&config, &kernel, &args.tcg_cpu).map_err(|error| Failure::new(error.status(), &error))?
         }
-        Err(error) => fail(ExitStatus::HostUnable, &chain(&error)),
+        Accelerator::Kvm(kvm) => {
+            phases.mark("open_kvm");
+            let mut machine = builder::build(&config, &kernel, &kvm, &mut phases)
+                .map_err(|error| Failure::new(error.status(), &error))?;
+            run_machine(&mut machine, &config, args, &mut phases)?
+        }
+    };
+    let line = end.to_string();
+    if !line.is_empty() {
+        eprintln!("vmm: {line}");
     }
+    Ok(ExitCode::from(end.status()))
 }
 
-/// Prints one line and gives the status to exit with.
-fn fail(status: ExitStatus, line: &str) -> ExitCode {
-    eprintln!("vmm: {line}");
+fn run_machine(
+    machine: &mut builder::Machine,
+    config: &MachineConfig,
+    args: &RunArgs,
+    phases: &mut Phases,
+) -> Result<End, Failure> {
+    let counters = args.stats.then(|| machine.counters());
+    let end = run::run(machine, config.timeout);
+    phases.mark("guest");
+    if let Some(counters) = counters {
+        print(&format!("{phases}\n"));
+        match counters.and_then(|counters| counters.lines()) {
+            Ok(lines) => drop(print(&lines)),
+            Err(error) => eprintln!("vmm: warning: this kernel shows no KVM counters: {error}"),
+        }
+    }
+    end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))
+}
+
+/// Prints to standard output. A reader that went away is no failure.
+fn print(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(Failure(status, lines): Failure) -> ExitCode {
+    for line in lines {
+        eprintln!("vmm: {line}");
+    }
     ExitCode::from(status.code() as u8)
 }
 
@@ -78,9 +117,9 @@ fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
+        // Some libraries repeat the cause in their own text.
         if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
+            line = format!("{line}: {text}");
         }
         cause = error.source();
     }

@@ -5,7 +5,7 @@
 //! Invariants: when [`run`] returns, no vCPU runs any more and no guest output is lost.
 
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
@@ -32,7 +32,14 @@ pub enum RunError {
 }
 
 /// Wakes the event loop when the machine has ended.
-struct EndWatcher(Arc<EndSignal>);
+pub(crate) struct EndWatcher(Arc<EndSignal>);
+
+impl EndWatcher {
+    /// Watches `end`.
+    pub(crate) fn new(end: Arc<EndSignal>) -> Self {
+        Self(end)
+    }
+}
 
 impl MutEventSubscriber for EndWatcher {
     fn process(&mut self, _events: Events, _ops: &mut EventOps) {
@@ -51,30 +58,37 @@ impl MutEventSubscriber for EndWatcher {
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs `machine` to its end, which is at the latest after `timeout`.
-pub fn run(machine: Machine, timeout: Option<Duration>) -> Result<End, RunError> {
-    let Machine { vm: _vm, vcpus, mut events, console, end, ram: _ram } = machine;
+///
+/// The machine stays as it was at its end, for those who want to look at its memory and counters.
+pub fn run(machine: &mut Machine, timeout: Option<Duration>) -> Result<End, RunError> {
+    let Machine { vcpus, events, console, end, .. } = machine;
     vcpu::install_kick_handler().map_err(RunError::Signals)?;
-    let signals = Signals::watch(Arc::clone(&end)).map_err(RunError::Signals)?;
+    let signals = Signals::watch(Arc::clone(end)).map_err(RunError::Signals)?;
     events.add_subscriber(Box::new(signals));
-    events.add_subscriber(Box::new(EndWatcher(Arc::clone(&end))));
+    events.add_subscriber(Box::new(EndWatcher::new(Arc::clone(end))));
     if io::stdin().is_terminal() {
-        let input = TypedInput::new(Arc::clone(&console)).map_err(RunError::Input)?;
+        let console = Arc::clone(console);
+        // A guest that has left a megabyte unread loses what is typed on top of it.
+        let forward = move |line: &[u8]| {
+            console.lock().unwrap_or_else(PoisonError::into_inner).push_input(line);
+        };
+        let input = TypedInput::new(forward).map_err(RunError::Input)?;
         events.add_subscriber(Box::new(input));
     }
     let deadline = timeout.map(|limit| Instant::now() + limit);
-    let threads = vcpus.into_iter().map(Vcpu::spawn).collect::<Result<Vec<_>, _>>();
+    let threads = vcpus.drain(..).map(Vcpu::spawn).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
-    let reason = serve(&mut events, &end, deadline);
+    let reason = serve(events, end, deadline);
     for thread in threads {
         thread.stop();
     }
     // What is lost here had no reader left: the status still counts.
-    let _ = console::drain(&console, DRAIN_LIMIT);
+    let _ = console::drain(console, DRAIN_LIMIT);
     Ok(reason)
 }
 
 /// Serves the devices until the machine ends or `deadline` has come.
-fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<Instant>) -> End {
+pub(crate) fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<Instant>) -> End {
     loop {
         if let Some(reason) = end.end() {
             return reason.clone();

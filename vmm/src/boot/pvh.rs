@@ -8,9 +8,9 @@ use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_start_in
 use shared::layout::{
     ACPI_TABLES, PVH_CMDLINE, PVH_CMDLINE_SIZE, PVH_MEMMAP, PVH_MEMMAP_SIZE, PVH_START_INFO,
 };
+use shared::text::e820::E820Entry;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
-use super::e820::E820Entry;
 use crate::memory::GuestRam;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
@@ -49,7 +49,7 @@ pub fn write(ram: &GuestRam, cmdline: &str, map: &[E820Entry], acpi: &[u8]) -> R
     }
     let entries: Vec<_> = map
         .iter()
-        .map(|e| hvm_memmap_table_entry { addr: e.base, size: e.size, type_: e.kind as u32, reserved: 0 })
+        .map(|e| hvm_memmap_table_entry { addr: e.start, size: e.size, type_: e.kind as u32, reserved: 0 })
         .collect();
     if size_of_val(entries.as_slice()) > PVH_MEMMAP_SIZE as usize {
         return Err(PvhError::MemmapTooLong(entries.len()));

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::size::parse_size;
+use shared::params::parse_size;
 
 /// Bytes of the temporary data disk.
 const DATA_DISK_SIZE: u64 = 64 << 20;

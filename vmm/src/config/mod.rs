@@ -12,6 +12,8 @@ pub mod topology;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::params::parse_size;
+
 use crate::boot::cmdline::{self, CmdlineError};
 use crate::cli::{HugePages, Ring, RunArgs};
 use crate::memory::HostPages;
@@ -86,7 +88,7 @@ impl MachineConfig {
         if args.initrd.is_some() {
             return Err(ConfigError::Initrd);
         }
-        let parse_mem = |text: &String| size::parse_size(text).ok_or(ConfigError::BadMem(text.clone()));
+        let parse_mem = |text: &String| parse_size(text).ok_or(ConfigError::BadMem(text.clone()));
         let mem = args.mem.as_ref().map(parse_mem).transpose()?;
         let numa = args.numa.iter().map(|text| numa::parse_node(text)).collect::<Result<Vec<_>, _>>()?;
         let disks = disk::disks(&args.disk, &args.swap)?;

@@ -2,7 +2,8 @@
 //!
 //! Owns: the syntax. Stays outside: whether the nodes make a machine (`topology`).
 
-use super::size::parse_size;
+use shared::params::parse_size;
+
 use super::topology::MAX_CPUS;
 
 /// One NUMA node as the command line describes it.
@@ -15,7 +16,7 @@ pub struct NodeSpec {
     /// Its RAM in bytes; 0 for a node of vCPUs only.
     pub memory: u64,
     /// Distances to other nodes: node number, distance.
-    pub distances: Vec<(u32, u32)>,
+    pub distances: Vec<(u32, u8)>,
 }
 
 /// What is wrong with a value of `--numa`; each text is a complete line.
@@ -71,7 +72,7 @@ fn parse_cpus(text: &str) -> Option<std::ops::RangeInclusive<u32>> {
 }
 
 /// `1:20`: node 1 is 20 away.
-fn parse_distance(text: &str) -> Option<(u32, u32)> {
+fn parse_distance(text: &str) -> Option<(u32, u8)> {
     let (node, distance) = text.split_once(':')?;
     Some((node.parse().ok()?, distance.parse().ok()?))
 }

@@ -4,18 +4,18 @@
 //! (`memory::layout`), how the guest is told (`acpi`).
 //! Invariants of a [`Topology`]: nodes are numbered from 0 without gaps; every vCPU belongs to one
 //! node; RAM is at least 16 MiB; distances are symmetric, 10 from a node to itself and 11 to 254
-//! elsewhere (ACPI specification 6.4, section 5.2.17).
+//! elsewhere (`shared::numa`).
 
+use shared::acpi::MAX_NODES;
 use shared::layout::MIN_MEM;
+use shared::numa::{DistanceError, LOCAL_DISTANCE, MAX_DISTANCE, REMOTE_DISTANCE, check_distances};
 
 use super::numa::NodeSpec;
 use super::size::SizeText;
 use crate::memory::layout::RAM_GRANULE;
 
-/// Most vCPUs of a machine.
-pub const MAX_CPUS: u32 = 64;
-/// Most NUMA nodes of a machine.
-pub const MAX_NODES: usize = 16;
+/// Most vCPUs of a machine: as many as a guest lists.
+pub const MAX_CPUS: u32 = shared::acpi::MAX_CPUS as u32;
 /// Largest RAM, in bytes.
 pub const MAX_MEM: u64 = 256 << 30;
 
@@ -25,12 +25,6 @@ const DEFAULT_CPUS: u32 = 2;
 const DEFAULT_MEM: u64 = 512 << 20;
 /// Nodes when neither vCPUs nor memory nor nodes are given.
 const DEFAULT_NODES: u32 = 2;
-/// Distance of a node to itself.
-const LOCAL_DISTANCE: u8 = 10;
-/// Distance to another node when nothing else is said.
-const REMOTE_DISTANCE: u8 = 20;
-/// 255 means "unreachable", which no node of one machine is.
-const MAX_DISTANCE: u8 = 254;
 
 /// What is wrong with a topology; each text is a complete line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -79,48 +73,18 @@ pub enum TopologyError {
         mem: u64,
     },
     /// A distance to a node that does not exist.
-    #[error("invalid SLIT entry {from}:{to}={value}: there is no node {to}")]
+    #[error("invalid SLIT entry: distance of node {from} to node {to} is {value}, but there is no node {to}")]
     DistanceNode {
         /// Node the distance starts at.
         from: u32,
         /// Node it leads to.
         to: u32,
         /// The distance.
-        value: u32,
+        value: u8,
     },
-    /// A distance to the node itself other than 10.
-    #[error("invalid SLIT entry {node}:{node}={value}: the distance of a node to itself is {LOCAL_DISTANCE}")]
-    DistanceLocal {
-        /// The node.
-        node: u32,
-        /// The distance.
-        value: u32,
-    },
-    /// A distance outside what firmware may report.
-    #[error(
-        "invalid SLIT entry {from}:{to}={value}: \
-         a distance to another node is {} to {MAX_DISTANCE}", LOCAL_DISTANCE + 1
-    )]
-    DistanceRange {
-        /// Node the distance starts at.
-        from: u32,
-        /// Node it leads to.
-        to: u32,
-        /// The distance.
-        value: u32,
-    },
-    /// Two different distances between the same nodes.
-    #[error("invalid SLIT entry {from}:{to}={value}: node {to} says {other}; distances are symmetric")]
-    DistanceAsymmetric {
-        /// Node the distance starts at.
-        from: u32,
-        /// Node it leads to.
-        to: u32,
-        /// The distance.
-        value: u32,
-        /// The distance the other way round.
-        other: u8,
-    },
+    /// The distances are not those of one machine.
+    #[error(transparent)]
+    Distances(#[from] DistanceError),
 }
 
 /// A checked topology.
@@ -131,7 +95,7 @@ pub struct Topology {
     /// Node per vCPU.
     cpu_nodes: Vec<u32>,
     /// Distances, row by row.
-    distances: Vec<Vec<u8>>,
+    distances: Vec<u8>,
 }
 
 impl Topology {
@@ -171,9 +135,11 @@ impl Topology {
         self.nodes.iter().sum()
     }
 
-    /// The distance between two nodes; that of unconnected ones when there is no such node.
+    /// The distance between two nodes; the largest one when there is no such node.
     pub fn distance(&self, from: usize, to: usize) -> u8 {
-        self.distances.get(from).and_then(|row| row.get(to)).copied().unwrap_or(MAX_DISTANCE)
+        let known = from < self.nodes.len() && to < self.nodes.len();
+        let entry = self.distances.get(from * self.nodes.len() + to);
+        entry.copied().filter(|_| known).unwrap_or(MAX_DISTANCE)
     }
 }
 
@@ -238,37 +204,28 @@ fn cpu_nodes(cpus: Option<u32>, nodes: &[NodeSpec]) -> Result<Vec<u32>, Topology
     (0..).zip(owners).map(|(cpu, owner)| owner.ok_or(TopologyError::CpuMissing(cpu))).collect()
 }
 
-fn distances(nodes: &[NodeSpec]) -> Result<Vec<Vec<u8>>, TopologyError> {
-    let mut given = vec![vec![None; nodes.len()]; nodes.len()];
+/// The matrix, row by row. A distance given one way only counts both ways.
+fn distances(nodes: &[NodeSpec]) -> Result<Vec<u8>, TopologyError> {
+    let count = nodes.len();
+    let mut given = vec![None; count * count];
     for node in nodes {
         for &(to, value) in &node.distances {
             let from = node.id;
-            let entry = given.get_mut(from as usize).and_then(|row| row.get_mut(to as usize));
-            let entry = entry.ok_or(TopologyError::DistanceNode { from, to, value })?;
-            *entry = Some(check_distance(from, to, value)?);
+            let entry = given.get_mut(from as usize * count + to as usize).filter(|_| (to as usize) < count);
+            *entry.ok_or(TopologyError::DistanceNode { from, to, value })? = Some(value);
         }
     }
-    let at = |from: usize, to: usize| given.get(from).and_then(|row| row.get(to)).copied().flatten();
-    let entry = |from: usize, to: usize| match (at(from, to), at(to, from)) {
-        _ if from == to => Ok(LOCAL_DISTANCE),
-        (Some(value), Some(other)) if value != other => Err(TopologyError::DistanceAsymmetric {
-            from: from as u32,
-            to: to as u32,
-            value: value.into(),
-            other,
-        }),
-        (forth, back) => Ok(forth.or(back).unwrap_or(REMOTE_DISTANCE)),
+    let at = |from: usize, to: usize| given.get(from * count + to).copied().flatten();
+    let entry = |from: usize, to: usize| {
+        let default = if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE };
+        at(from, to).or(at(to, from)).unwrap_or(default)
     };
-    (0..nodes.len()).map(|from| (0..nodes.len()).map(|to| entry(from, to)).collect()).collect()
-}
-
-fn check_distance(from: u32, to: u32, value: u32) -> Result<u8, TopologyError> {
-    match u8::try_from(value) {
-        Ok(LOCAL_DISTANCE) if from == to => Ok(LOCAL_DISTANCE),
-        _ if from == to => Err(TopologyError::DistanceLocal { node: from, value }),
-        Ok(distance) if (LOCAL_DISTANCE + 1..=MAX_DISTANCE).contains(&distance) => Ok(distance),
-        _ => Err(TopologyError::DistanceRange { from, to, value }),
-    }
+    let matrix: Vec<u8> = (0..count)
+        .flat_map(|from| (0..count).map(move |to| (from, to)))
+        .map(|(from, to)| entry(from, to))
+        .collect();
+    check_distances(count, &matrix)?;
+    Ok(matrix)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod cpuid;
 pub mod regs;
+pub mod stats;
 pub mod vcpu;
 pub mod vm;
 

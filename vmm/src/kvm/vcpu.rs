@@ -80,6 +80,11 @@ impl Vcpu {
         Self { index, fd, buses, end, stop: Arc::new(AtomicBool::new(false)) }
     }
 
+    /// The vCPU's descriptor, for its counters.
+    pub(crate) fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+
     /// Runs the vCPU on a thread of its own. Fails when the host has no thread left.
     pub fn spawn(self) -> io::Result<VcpuThread> {
         let stop = Arc::clone(&self.stop);

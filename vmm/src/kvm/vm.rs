@@ -54,6 +54,11 @@ impl Vm {
         Ok(Self { fd, _ram: ram.clone() })
     }
 
+    /// The VM's descriptor, for its counters.
+    pub(crate) fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// Creates the vCPU with this index, which is also its APIC id.
     pub fn create_vcpu(&self, index: u8) -> Result<VcpuFd, KvmError> {
         self.fd.create_vcpu(index.into()).map_err(KvmError::setup("create a vCPU"))

@@ -29,6 +29,7 @@ fn every_mistake_has_its_line() {
             "--numa: bad value \"0-4000000000\" for cpus=; write cpus=0-1 or cpus=3",
         ),
         ("node=0,mem=1G,distance=20", "--numa: bad value \"20\" for distance=; write distance=1:20"),
+        ("node=0,mem=1G,distance=1:256", "--numa: bad value \"1:256\" for distance=; write distance=1:20"),
         ("mem=1G", "--numa \"mem=1G\" does not say which node; start with node=NUMBER"),
         ("node=3", "--numa: node 3 does not say how much memory it has; add mem=SIZE (mem=0 for none)"),
     ];

@@ -196,12 +196,12 @@ impl VirtioMmio {
     }
 
     fn configure_queue(&mut self, register: u32, value: u32) {
-        let frozen = self.has(VIRTIO_CONFIG_S_DRIVER_OK);
         let Some(queue) = usize::try_from(self.queue_sel).ok().and_then(|index| self.queues.get_mut(index))
         else {
             return;
         };
-        if frozen || queue.ready {
+        // What an enabled queue was built from must not change under it.
+        if queue.ready {
             return;
         }
         match register {
@@ -293,7 +293,7 @@ impl BusDevice for VirtioMmio {
             for (to, from) in data.iter_mut().zip(tail.unwrap_or_default()) {
                 *to = *from;
             }
-        } else if let (Some(register), Ok(bytes)) = (register(offset), <&mut [u8; 4]>::try_from(data)) {
+        } else if let (Ok(register), Ok(bytes)) = (u32::try_from(offset), <&mut [u8; 4]>::try_from(data)) {
             *bytes = self.read_register(register).to_le_bytes();
         }
     }
@@ -301,15 +301,10 @@ impl BusDevice for VirtioMmio {
     fn write(&mut self, offset: u64, data: &[u8]) {
         if let Some(offset) = offset.checked_sub(CONFIG_SPACE) {
             lock(&self.device).write_config(offset, data);
-        } else if let (Some(register), Ok(bytes)) = (register(offset), <[u8; 4]>::try_from(data)) {
+        } else if let (Ok(register), Ok(bytes)) = (u32::try_from(offset), <[u8; 4]>::try_from(data)) {
             self.write_register(register, u32::from_le_bytes(bytes));
         }
     }
-}
-
-/// The register at `offset`, if it is aligned to one.
-fn register(offset: u64) -> Option<u32> {
-    u32::try_from(offset).ok().filter(|offset| offset % 4 == 0)
 }
 
 /// The 32 feature bits that selector `select` shows.

@@ -190,9 +190,6 @@ impl Segments {
         let status = status
             .filter(|&address| memory.check_range(address, 1, Permissions::Write))
             .ok_or("its status byte is not in guest memory")?;
-        if last.len == 0 {
-            self.writable.pop();
-        }
         // The sum cannot overflow: virtio-queue ends a chain at 4 GiB.
         let room = self.writable.iter().map(|segment| segment.len).sum();
         Ok(Reply { head, status, room })
@@ -202,7 +199,6 @@ impl Segments {
     fn take_header(&mut self, memory: &GuestRam) -> Option<[u8; HEADER_SIZE]> {
         let mut header = [0; HEADER_SIZE];
         let mut rest = header.as_mut_slice();
-        let mut used = 0;
         for segment in &mut self.readable {
             // At most 16.
             let take = rest.len().min(usize::try_from(segment.len).ok()?);
@@ -211,16 +207,8 @@ impl Segments {
             rest = later;
             segment.address.0 = segment.address.0.checked_add(take as u64)?;
             segment.len -= take as u32;
-            if segment.len > 0 {
-                break;
-            }
-            used += 1;
         }
-        if !rest.is_empty() {
-            return None;
-        }
-        self.readable.drain(..used);
-        Some(header)
+        rest.is_empty().then_some(header)
     }
 }
 

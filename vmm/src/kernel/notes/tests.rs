@@ -1,0 +1,55 @@
+//! Notes of well-formed, foreign and broken files.
+
+use super::*;
+
+/// An ELF64 file with one note segment.
+fn elf_with(notes: &[u8]) -> Vec<u8> {
+    let mut elf = vec![0; 64 + 56];
+    elf[..4].copy_from_slice(b"\x7fELF");
+    elf[32] = 64; // e_phoff
+    elf[54] = 56; // e_phentsize
+    elf[56] = 1; // e_phnum
+    elf[64] = PT_NOTE as u8;
+    elf[64 + 8] = 120; // p_offset
+    elf[64 + 32..64 + 40].copy_from_slice(&(notes.len() as u64).to_le_bytes());
+    elf.extend_from_slice(notes);
+    elf
+}
+
+fn note(name: &[u8], kind: u32, descriptor: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [name.len() as u32, descriptor.len() as u32, kind] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    for part in [name, descriptor] {
+        bytes.extend_from_slice(part);
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    }
+    bytes
+}
+
+#[test]
+fn notes_are_found_by_owner() {
+    let bytes =
+        [note(b"Xen\0", 18, &[1, 2, 3, 4]), note(b"Ballast\0", 7, &[9; 5]), note(b"Ballast\0", 8, &[])];
+    let elf = elf_with(&bytes.concat());
+    let expected = [Note { kind: 7, descriptor: &[9; 5] }, Note { kind: 8, descriptor: &[] }];
+    assert_eq!(notes_of(&elf, "Ballast"), expected);
+    assert_eq!(notes_of(&elf, "Xen").len(), 1);
+    assert_eq!(notes_of(&elf, "Ball"), []);
+}
+
+#[test]
+fn broken_files_have_no_notes() {
+    let whole = elf_with(&note(b"Ballast\0", 1, &[1; 8]));
+    for length in 0..whole.len() {
+        assert_eq!(notes_of(&whole[..length], "Ballast"), []);
+    }
+    assert_eq!(notes_of(&whole, "Ballast").len(), 1);
+    // Every byte of the headers set to all ones in turn: no panic, and at most the one note.
+    for index in 0..140 {
+        let mut broken = whole.clone();
+        broken[index] = 0xff;
+        assert!(notes_of(&broken, "Ballast").len() <= 1);
+    }
+}

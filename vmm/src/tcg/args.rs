@@ -1,0 +1,96 @@
+//! The arguments QEMU gets.
+//!
+//! Owns: the microvm machine as QEMU 7.2 and later build it with `acpi=on,ioapic2=off`: eight
+//! virtio-mmio windows of 512 bytes from 0xfeb00000, interrupts from I/O APIC pin 16 on.
+//! Stays outside: starting and watching QEMU (the parent module).
+
+use std::path::{Path, PathBuf};
+
+use shared::layout::DEBUG_EXIT_PORT;
+
+use crate::config::{DiskConfig, MachineConfig};
+
+use super::TcgError;
+
+/// First virtio-mmio window of the machine, and the size of each.
+const WINDOW_BASE: u64 = 0xfeb0_0000;
+const WINDOW_SIZE: u64 = 512;
+/// Interrupt of the first window.
+const FIRST_GSI: u64 = 16;
+/// Windows of the machine; the console takes one.
+const WINDOWS: usize = 8;
+
+/// Files QEMU opens by path.
+pub(super) struct Files {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The images, in the order of the disks.
+    pub disks: Vec<PathBuf>,
+    /// Where QEMU logs CPU resets.
+    pub log: PathBuf,
+}
+
+/// All arguments for the machine of `config`. Fails when it has more disks than windows.
+pub(super) fn arguments(config: &MachineConfig, cpu: &str, files: &Files) -> Result<Vec<String>, TcgError> {
+    let devices = config.disks.len() + 1;
+    if devices > WINDOWS {
+        return Err(TcgError::TooManyDisks(config.disks.len()));
+    }
+    let mut list: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
+    let machine = "microvm,acpi=on,ioapic2=off,pic=off,pit=off,rtc=off,auto-kernel-cmdline=off";
+    add(&["-machine", machine, "-accel", "tcg", "-cpu", cpu]);
+    add(&["-smp", &config.topology.cpu_count().to_string()]);
+    add(&["-m", &format!("{}M", config.topology.memory() >> 20)]);
+    add(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"]);
+    add(&["-d", "cpu_reset", "-D", &path_text(&files.log)]);
+    add(&["-global", "virtio-mmio.force-legacy=false"]);
+    add(&["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4"), "-device", "i8042"]);
+    add(&["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
+    add(&["-device", "virtio-serial-device,max_ports=1,bus=virtio-mmio-bus.0"]);
+    add(&["-device", "virtconsole,chardev=console"]);
+    for (index, (disk, path)) in config.disks.iter().zip(&files.disks).enumerate() {
+        add(&["-drive", &drive(index, disk, path), "-device", &block_device(index, disk)]);
+    }
+    add(&["-kernel", &path_text(&files.kernel), "-append", &cmdline(config, devices)]);
+    Ok(list)
+}
+
+fn drive(index: usize, disk: &DiskConfig, path: &Path) -> String {
+    let read_only = if disk.read_only { "on" } else { "off" };
+    let path = quote(&path_text(path));
+    format!("if=none,id=disk{index},format=raw,file.locking=off,readonly={read_only},file={path}")
+}
+
+fn block_device(index: usize, disk: &DiskConfig) -> String {
+    let id = quote(&disk.id);
+    format!("virtio-blk-device,drive=disk{index},serial={id},bus=virtio-mmio-bus.{}", index + 1)
+}
+
+/// The guest's command line. QEMU's machine has no SRAT, so the guest makes the nodes up.
+fn cmdline(config: &MachineConfig, devices: usize) -> String {
+    let nodes = config.topology.nodes().len();
+    let mut words: Vec<String> =
+        Some(config.cmdline.clone()).filter(|text| !text.is_empty()).into_iter().collect();
+    if nodes > 1 {
+        words.push(format!("numa=fake={nodes}"));
+    }
+    words.extend((0..devices as u64).map(|index| {
+        let base = WINDOW_BASE + index * WINDOW_SIZE;
+        format!("virtio_mmio.device={WINDOW_SIZE}@{base:#x}:{}", FIRST_GSI + index)
+    }));
+    words.join(" ")
+}
+
+/// Paths reach QEMU as text; images whose path is none are opened by descriptor path anyway.
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// QEMU separates options with commas and takes a doubled one as part of the value.
+fn quote(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests;
