@@ -164,3 +164,6 @@ fn advance(vectors: &mut [libc::iovec], mut moved: usize) -> usize {
     }
     used
 }
+
+#[cfg(test)]
+mod tests;

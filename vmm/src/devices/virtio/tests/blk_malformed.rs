@@ -1,25 +1,29 @@
 //! Chains that are no requests: answered with an error where a status byte can be found,
 //! DEVICE_NEEDS_RESET where not. In both cases the disk works again, and nothing else changed.
 
+use std::sync::Arc;
+
 use virtio_bindings::virtio_mmio::*;
 
 use super::blk::*;
 use super::driver::*;
+use crate::devices::virtio::blk::{BlkCounters, BlkTotals};
 
 const DATA: u64 = BUFFERS + 0x1000;
 
 /// A disk that is up, with the header of a read of sector 0 in place.
-fn disk() -> Rig {
-    let (mut rig, _) = temporary_disk();
+fn disk() -> (Rig, Arc<BlkCounters>) {
+    let (mut rig, counters) = temporary_disk();
     rig.bring_up(0, 1, 16);
     put_header(&rig, IN, 0);
-    rig
+    (rig, counters)
 }
 
 /// The chain is answered with an I/O error and the disk goes on.
 fn expect_error(chain: &[Desc]) {
-    let mut rig = disk();
+    let (mut rig, counters) = disk();
     rig.request(0, chain);
+    assert_eq!(counters.totals(), BlkTotals { errors: 1, ..BlkTotals::default() });
     assert_eq!(rig.get(STATUS, 1), [S_IOERR], "{chain:x?}");
     assert_eq!(rig.transport.fault(), None);
     assert_eq!(get_id(&mut rig), b"disk");
@@ -27,7 +31,7 @@ fn expect_error(chain: &[Desc]) {
 
 /// The device stops with a fault that says `reason`, and works again after a reset.
 fn expect_fault(reason: &str, submit: impl FnOnce(&mut Rig)) {
-    let mut rig = disk();
+    let (mut rig, _) = disk();
     submit(&mut rig);
     rig.interrupts();
     rig.kick(0);
@@ -126,7 +130,7 @@ fn broken_rings_stop_the_disk() {
 
 #[test]
 fn completed_requests_before_a_fault_stay_completed() {
-    let mut rig = disk();
+    let (mut rig, _) = disk();
     let good = rig.submit(0, &[out(HEADER, 16), into(DATA, 512), into(STATUS, 1)]);
     rig.submit(0, &[out(HEADER, 16)]);
     rig.kick(0);

@@ -128,13 +128,16 @@ fn indices_wrap_around() {
 
 #[test]
 fn a_full_ring_is_served_in_fair_passes() {
-    let mut rig = disk(EVENT_IDX, 256);
+    let mut rig = disk(0, 256);
     submit(&mut rig, 256);
     rig.write(virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     rig.transport.queue_events()[0].read().unwrap();
     rig.events.serve(0);
     let first = rig.used(0).len();
     assert!((1..256).contains(&first), "{first}");
+    let used_flags = rig.rings[0].used_ring();
+    assert_eq!(rig.get(used_flags, 2), 1u16.to_le_bytes(), "VRING_USED_F_NO_NOTIFY between passes");
     assert!(rig.run() >= 1, "the device rings its own bell for the rest");
     assert_eq!(first + rig.used(0).len(), 256);
+    assert_eq!(rig.get(used_flags, 2), [0, 0]);
 }
