@@ -1,2 +1,89 @@
-//! The one door for checks.
-fn main() {}
+//! `cargo xtask`: the one door for checks.
+//!
+//! Owns: the verbs. Stays outside: what a verb does (one file each).
+//! Invariant: continuous integration and people run the same verbs; there is no second way to check.
+
+mod bench;
+mod cargo;
+mod ci;
+mod clippy;
+mod exec;
+mod fmt;
+mod layers;
+mod repo;
+mod report;
+mod rows;
+mod rust;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::repo::Repo;
+
+/// Checks, tests and benchmarks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the tests need (Debian, as root); says nothing when all is there
+    Setup,
+    /// Format both workspaces
+    Fmt {
+        /// Change nothing; fail if something is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run clippy on both workspaces, warnings are errors
+    Clippy,
+    /// Check directions between crates and modules, sizes, markers and the budget of unsafe code
+    Layers,
+    /// Check docs/rows.md against the tests in the tree
+    Rows,
+    /// Run all checks and tests, or only the steps named
+    Test {
+        /// Steps to run; without any, all of them
+        #[arg(value_name = "STEP")]
+        steps: Vec<String>,
+    },
+    /// setup, then test: what continuous integration runs
+    Ci,
+    /// Measure; not part of `test`
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.verb) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a verb; false means that something it checks is wrong and that it has said what.
+fn run(verb: Verb) -> Result<bool> {
+    let repo = Repo::find()?;
+    match verb {
+        Verb::Setup => setup::run().map(|()| true),
+        Verb::Fmt { check } => fmt::run(&repo, check),
+        Verb::Clippy => clippy::run(&repo),
+        Verb::Layers => layers::run(&repo),
+        Verb::Rows => rows::run(&repo),
+        Verb::Test { steps } => test::run(&repo, &steps),
+        Verb::Ci => ci::run(&repo),
+        Verb::Bench(bench) => bench::run(&repo, &bench),
+    }
+}

@@ -1,0 +1,16 @@
+//! Tests of reading the guest's answer.
+
+use super::value;
+
+#[test]
+fn numbers_are_read_by_key() {
+    let output = "ballast 0.1\r\nbuddy order0_pair=231 order9_pair=388\r\n";
+    assert_eq!(value(output, "order0_pair").unwrap(), 231);
+    assert_eq!(value(output, "order9_pair").unwrap(), 388);
+}
+
+#[test]
+fn what_is_missing_or_no_number_is_named() {
+    assert!(value("order0_pair=1", "order9_pair").unwrap_err().to_string().ends_with("no order9_pair="));
+    assert!(value("order0_pair=-1", "order0_pair").unwrap_err().to_string().ends_with("order0_pair=-1"));
+}

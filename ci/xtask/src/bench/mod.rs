@@ -1,0 +1,36 @@
+//! `bench`: measurements. Not part of `test`, because their results depend on what else the machine does.
+
+mod boot;
+mod guest;
+mod icount;
+mod qemu;
+mod record;
+mod smaps;
+mod stats;
+mod watch;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::repo::Repo;
+
+/// What can be measured.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Time from process start to the first output and the first command, beside QEMU
+    Boot {
+        /// Boots of each kind
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+    },
+    /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md
+    AllocIcount,
+}
+
+/// Measures; false if a limit is missed.
+pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
+    match bench {
+        Bench::Boot { runs } => boot::run(repo, *runs),
+        Bench::AllocIcount => icount::run(repo),
+    }
+}

@@ -1,0 +1,63 @@
+//! Cargo commands with a clean environment.
+//!
+//! Owns: which variables a calling build must not pass on. Stays outside: running the commands (`exec`).
+//! Invariant: nothing is fetched with rustup; a toolchain that is not installed counts as absent.
+
+use std::process::{Command, Stdio};
+
+use crate::repo::Repo;
+
+/// What a calling build or a user's shell may set and what would change what is built.
+const LEAKED: [&str; 7] = [
+    "RUSTFLAGS",
+    "RUSTDOCFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+];
+
+/// The profile of tests: optimised, with every assertion in (`ci/check.toml`).
+pub const CHECK_PROFILE: [&str; 4] = ["--config", "ci/check.toml", "--profile", "check"];
+
+/// Cargo in the host workspace.
+pub fn host(repo: &Repo) -> Command {
+    let mut command = clean(repo, "");
+    command.current_dir(repo.root());
+    command
+}
+
+/// Cargo in the host workspace with a build folder of its own, for flags that would rebuild everything.
+pub fn host_apart(repo: &Repo, folder: &str) -> Command {
+    let mut command = clean(repo, folder);
+    command.current_dir(repo.root());
+    command
+}
+
+/// Cargo in the guest workspace. It runs in the guest's folder, because its configuration counts only there.
+pub fn guest(repo: &Repo, folder: &str) -> Command {
+    let mut command = clean(repo, folder);
+    command.current_dir(repo.root().join("guest"));
+    command
+}
+
+/// Cargo of the installed nightly toolchain, or `None` without one.
+pub fn nightly(repo: &Repo, folder: &str) -> Option<Command> {
+    let toolchains = Command::new("rustup").args(["toolchain", "list"]).stdin(Stdio::null()).output().ok()?;
+    let listed = String::from_utf8_lossy(&toolchains.stdout);
+    listed.lines().any(|line| line.starts_with("nightly-x86_64-unknown-linux-gnu")).then(|| {
+        let mut command = host_apart(repo, folder);
+        command.arg("+nightly");
+        command
+    })
+}
+
+fn clean(repo: &Repo, folder: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.env("CARGO_TARGET_DIR", repo.target().join(folder)).env("RUSTUP_AUTO_INSTALL", "0");
+    for name in LEAKED {
+        command.env_remove(name);
+    }
+    command
+}

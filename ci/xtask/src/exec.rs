@@ -1,0 +1,87 @@
+//! Runs commands under a time limit, with their output passed on and test results counted.
+//!
+//! Owns: the time limit and the counts. Stays outside: which commands (the verbs), the table (`report`).
+//! Invariant: when [`run`] returns, neither the command nor anything it started still runs; `timeout`
+//! signals the whole process group.
+//! Source: the summary line of Rust's test harness, `test result: ok. 3 passed; 0 failed; ...`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Exit status of `timeout` when the limit was reached.
+const TIMED_OUT: i32 = 124;
+
+/// What a command did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// It exited with status 0.
+    pub success: bool,
+    /// The time limit ended it.
+    pub timed_out: bool,
+    /// Tests that passed, as its output tells.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+}
+
+/// Runs `command` for at most `limit` and passes its output on to standard output.
+pub fn run(command: &Command, limit: Duration) -> Result<Done> {
+    run_to(command, limit, &mut std::io::stdout().lock())
+}
+
+fn run_to(command: &Command, limit: Duration, screen: &mut impl Write) -> Result<Done> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut limited = limited(command, limit);
+    let mut child = limited
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run timeout (coreutils) for {name}"))?;
+    let mut done = Done::default();
+    let output = child.stdout.take().context("the child has no output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.with_context(|| format!("cannot read the output of {name}"))?;
+        let text = String::from_utf8_lossy(&line);
+        writeln!(screen, "{text}").context("cannot write to standard output")?;
+        if let Some((passed, failed)) = test_result(&text) {
+            done.passed += passed;
+            done.failed += failed;
+        }
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
+    done.success = status.success();
+    done.timed_out = status.code() == Some(TIMED_OUT);
+    Ok(done)
+}
+
+/// The same command under `timeout`.
+fn limited(command: &Command, limit: Duration) -> Command {
+    let mut limited = Command::new("timeout");
+    limited.arg("--kill-after=10").arg(limit.as_secs().to_string());
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
+    limited
+}
+
+/// How many tests passed and failed, if `line` is a summary of the test harness.
+fn test_result(line: &str) -> Option<(u64, u64)> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut parts = counts.split("; ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some((passed, failed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! `setup`: installs what the tests need on Debian 12.
+//!
+//! Owns: the list of programs and their packages. Stays outside: Rust itself, which runs this.
+//! Invariant: says nothing and changes nothing when all programs are there.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A program some test starts, and the Debian package that brings it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: [Tool; 2] = [
+    // The guest under somebody else's monitor, and on machines without KVM.
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    // Memory errors that need no special build to be seen.
+    Tool { program: "valgrind", package: "valgrind" },
+];
+
+/// Installs what is missing.
+pub fn run() -> Result<()> {
+    let missing: Vec<_> = TOOLS.iter().filter(|tool| !installed(tool.program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    let packages = packages.join(" ");
+    if !installed("apt-get") {
+        bail!("this is no Debian; install these programs yourself: {packages}");
+    }
+    println!("setup: installing {packages}");
+    apt(&["update", "-q"], &packages)?;
+    let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
+    install.extend(packages.split(' '));
+    apt(&install, &packages)?;
+    if let Some(tool) = missing.iter().find(|tool| !installed(tool.program)) {
+        bail!("package {} did not bring {}; install it by hand", tool.package, tool.program);
+    }
+    println!("setup: installed {packages}");
+    Ok(())
+}
+
+/// Whether a program of this name is on the search path.
+pub fn installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn apt(args: &[&str], packages: &str) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run apt-get")?;
+    if !status.success() {
+        bail!("apt-get {} failed; as root, run: apt-get install {packages}", args.first().unwrap_or(&""));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! `test`: every check and test, in order, with the time each takes.
+//!
+//! Owns: the list of steps and their time limits. Stays outside: what the tests test.
+//! Invariant: a step that fails does not hide the ones after it.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::report::{Outcome, Report};
+use crate::{cargo, clippy, exec, fmt, layers, repo::Repo, rows, setup};
+
+/// A step: its name and what it does.
+#[derive(Clone, Copy)]
+pub struct Step {
+    name: &'static str,
+    run: fn(&Repo) -> Result<Outcome>,
+}
+
+/// Limit of one step; the whole must stay below 25 minutes on two cores.
+const LIMIT: Duration = Duration::from_secs(480);
+
+/// What only `ci` does first.
+pub const SETUP: Step = Step { name: "setup", run: |_| setup::run().map(|()| Outcome::check(true)) };
+
+/// The steps, cheapest first.
+pub const STEPS: [Step; 9] = [
+    Step { name: "layers", run: |repo| layers::run(repo).map(Outcome::check) },
+    Step { name: "rows", run: |repo| rows::run(repo).map(Outcome::check) },
+    Step { name: "fmt", run: |repo| fmt::run(repo, true).map(Outcome::check) },
+    Step { name: "clippy", run: |repo| clippy::run(repo).map(Outcome::check) },
+    Step { name: "host", run: host },
+    Step { name: "loom", run: loom },
+    Step { name: "guest", run: guest },
+    Step { name: "asan", run: asan },
+    Step { name: "valgrind", run: valgrind },
+];
+
+/// Runs the steps named, or all.
+pub fn run(repo: &Repo, names: &[String]) -> Result<bool> {
+    if let Some(name) = names.iter().find(|name| !STEPS.iter().any(|step| step.name == **name)) {
+        let known: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        bail!("there is no step '{name}'; the steps are: {}", known.join(" "));
+    }
+    let wanted = |step: &Step| names.is_empty() || names.iter().any(|name| name == step.name);
+    let steps: Vec<_> = STEPS.into_iter().filter(wanted).collect();
+    run_steps(repo, &steps)
+}
+
+/// Runs `steps` in order and prints the table; false if anything failed.
+pub fn run_steps(repo: &Repo, steps: &[Step]) -> Result<bool> {
+    let mut report = Report::default();
+    for step in steps {
+        println!("==> {}", step.name);
+        let start = Instant::now();
+        let outcome = (step.run)(repo).unwrap_or_else(|error| Outcome::failed(format!("{error:#}")));
+        report.add(step.name, outcome, start.elapsed());
+    }
+    println!("\n{report}");
+    Ok(report.totals().1 == 0)
+}
+
+/// `cargo test` of what `selection` names, in the profile of tests.
+fn tests(mut cargo: Command, selection: &[&str]) -> Result<Outcome> {
+    cargo.args(["test", "--no-fail-fast"]).args(cargo::CHECK_PROFILE).args(selection);
+    Ok(Outcome::tests(&exec::run(&cargo, LIMIT)?))
+}
+
+/// Everything that runs in a process, with its documentation examples.
+fn host(repo: &Repo) -> Result<Outcome> {
+    tests(cargo::host(repo), &["--workspace", "--exclude", "tests"])
+}
+
+/// The lock-free words of `mm` under every interleaving. Only tests named `loom` can run in such a build.
+fn loom(repo: &Repo) -> Result<Outcome> {
+    let mut command = cargo::host_apart(repo, "loom");
+    command.env("RUSTFLAGS", "--cfg loom");
+    tests(command, &["--package", "mm", "--lib", "--tests", "loom"])
+}
+
+/// Real guests under every monitor this machine has.
+fn guest(repo: &Repo) -> Result<Outcome> {
+    tests(cargo::host(repo), &["--package", "tests"])
+}
+
+/// The memory manager and the simulated machine under AddressSanitizer.
+fn asan(repo: &Repo) -> Result<Outcome> {
+    let Some(mut command) = cargo::nightly(repo, "asan") else {
+        return Ok(Outcome::skipped("AddressSanitizer needs a nightly toolchain and none is installed"));
+    };
+    command.env("RUSTFLAGS", "-Zsanitizer=address");
+    // Naming the target keeps the sanitizer out of build scripts.
+    let target = ["--target", "x86_64-unknown-linux-gnu"];
+    let packages = ["--package", "mm", "--package", "sim", "--lib", "--tests"];
+    tests(command, &[packages.as_slice(), &target].concat())
+}
+
+/// The simulated machine's RAM and tables under valgrind: uninitialised reads, which the sanitizer misses.
+fn valgrind(repo: &Repo) -> Result<Outcome> {
+    if !setup::installed("valgrind") {
+        return Ok(Outcome::skipped("valgrind is not installed; `cargo xtask setup` installs it"));
+    }
+    let binary = test_binary(repo, "sim")?;
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--error-exitcode=97", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    command.arg(binary).args(["--test-threads=1", "ram::", "tables::"]);
+    Ok(Outcome::tests(&exec::run(&command, LIMIT)?))
+}
+
+/// Builds the integration tests of `package` and returns the path of the binary.
+fn test_binary(repo: &Repo, package: &str) -> Result<String> {
+    let mut command = cargo::host(repo);
+    command.args(["test", "--package", package, "--test", package, "--no-run", "--message-format=json"]);
+    command.args(cargo::CHECK_PROFILE);
+    let output = command.output().context("cannot run cargo")?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let binary = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message.get("executable")?.as_str().map(str::to_owned))
+        .find(|path| fs::metadata(path).is_ok());
+    binary.with_context(|| format!("the tests of {package} do not build; see `cargo test -p {package}`"))
+}
