@@ -51,11 +51,25 @@ impl<M: Machine> Phys<M> {
         gfp: GfpFlags,
         order: Order,
     ) -> Result<Frames<'_>, AllocError> {
+        self.alloc_pages_node_traced(node, gfp, order, &mut |_| {})
+    }
+
+    /// As [`Phys::alloc_pages_node`]; `trace` sees every split. It runs under a lock and must not allocate.
+    ///
+    /// # Errors
+    /// [`AllocError`]; [`AllocError::BadNode`] if the node is not online.
+    pub fn alloc_pages_node_traced(
+        &self,
+        node: NodeId,
+        gfp: GfpFlags,
+        order: Order,
+        trace: &mut impl FnMut(Step),
+    ) -> Result<Frames<'_>, AllocError> {
         let layout = self.layout()?;
         if !layout.node(node).online {
             return Err(AllocError::BadNode);
         }
-        let idx = self.find(layout, node, gfp, order, &mut |_| {})?;
+        let idx = self.find(layout, node, gfp, order, trace)?;
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 

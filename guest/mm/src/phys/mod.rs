@@ -42,6 +42,7 @@ use fragstat::Fragstat;
 pub use gfp::GfpFlags;
 use handle::Leaks;
 pub use handle::{ExactFrames, Frames};
+pub use inspect::{Folio, FolioState};
 use layout::Layout;
 pub use node::Node;
 pub use step::Step;
