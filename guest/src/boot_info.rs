@@ -4,7 +4,7 @@
 //! mean. Source: Xen `xen/include/public/arch-x86/hvm/start_info.h`.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use shared::layout::DIRECT_MAP;
+use shared::layout::{DIRECT_MAP, EXTENDED_RAM_START};
 
 const MAGIC: u32 = 0x336e_c578;
 /// The boot tables show this much of physical memory.
@@ -137,6 +137,16 @@ impl BootInfo {
     pub fn cmdline(&self) -> &str {
         // Checked by `read`; the empty string stands for what cannot happen.
         core::str::from_utf8(&self.cmdline[..self.cmdline_len]).unwrap_or("")
+    }
+
+    /// Bytes of RAM as the monitor sold it: the hole that PCs have below 1 MiB counts as RAM.
+    pub fn ram_bytes(&self) -> u64 {
+        let usable = self.ranges().iter().filter(|range| range.kind == USABLE);
+        let above = usable.map(|range| {
+            let end = range.start.saturating_add(range.size);
+            end.saturating_sub(range.start.max(EXTENDED_RAM_START))
+        });
+        above.fold(EXTENDED_RAM_START, u64::saturating_add)
     }
 
     /// Physical address of the RSDP; 0 if the monitor names none.

@@ -7,6 +7,7 @@
 //! | [`machine`], [`memory`] | the ports of `mm` on this machine, and boot of the memory manager |
 //! | [`task`] | threads, wait queues |
 //! | [`drivers`], [`console`], [`serial`] | devices |
+//! | [`settings`] | what the parameters say in the end |
 //! | [`commands`] | what can be asked of the kernel |
 //! | [`report`], [`symbols`] | last words |
 #![no_std]
@@ -22,6 +23,7 @@ mod memory;
 mod platform;
 mod report;
 mod serial;
+mod settings;
 mod stress;
 mod symbols;
 mod task;
@@ -46,10 +48,14 @@ fn kernel_main(entry: Entry) -> ! {
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
     cpu::enable_interrupts();
     irq::enable();
+    if let Err(status) = settings::init(cmdline, info.ram_bytes()) {
+        report::exit(status);
+    }
     let mut platform = Platform::detect(info, lapic::id());
     if let Err(error) = memory::boot::init(info, &mut platform, cmdline) {
         report::unable(format_args!("memory: {error}"));
     }
+    settings::settle_defaults();
     start_tasks(&platform);
     console::use_serial();
     console::print(format_args!("boot ok {entry:?} cpus={}\n", smp::online()));

@@ -35,7 +35,10 @@ const STEPS: &[Step] = &[
         title: "buddy",
         script: "cat /proc/buddyinfo; buddy storm ops=20000 seed=1 tasks; cat /proc/buddyinfo; buddy verify",
     },
-    Step { title: "buddy example", script: "buddy example 3 --free 1,2; buddy example 3 --free 2,1 --hold-tail" },
+    Step {
+        title: "buddy example",
+        script: "buddy example 3 --free 1,2; buddy example 3 --free 2,1 --hold-tail",
+    },
     Step { title: "disks", script: "disk list; disk crc vda" },
     Step { title: "traps", script: "traps stress ms=200" },
     Step { title: "invariants", script: "mm verify" },

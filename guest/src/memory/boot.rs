@@ -11,6 +11,7 @@ use crate::arch::{cpu, paging};
 use crate::boot_info::BootInfo;
 use crate::machine::{Kernel, MACHINE};
 use crate::platform::Platform;
+use crate::settings;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -129,7 +130,7 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     // SAFETY: the tree maps image, direct map and fixmap as the boot tables did; stack and tables with them.
     unsafe { cpu::write_cr3(tree.root()) };
     paging::set_direct_map_end(memory.end().get());
-    let zones = zone_limits(cmdline);
+    let zones = zone_limits();
     let config = BootConfig { memblock: &memory, topology: platform.topology(), zones, tables };
     // SAFETY: the descriptors were mapped to reserved frames and zeroed above; what memblock calls free is RAM
     // that nobody uses.
@@ -250,9 +251,9 @@ fn map_descriptors(
     Ok(Tables { frames, pageblocks: pageblocks.cast(), end })
 }
 
-fn zone_limits(cmdline: &str) -> ZoneLimits {
+fn zone_limits() -> ZoneLimits {
     let pfn = |name, default: Pfn| {
-        params::get_u64(cmdline, name).and_then(|bytes| Pfn::new(bytes / PAGE_SIZE)).unwrap_or(default)
+        settings::number(name).and_then(|bytes| Pfn::new(bytes / PAGE_SIZE)).unwrap_or(default)
     };
     ZoneLimits {
         dma_end: pfn("zones.dma", ZoneLimits::LINUX.dma_end),

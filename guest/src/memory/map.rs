@@ -56,12 +56,8 @@ fn apply_memmap(
 /// `mem=`: an address above which RAM is not used.
 fn apply_limit(map: &mut Memblock, cmdline: &str) -> Result<(), MemblockError> {
     let Some(limit) = params::get_u64(cmdline, "mem") else { return Ok(()) };
-    if limit < MIN_MEM {
-        return Ok(()); // the parameter check has said so
-    }
-    if limit > map.end().get() {
-        console::print(format_args!("mem=: above the end of RAM, all of it is used\n"));
-        return Ok(());
+    if limit < MIN_MEM || limit > map.end().get() {
+        return Ok(()); // the check of the parameters has said so
     }
     map.limit(PhysAddr::truncate(limit))
 }

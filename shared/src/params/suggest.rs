@@ -8,7 +8,8 @@ use super::lookup::all_names;
 const LONGEST: usize = 64;
 
 /// The known parameter closest to `name`: one that ends in `.name` (`swappiness`), else the one with the
-/// fewest edits, at most 3 and at most a third of the name. `None` when nothing is close.
+/// fewest edits, at most 3 and at most a third of the name, else the one whose end after a dot has the fewest
+/// (`swapiness`). `None` when nothing is close.
 #[must_use]
 pub fn did_you_mean(name: &str) -> Option<&'static str> {
     let is_tail = |known: &&str| known.strip_suffix(name).is_some_and(|head| head.ends_with('.'));
@@ -18,8 +19,17 @@ pub fn did_you_mean(name: &str) -> Option<&'static str> {
         return Some(known);
     }
     let limit = (name.len() / 3).clamp(1, 3);
-    let distances = all_names().filter_map(|known| Some((edit_distance(name, known, limit)?, known)));
-    distances.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    let whole = all_names().filter_map(|known| Some((edit_distance(name, known, limit)?, known)));
+    let ends = all_names().flat_map(|known| {
+        let dots = known.match_indices('.');
+        let ends = dots.filter_map(|(dot, _)| known.get(dot + 1..));
+        ends.filter_map(move |end| Some((edit_distance(name, end, limit)?, known)))
+    });
+    let closest = |(_, known)| known;
+    whole
+        .min_by_key(|(distance, _)| *distance)
+        .map(closest)
+        .or_else(|| ends.min_by_key(|(distance, _)| *distance).map(closest))
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`, if at most `limit`.

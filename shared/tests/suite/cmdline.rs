@@ -127,6 +127,8 @@ fn suggestions_are_close_or_absent() {
         ("sysctl.vm.swapiness", "sysctl.vm.swappiness"),
         ("swappiness", "sysctl.vm.swappiness"),
         ("vm.swappiness", "sysctl.vm.swappiness"),
+        ("swapiness", "sysctl.vm.swappiness"),
+        ("vm.swapiness", "sysctl.vm.swappiness"),
         ("pages_to_scan", "khugepaged.pages_to_scan"),
         ("mme", "mem"),
         ("slub_debgu", "slub_debug"),
