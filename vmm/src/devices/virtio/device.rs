@@ -30,6 +30,8 @@ pub enum Backlog {
     Empty,
     /// The pass ended early to be fair to other devices; the caller must start another one.
     More,
+    /// The device can use no further chain now; it wakes the queue itself when it can.
+    Blocked,
 }
 
 /// A virtio device behind a transport.

@@ -34,7 +34,7 @@ impl VirtioEvents {
             return;
         }
         match device.process_queue(index) {
-            Ok(Backlog::Empty) => {}
+            Ok(Backlog::Empty | Backlog::Blocked) => {}
             // Ringing our own bell puts the rest behind the other devices' events.
             Ok(Backlog::More) => drop(kick.write(1)),
             // Still under the device's lock, so that a reset cannot come in between.

@@ -62,6 +62,23 @@ pub struct QueueContext {
     pub kicks: Arc<[EventFd]>,
 }
 
+/// Has the event loop serve one queue, as if the driver had notified it. A waker may outlive its
+/// queue: serving a queue that is not there does nothing.
+pub struct QueueWaker {
+    index: usize,
+    kicks: Arc<[EventFd]>,
+}
+
+impl QueueWaker {
+    /// The queue is to be served soon.
+    pub fn wake(&self) {
+        if let Some(kick) = self.kicks.get(self.index) {
+            // A full counter means that the queue's event is pending already.
+            let _ = kick.write(1);
+        }
+    }
+}
+
 /// One live queue of an active device.
 pub struct DeviceQueue {
     index: usize,
@@ -116,31 +133,28 @@ impl DeviceQueue {
         Ok(())
     }
 
-    /// Has the event loop serve this queue soon, as if the driver had notified it.
-    pub fn schedule(&self) {
-        if let Some(kick) = self.context.kicks.get(self.index) {
-            // A full counter means that the queue's event is pending already.
-            let _ = kick.write(1);
-        }
+    /// What has the event loop serve this queue.
+    pub fn waker(&self) -> QueueWaker {
+        QueueWaker { index: self.index, kicks: self.context.kicks.clone() }
     }
 
     /// One pass: takes chains and hands each to `serve`, then announces what was given back.
     ///
-    /// The pass ends early after a fair share of chains, when `serve` breaks because it has no
-    /// use for another chain, and at a fault.
+    /// The pass ends early after a fair share of chains, at a fault, and when `serve` breaks
+    /// because it has no use for another chain; what it breaks with is the result.
     pub fn pass(
         &mut self,
-        mut serve: impl FnMut(&mut Self, Chain) -> Result<ControlFlow<()>, DeviceFault>,
+        mut serve: impl FnMut(&mut Self, Chain) -> Result<ControlFlow<Backlog>, DeviceFault>,
     ) -> Result<Backlog, DeviceFault> {
         self.ring.disable_notification(self.context.memory.as_ref())?;
         let mut backlog = Backlog::More;
         for _ in 0..CHAINS_PER_PASS {
             let step = match self.pop()? {
                 Some(chain) => serve(self, chain)?,
-                None => ControlFlow::Break(()),
+                None => ControlFlow::Break(Backlog::Empty),
             };
-            if step.is_break() {
-                backlog = Backlog::Empty;
+            if let ControlFlow::Break(reason) = step {
+                backlog = reason;
                 break;
             }
         }

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, TryLockError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
@@ -20,8 +20,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::super::device::{Activation, Backlog, VirtioDevice};
 use super::super::queue::{Chain, DeviceQueue};
-use super::super::{DeviceFault, GuestRam};
-use super::output::{Output, OutputLoss, Patience};
+use super::super::{DeviceFault, GuestRam, lock};
+use super::output::{Output, OutputLoss};
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -64,13 +64,13 @@ impl Console {
         let accepted = bytes.len().min(INPUT_LIMIT.saturating_sub(self.input.len()));
         self.input.extend(bytes.iter().take(accepted));
         if let Some(queue) = &self.receive {
-            queue.schedule();
+            queue.waker().wake();
         }
         accepted
     }
 
     /// Output that did not reach the sink, if any.
-    pub fn output_loss(&self) -> Option<&OutputLoss> {
+    pub fn output_loss(&self) -> Option<OutputLoss> {
         self.output.loss()
     }
 
@@ -79,7 +79,7 @@ impl Console {
         let input = &mut self.input;
         // A chain taken without input to put into it could not be put back.
         let Some(queue) = self.receive.as_mut().filter(|_| !input.is_empty()) else {
-            return Ok(Backlog::Empty);
+            return Ok(Backlog::Blocked);
         };
         queue.pass(|queue, chain| {
             let head = chain.head_index();
@@ -88,20 +88,30 @@ impl Console {
                 stored += store(input, queue.memory(), &descriptor)?;
             }
             queue.complete(head, stored)?;
-            Ok(if input.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if input.is_empty() {
+                ControlFlow::Break(Backlog::Blocked)
+            } else {
+                ControlFlow::Continue(())
+            })
         })
     }
 
-    /// One pass over the transmit queue.
-    fn transmit(&mut self, patience: Patience) -> Result<Backlog, DeviceFault> {
+    /// One pass over the transmit queue. It ends early when the sink is slow; the output has the
+    /// queue served again when there is room.
+    fn transmit(&mut self) -> Result<Backlog, DeviceFault> {
         let Some(queue) = &mut self.transmit else { return Ok(Backlog::Empty) };
         let output = &mut self.output;
+        if !output.has_room(|| queue.waker()) {
+            return Ok(Backlog::Blocked);
+        }
         let outcome = queue.pass(|queue, chain| {
             let head = chain.head_index();
-            print(chain, queue.memory(), output, patience)?;
-            queue.complete(head, 0).map(ControlFlow::Continue)
+            print(chain, queue.memory(), output)?;
+            queue.complete(head, 0)?;
+            let room = output.has_room(|| queue.waker());
+            Ok(if room { ControlFlow::Continue(()) } else { ControlFlow::Break(Backlog::Blocked) })
         });
-        self.output.flush(patience);
+        self.output.flush();
         outcome
     }
 }
@@ -125,8 +135,8 @@ impl VirtioDevice for Console {
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         if let (EMERG_WRITE_OFFSET, [character, ..]) = (offset, data) {
-            self.output.push(&[*character], Patience::Unlimited);
-            self.output.flush(Patience::Unlimited);
+            self.output.push(&[*character]);
+            self.output.flush();
         }
     }
 
@@ -139,7 +149,7 @@ impl VirtioDevice for Console {
     fn process_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault> {
         match index {
             RECEIVE => self.receive(),
-            TRANSMIT => self.transmit(Patience::Unlimited),
+            TRANSMIT => self.transmit(),
             _ => Ok(Backlog::Empty),
         }
     }
@@ -160,32 +170,25 @@ impl VirtioDevice for Console {
 
 /// Writes what the guest has already sent, for the end of a run when the vCPUs have stopped.
 ///
-/// Returns within about `limit`, even when the sink is stuck or another thread is stuck in it.
-/// Then, or when the sink is gone, the result says what was lost.
+/// Returns within about `limit`, even when the sink is stuck. Then, or when the sink is gone, the
+/// result says what was lost of the output the guest had handed over.
 pub fn drain(console: &Mutex<Console>, limit: Duration) -> Option<OutputLoss> {
     let deadline = Instant::now() + limit;
-    let mut console = loop {
-        match console.try_lock() {
-            Ok(guard) => break guard,
-            Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Some(OutputLoss { bytes: 0, reason: "the output is stuck".to_owned() });
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+    let mut console = lock(console);
+    loop {
+        match console.transmit() {
+            Ok(Backlog::More) => {}
+            Ok(Backlog::Blocked) if Instant::now() < deadline => console.output.wait_for_room(deadline),
+            // Done, or out of time, or a broken ring, which has nothing more to say.
+            Ok(_) | Err(_) => break,
         }
-    };
-    // A broken ring has nothing more to say, and the guest is gone.
-    while let Ok(Backlog::More) = console.transmit(Patience::Until(deadline)) {}
-    console.output_loss().cloned()
+    }
+    console.output.settle(deadline);
+    console.output_loss()
 }
 
 /// Copies the device-readable part of `chain` to `output`.
-fn print(
-    chain: Chain,
-    memory: &GuestRam,
-    output: &mut Output,
-    patience: Patience,
-) -> Result<(), DeviceFault> {
+fn print(chain: Chain, memory: &GuestRam, output: &mut Output) -> Result<(), DeviceFault> {
     let head = chain.head_index();
     let mut total = 0;
     let mut piece = [0; COPY];
@@ -200,7 +203,7 @@ fn print(
             let count = left.min(COPY);
             let part = &mut piece[..count];
             memory.read_slice(part, address).map_err(virtio_queue::Error::GuestMemory)?;
-            output.push(part, patience);
+            output.push(part);
             left -= count;
             address = GuestAddress(address.0.wrapping_add(count as u64));
         }

@@ -1,129 +1,214 @@
 //! Console output on its way to the host.
 //!
-//! Owns: the sink, and the bytes the guest was told are taken but the sink has not got yet.
+//! Owns: the sink, the thread that writes to it, and the bytes the guest was told are taken but
+//! the sink has not got yet.
 //! Stays outside: where the bytes come from (`device`).
 //! Invariants: bytes reach the sink exactly as the guest wrote them, in order, or are counted as
-//! lost; a sink that is gone never stops the guest.
+//! lost. Only the writer thread ever waits for the sink: a terminal that is stopped or a pipe that
+//! nobody reads holds up neither disks nor the monitor's own signals and time limit. A sink that
+//! has failed takes nothing any more, and the guest never notices.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Instant;
 
-/// Bytes collected before they are written, so that many small buffers make one system call.
-const BATCH: usize = 64 * 1024;
+use super::super::lock;
+use super::super::queue::QueueWaker;
 
-/// What a pipe that polls as writable takes without blocking (PIPE_BUF).
-const PIECE: usize = 4096;
-
-/// How long a write may wait for a slow sink.
-#[derive(Clone, Copy, Debug)]
-pub enum Patience {
-    /// As long as the sink needs.
-    Unlimited,
-    /// Until this time; what is left then is lost.
-    Until(Instant),
-}
+/// Bytes that may wait for the sink before the guest has to wait too.
+const ROOM: usize = 1024 * 1024;
 
 /// Output that did not reach the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputLoss {
-    /// How many bytes are missing.
+    /// How many bytes are missing; when a write was cut short, at most how many.
     pub bytes: u64,
     /// Why, in the host's words.
     pub reason: String,
 }
 
-/// The sink with its pending bytes.
+/// The near end of the way to the sink.
 pub struct Output {
-    sink: File,
+    shared: Arc<Shared>,
+    /// The sink until the first byte comes. The writer starts only then, so that it inherits the
+    /// signal mask of a running machine.
+    idle_sink: Option<File>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// `state` has changed: there is work for the writer, or the writer is done with some.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
     pending: Vec<u8>,
+    /// Bytes the writer has taken out of `pending` and not finished.
+    in_flight: usize,
+    /// Set once, when the sink has failed.
     loss: Option<OutputLoss>,
+    /// Who wants to know that there is room again.
+    waker: Option<QueueWaker>,
+    /// Nothing more will come.
+    closed: bool,
 }
 
 impl Output {
     /// Output to `sink`: a terminal, a pipe or a file, blocking or not.
     pub fn new(sink: File) -> Self {
-        Self { sink, pending: Vec::with_capacity(BATCH), loss: None }
+        Self { shared: Arc::default(), idle_sink: Some(sink) }
     }
 
     /// What did not reach the sink so far. Once the sink has failed, all later bytes are lost.
-    pub fn loss(&self) -> Option<&OutputLoss> {
-        self.loss.as_ref()
+    pub fn loss(&self) -> Option<OutputLoss> {
+        lock(&self.shared.state).loss.clone()
     }
 
-    /// Takes `bytes`, and writes when a batch is full.
-    pub fn push(&mut self, bytes: &[u8], patience: Patience) {
-        for piece in bytes.chunks(BATCH) {
-            if self.pending.len() + piece.len() > BATCH {
-                self.flush(patience);
-            }
-            self.pending.extend_from_slice(piece);
+    /// Takes `bytes`, all of them. Call [`Self::flush`] after the last of several.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if let Some(sink) = self.idle_sink.take_if(|_| !bytes.is_empty()) {
+            self.start(sink);
+        }
+        let mut state = lock(&self.shared.state);
+        match &mut state.loss {
+            Some(loss) => loss.bytes += bytes.len() as u64,
+            None => state.pending.extend_from_slice(bytes),
         }
     }
 
-    /// Writes all pending bytes; on return they are written or lost.
-    pub fn flush(&mut self, patience: Patience) {
-        let mut written = 0;
-        while let Some(rest) = self.pending.get(written..).filter(|rest| !rest.is_empty()) {
-            if self.loss.is_some() {
+    /// Has the writer write what was pushed. Does not wait for it.
+    pub fn flush(&self) {
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether more output may be pushed now. If not, `waker` is used once when it may.
+    pub fn has_room(&self, waker: impl FnOnce() -> QueueWaker) -> bool {
+        let mut state = lock(&self.shared.state);
+        if state.pending.len() < ROOM {
+            return true;
+        }
+        state.waker = Some(waker());
+        false
+    }
+
+    /// Waits until all pending bytes are written or lost, or until `deadline`; what is left then
+    /// counts as lost, with everything that comes later.
+    pub fn settle(&self, deadline: Instant) {
+        self.flush();
+        let mut state = self.wait_while(deadline, |state| state.in_flight + state.pending.len() > 0);
+        state.give_up("the reader is stuck");
+    }
+
+    /// Waits until there is room, or until `deadline`.
+    pub fn wait_for_room(&self, deadline: Instant) {
+        self.flush();
+        drop(self.wait_while(deadline, |state| state.pending.len() >= ROOM));
+    }
+
+    fn wait_while(&self, deadline: Instant, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.shared.state);
+        while busy(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 break;
             }
-            match write_some(&self.sink, rest, patience) {
-                Ok(count) => written += count,
-                Err(error) => self.loss = Some(OutputLoss { bytes: 0, reason: error.to_string() }),
-            }
+            // A poisoned lock is used on, as in `lock`.
+            state = match self.shared.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
         }
-        if let Some(loss) = &mut self.loss {
-            loss.bytes += (self.pending.len() - written) as u64;
+        state
+    }
+
+    fn start(&self, sink: File) {
+        let shared = Arc::clone(&self.shared);
+        let writer =
+            thread::Builder::new().name("console".to_owned()).spawn(move || write_out(&sink, &shared));
+        if let Err(error) = writer {
+            let reason = error.to_string();
+            lock(&self.shared.state).loss = Some(OutputLoss { bytes: 0, reason });
         }
-        self.pending.clear();
     }
 }
 
-/// Writes some of `bytes`, which are not empty, and returns how many.
-fn write_some(mut sink: &File, bytes: &[u8], patience: Patience) -> io::Result<usize> {
+impl Drop for Output {
+    /// The writer finishes on its own; nobody waits for a reader that may never come.
+    fn drop(&mut self) {
+        lock(&self.shared.state).closed = true;
+        self.flush();
+    }
+}
+
+impl State {
+    /// Counts all that is not written yet as lost because of `reason`, unless there is nothing.
+    fn give_up(&mut self, reason: &str) {
+        let bytes = (self.in_flight + mem::take(&mut self.pending).len()) as u64;
+        if bytes > 0 && self.loss.is_none() {
+            self.loss = Some(OutputLoss { bytes, reason: reason.to_owned() });
+        }
+    }
+}
+
+/// The writer thread: writes what is pending, in batches as large as they come, until closed.
+fn write_out(sink: &File, shared: &Shared) {
+    let mut batch = Vec::new();
     loop {
-        let ready = match patience {
-            Patience::Unlimited => bytes,
-            Patience::Until(deadline) => {
-                wait_writable(sink, Some(deadline))?;
-                bytes.get(..PIECE).unwrap_or(bytes)
+        let mut state = lock(&shared.state);
+        while state.pending.is_empty() {
+            if state.closed {
+                return;
             }
-        };
-        match sink.write(ready) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => return Ok(count),
+            state = match shared.changed.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        }
+        batch.clear();
+        mem::swap(&mut batch, &mut state.pending);
+        state.in_flight = batch.len();
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        drop(state);
+        shared.changed.notify_all();
+        let outcome = write_all(sink, &batch);
+        let mut state = lock(&shared.state);
+        if let Err((left, error)) = outcome {
+            state.in_flight = left;
+            state.give_up(&error.to_string());
+        }
+        state.in_flight = 0;
+        drop(state);
+        shared.changed.notify_all();
+    }
+}
+
+/// Writes all of `bytes`; an error comes with how many are not written.
+fn write_all(mut sink: &File, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match sink.write(rest) {
+            Ok(0) => return Err((rest.len(), ErrorKind::WriteZero.into())),
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => match patience {
-                Patience::Unlimited => wait_writable(sink, None)?,
-                Patience::Until(deadline) => wait_writable(sink, Some(deadline))?,
-            },
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait_writable(sink),
+            Err(error) => return Err((rest.len(), error)),
         }
     }
+    Ok(())
 }
 
-/// Waits until `sink` takes bytes or has failed; an error of kind `TimedOut` after `deadline`.
-fn wait_writable(sink: &File, deadline: Option<Instant>) -> io::Result<()> {
-    loop {
-        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-        let mut poll = libc::pollfd { fd: sink.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-        // SAFETY: `poll` is one valid entry and outlives the call; the descriptor is open because
-        // `sink` is borrowed.
-        match unsafe { libc::poll(&mut poll, 1, left.map_or(-1, milliseconds)) } {
-            0 if left.is_some_and(|left| left.is_zero()) => return Err(ErrorKind::TimedOut.into()),
-            0 => {}
-            ready if ready > 0 => return Ok(()),
-            _ => match io::Error::last_os_error() {
-                error if error.kind() == ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
-        }
-    }
-}
-
-/// `duration` in milliseconds for poll, rounded up so that a wait never spins.
-fn milliseconds(duration: Duration) -> libc::c_int {
-    duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX)
+/// Waits until `sink`, which somebody made non-blocking, takes bytes again or has failed.
+fn wait_writable(sink: &File) {
+    let mut poll = libc::pollfd { fd: sink.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: `poll` is one valid entry and outlives the call; the descriptor is open because
+    // `sink` is borrowed. A failed wait only means that the caller tries again.
+    unsafe { libc::poll(&mut poll, 1, -1) };
 }
