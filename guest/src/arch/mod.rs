@@ -11,6 +11,7 @@
 //! | [`percpu`] | the area `%gs` points at |
 //! | [`idt`] | gates and descriptor of each vector |
 //! | [`irq`] | soft masking, replay, handlers |
+//! | [`ioapic`] | pins of devices |
 //! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
 //! | [`smp`] | starting the other CPUs |
 //! | [`paging`], [`tlb`] | the kernel's page tables, flushing |
@@ -18,6 +19,7 @@
 pub mod boot;
 pub mod cpu;
 pub mod idt;
+pub mod ioapic;
 pub mod irq;
 pub mod lapic;
 pub mod mem;

@@ -1,0 +1,66 @@
+//! What a disk has done, counted as the monitor counts it: a request when it has succeeded, or as an error.
+
+use super::wire::Kind;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters of one disk.
+#[derive(Default)]
+pub struct Counters {
+    reads: AtomicU64,
+    read_bytes: AtomicU64,
+    writes: AtomicU64,
+    write_bytes: AtomicU64,
+    flushes: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// One reading of a disk's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Bytes they brought.
+    pub read_bytes: u64,
+    /// Writes that succeeded.
+    pub writes: u64,
+    /// Bytes they took.
+    pub write_bytes: u64,
+    /// Flushes that succeeded.
+    pub flushes: u64,
+    /// Requests that failed.
+    pub errors: u64,
+}
+
+impl Counters {
+    /// Counts a request that has succeeded.
+    pub fn success(&self, kind: Kind, bytes: u64) {
+        let (operations, total) = match kind {
+            Kind::Read => (&self.reads, Some(&self.read_bytes)),
+            Kind::Write => (&self.writes, Some(&self.write_bytes)),
+            Kind::Flush => (&self.flushes, None),
+            Kind::Id => return,
+        };
+        operations.fetch_add(1, Ordering::Relaxed);
+        if let Some(total) = total {
+            total.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that has failed.
+    pub fn error(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The totals now.
+    pub fn totals(&self) -> Totals {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Totals {
+            reads: get(&self.reads),
+            read_bytes: get(&self.read_bytes),
+            writes: get(&self.writes),
+            write_bytes: get(&self.write_bytes),
+            flushes: get(&self.flushes),
+            errors: get(&self.errors),
+        }
+    }
+}
