@@ -5,6 +5,9 @@
 
 use std::process::{Command, Stdio};
 
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
 use crate::repo::Repo;
 
 /// What a calling build or a user's shell may set and what would change what is built.
@@ -51,6 +54,17 @@ pub fn nightly(repo: &Repo, folder: &str) -> Option<Command> {
         command.arg("+nightly");
         command
     })
+}
+
+/// Runs a build and returns what cargo reports about it; what the compiler says goes to the screen.
+pub fn messages(build: &mut Command) -> Result<Vec<Value>> {
+    build.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = build.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the build failed; see above");
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{"));
+    lines.map(|line| serde_json::from_slice(line).context("cannot read what cargo reports")).collect()
 }
 
 fn clean(repo: &Repo, folder: &str) -> Command {

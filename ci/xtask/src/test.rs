@@ -3,12 +3,10 @@
 //! Owns: the list of steps and their time limits. Stays outside: what the tests test.
 //! Invariant: a step that fails does not hide the ones after it.
 
-use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 use crate::report::{Outcome, Report};
 use crate::{cargo, clippy, exec, fmt, layers, repo::Repo, rows, setup};
@@ -112,15 +110,9 @@ fn valgrind(repo: &Repo) -> Result<Outcome> {
 
 /// Builds the integration tests of `package` and returns the path of the binary.
 fn test_binary(repo: &Repo, package: &str) -> Result<String> {
-    let mut command = cargo::host(repo);
-    command.args(["test", "--package", package, "--test", package, "--no-run", "--message-format=json"]);
-    command.args(cargo::CHECK_PROFILE);
-    let output = command.output().context("cannot run cargo")?;
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let binary = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| message.get("executable")?.as_str().map(str::to_owned))
-        .find(|path| fs::metadata(path).is_ok());
-    binary.with_context(|| format!("the tests of {package} do not build; see `cargo test -p {package}`"))
+    let mut build = cargo::host(repo);
+    build.args(["test", "--package", package, "--test", package, "--no-run"]).args(cargo::CHECK_PROFILE);
+    let messages = cargo::messages(&mut build)?;
+    let binary = messages.iter().find_map(|message| message["executable"].as_str());
+    binary.map(str::to_owned).with_context(|| format!("cargo names no test binary of {package}"))
 }

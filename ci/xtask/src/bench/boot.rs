@@ -4,7 +4,6 @@
 //! The kinds take turns, so that a slow moment of the machine meets all of them. Two things come from runs
 //! of their own, because asking for them could cost time: the monitor's phases, and its memory.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use anyhow::{Result, bail};
 use super::qemu::{self, Engine};
 use super::stats::{Spread, ms};
 use super::watch::{Seen, watch};
-use super::{guest, smaps};
+use super::{guest, guest::Programs, smaps};
 use crate::repo::Repo;
 
 const CPUS: u32 = 2;
@@ -41,12 +40,6 @@ const MONITORS: [(&str, Monitor); 3] = [
     ("QEMU microvm, KVM", Monitor::Qemu(Engine::Kvm)),
     ("QEMU microvm, TCG", Monitor::Qemu(Engine::Tcg)),
 ];
-
-/// The programs under test.
-struct Programs {
-    vmm: PathBuf,
-    elf: PathBuf,
-}
 
 impl Programs {
     fn vmm(&self, memory: &str, run: &str) -> Command {
@@ -98,7 +91,7 @@ impl Cell {
 
 /// Measures `runs` boots of each kind; false if a limit is missed.
 pub fn run(repo: &Repo, runs: u32) -> Result<bool> {
-    let programs = Programs { vmm: guest::monitor(repo)?, elf: guest::elf(repo)? };
+    let programs = guest::build(repo)?;
     let mut cells = Vec::new();
     for memory in SIZES {
         for (name, monitor) in MONITORS {

@@ -47,8 +47,8 @@ const ROWS: [Row; 2] = [
 
 /// Measures and records; false if a limit is missed.
 pub fn run(repo: &Repo) -> Result<bool> {
-    let elf = guest::elf(repo)?;
-    let mut command = qemu::microvm(Engine::Counted, &elf, 1, "512M", COMMAND);
+    let programs = guest::build(repo)?;
+    let mut command = qemu::microvm(Engine::Counted, &programs.elf, 1, "512M", COMMAND);
     let last = ROWS[ROWS.len() - 1].key;
     let seen = watch::watch(&mut command, last, LIMIT, |_| {}).context("the guest under QEMU")?;
     let mut body = format!(
