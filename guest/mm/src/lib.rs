@@ -18,12 +18,12 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub mod frame;
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub mod memblock;
 pub mod pgtable;
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub mod phys;
 pub mod port;
 pub mod sync;

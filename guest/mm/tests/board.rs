@@ -46,6 +46,9 @@ impl Zeroed {
     }
 }
 
+// SAFETY: an allocation may be used from any thread.
+unsafe impl Sync for Zeroed {}
+
 impl Drop for Zeroed {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
@@ -60,13 +63,20 @@ pub struct Plan {
     pub topology: Topology,
     pub zones: ZoneLimits,
     pub cpus: u32,
+    /// Bytes of simulated RAM, filled with a pattern; only tests that look at memory need it.
+    pub ram: u64,
 }
 
 impl Plan {
     /// One node with RAM at these byte ranges.
     pub fn ram(ranges: &[Range<u64>]) -> Self {
-        let mut plan =
-            Self { memblock: Memblock::new(), topology: Topology::new(), zones: ZoneLimits::LINUX, cpus: 1 };
+        let mut plan = Self {
+            memblock: Memblock::new(),
+            topology: Topology::new(),
+            zones: ZoneLimits::LINUX,
+            cpus: 1,
+            ram: 4096,
+        };
         for range in ranges {
             plan = plan.node_ram(0, range.clone());
         }
@@ -75,7 +85,7 @@ impl Plan {
 
     /// RAM at pages `start..start + pages`.
     pub fn pages(start: u64, pages: u64) -> Self {
-        Self::ram(&[start << 12..(start + pages) << 12])
+        Self::ram(std::slice::from_ref(&(start << 12..(start + pages) << 12)))
     }
 
     /// More RAM, on a node.
@@ -103,16 +113,9 @@ impl Plan {
 
     /// Boots, or says why not.
     pub fn try_boot(&self) -> Result<Board, BootError> {
-        // The machine's RAM is only needed where pages are zeroed.
-        let machine = Machine::builder().ram(0..64 * MIB).poison(0x5a).cpus(self.cpus.max(1)).build();
+        let machine = Machine::builder().ram(0..self.ram).poison(0x5a).cpus(self.cpus).build();
         let end = self.memblock.end().get().div_ceil(4096);
-        let size = Tables::size(pfn(end));
-        let board = Board {
-            frames: Zeroed::new(size.frames),
-            pageblocks: Zeroed::new(size.pageblocks),
-            phys: Box::new(Phys::new(machine)),
-            end: pfn(end),
-        };
+        let board = Board { phys: Box::new(Phys::new(machine)), memory: TableMemory::new(pfn(end)) };
         // SAFETY: the tables are zeroed, large enough, and live as long as the board; the RAM is simulated.
         unsafe { board.phys.boot(&self.config(&board)) }?;
         Ok(board)
@@ -128,13 +131,33 @@ impl Plan {
     }
 }
 
+/// The memory of the tables.
+pub struct TableMemory {
+    frames: Zeroed,
+    pageblocks: Zeroed,
+    end: Pfn,
+}
+
+impl TableMemory {
+    fn new(end: Pfn) -> Self {
+        let size = Tables::size(end);
+        Self { frames: Zeroed::new(size.frames), pageblocks: Zeroed::new(size.pageblocks), end }
+    }
+
+    pub fn tables(&self) -> Tables {
+        Tables {
+            frames: self.frames.base.cast::<Frame>(),
+            pageblocks: self.pageblocks.base.cast(),
+            end: self.end,
+        }
+    }
+}
+
 /// A booted allocator and the memory of its tables.
 pub struct Board {
     // Dropped before the tables that it points to.
     phys: Box<Phys<Machine>>,
-    frames: Zeroed,
-    pageblocks: Zeroed,
-    end: Pfn,
+    memory: TableMemory,
 }
 
 impl Deref for Board {
@@ -147,19 +170,20 @@ impl Deref for Board {
 
 impl Board {
     pub fn tables(&self) -> Tables {
-        Tables {
-            frames: self.frames.base.cast::<Frame>(),
-            pageblocks: self.pageblocks.base.cast(),
-            end: self.end,
-        }
+        self.memory.tables()
     }
 
-    /// How many bytes of the frame table are not zero.
+    /// Tables as large as this board's, zeroed.
+    pub fn spare_tables(&self) -> TableMemory {
+        TableMemory::new(self.memory.end)
+    }
+
+    /// How many frame descriptors are not all zero.
     pub fn touched_descriptors(&self) -> usize {
-        let words = self.frames.layout.size() / 32;
+        let words = self.memory.frames.layout.size() / 32;
         // SAFETY: the table has that many 32-byte descriptors, all initialized; nobody writes meanwhile.
         let table =
-            unsafe { std::slice::from_raw_parts(self.frames.base.as_ptr().cast::<[u8; 32]>(), words) };
+            unsafe { std::slice::from_raw_parts(self.memory.frames.base.as_ptr().cast::<[u8; 32]>(), words) };
         table.iter().filter(|bytes| bytes.iter().any(|b| *b != 0)).count()
     }
 

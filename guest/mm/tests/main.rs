@@ -1,9 +1,15 @@
 //! The tests of the memory manager on simulated machines: one binary, one module per subject.
 
 mod board;
+mod buddy;
+mod buddy_model;
 mod inspect;
 mod map;
 mod map_fixture;
+mod memblock;
 mod pte;
 mod walk;
 mod zones;
+mod zones_fallback;
+mod zones_gfp;
+mod zones_verify;

@@ -120,14 +120,21 @@ impl FrameTable {
         Pageblock::from_raw(word.load(Ordering::Relaxed)).migrate_type()
     }
 
-    /// The blocks whose heads lie in `start..end`, lowest first; reserved frames are stepped over one by one.
-    pub(crate) fn heads(&self, start: u32, end: u32) -> impl Iterator<Item = (FrameIdx, State)> {
+    /// The blocks whose heads are among the `pages` frames from `start`, lowest first; none if the memory was not
+    /// taken in. The frames lie in one 4 MiB block.
+    pub(crate) fn heads(&self, start: u32, pages: u32) -> impl Iterator<Item = (FrameIdx, State)> {
+        let taken_in = self.pageblock(start).is_some_and(Pageblock::is_taken_in);
+        let end = if taken_in { start.saturating_add(pages) } else { start };
         let mut at = start;
         core::iter::from_fn(move || {
             while at < end {
-                let found = self.lookup(Pfn::from_u32(at));
-                let state = found.map_or(State::RESERVED, |(idx, _)| self.frame(idx).state());
-                if let (Some((idx, _)), Kind::Free | Kind::Allocated) = (found, state.kind()) {
+                // Frame 0 has no index; it is always reserved.
+                let Some(idx) = FrameIdx::trusted(at) else {
+                    at += 1;
+                    continue;
+                };
+                let state = self.frame(idx).state();
+                if state.kind() != Kind::Reserved {
                     at = at.saturating_add(state.order().pages() as u32);
                     return Some((idx, state));
                 }

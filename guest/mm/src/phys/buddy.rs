@@ -17,6 +17,8 @@ pub(super) struct Buddy<'a> {
     pub(super) counts: &'a FreeCounts,
     pub(super) table: &'a FrameTable,
     pub(super) owner: Owner,
+    /// The largest order of this owner: blocks never merge beyond it.
+    pub(super) top: Order,
 }
 
 impl Buddy<'_> {
@@ -116,6 +118,9 @@ impl Buddy<'_> {
     ) {
         let (mut head, mut size) = (idx, order);
         while let (Some(buddy), Some(double)) = (head.buddy(size), size.up()) {
+            if size >= self.top {
+                break;
+            }
             let state = self.table.frame(buddy).state();
             if !state.is_free_block(size, self.owner) {
                 break;
@@ -144,7 +149,8 @@ impl Buddy<'_> {
     /// `buddy_merge_likely`).
     #[inline(always)]
     fn merge_is_likely(&self, idx: FrameIdx, order: Order) -> bool {
-        let above = order.up().and_then(|double| Some((idx.block_start(double)?.buddy(double)?, double)));
+        let double = order.up().filter(|&double| double < self.top);
+        let above = double.and_then(|double| Some((idx.block_start(double)?.buddy(double)?, double)));
         above.is_some_and(|(buddy, double)| self.table.frame(buddy).state().is_free_block(double, self.owner))
     }
 
@@ -180,6 +186,11 @@ impl Buddy<'_> {
         }
         self.table.frame(at).set_state(kept(size));
         trace(Step::Keep { pfn: at.pfn(), order: size });
+    }
+
+    /// Makes an unlinked block of an arena what it was before: a block that the zone has handed out.
+    pub(super) fn return_to_zone(&mut self, idx: FrameIdx, order: Order, mt: MigrateType) {
+        self.table.frame(idx).set_state(State::allocated(order, mt, Owner::Zone));
     }
 
     /// Whether the frame, which no allocated block starts at, is inside a free block.

@@ -60,9 +60,8 @@ impl Buddy<'_> {
     fn claim_pageblock(&mut self, idx: FrameIdx, source: MigrateType, mt: MigrateType) -> bool {
         const PAGES: u64 = Order::PAGEBLOCK.pages();
         let start = idx.get() & !(PAGES as u32 - 1);
-        let end = start + PAGES as u32;
         let (mut free, mut movable) = (0, 0);
-        for (_, state) in self.table.heads(start, end) {
+        for (_, state) in self.table.heads(start, PAGES as u32) {
             match (state.kind(), state.migrate_type()) {
                 (Kind::Free, _) if state.owner() == self.owner => free += state.order().pages(),
                 (Kind::Allocated, MigrateType::Movable) => movable += state.order().pages(),
@@ -80,7 +79,7 @@ impl Buddy<'_> {
             return false;
         }
         let (table, owner) = (self.table, self.owner);
-        for (idx, state) in table.heads(start, end) {
+        for (idx, state) in table.heads(start, PAGES as u32) {
             if state.kind() == Kind::Free && state.owner() == owner {
                 self.unlink(idx, state.order(), source);
                 self.put(idx, state.order(), mt, Place::Back);

@@ -10,6 +10,7 @@
 
 mod alloc;
 mod allocator;
+mod arena;
 mod boot;
 mod buddy;
 mod deferred;
@@ -35,6 +36,7 @@ use crate::memblock::Memblock;
 use crate::port::Machine;
 use crate::sync::{InitError, Once};
 pub use allocator::{FrameAllocator, ZoneAllocator};
+pub use arena::{Arena, ArenaBusy};
 pub use boot::{BootConfig, ZoneLimits};
 pub use error::{AllocError, BootError, FreeError};
 pub use fragstat::Fragmentation;

@@ -135,14 +135,15 @@ impl Buddy<'_> {
             let same = |pfn| self.table.lookup(pfn).is_some_and(|(_, block)| block.migrate_type() == mt);
             rule(same(idx.pfn()) && same(last), Rule::TypeMatchesPageblock, idx, order)?;
         }
-        let covered = Order::all().filter(|&larger| larger > order).any(|larger| {
+        let covered = Order::all().filter(|&larger| larger > order && larger <= self.top).any(|larger| {
             idx.block_start(larger).filter(|&start| start != idx).is_some_and(|start| {
                 let state = self.table.frame(start).state();
                 state.kind() != Kind::Reserved && u64::from(idx.get() - start.get()) < state.order().pages()
             })
         });
         rule(!covered, Rule::Disjoint, idx, order)?;
-        let buddy = idx.buddy(order).map(|buddy| self.table.frame(buddy).state());
+        let buddy =
+            idx.buddy(order).filter(|_| order < self.top).map(|buddy| self.table.frame(buddy).state());
         let mergeable = buddy.is_some_and(|state| {
             let other = state.migrate_type();
             state.is_free_block(order, self.owner)
@@ -177,10 +178,7 @@ impl Zone {
             let first = (run.start & !(BLOCK - 1)).max(next);
             for start in (first..run.end).step_by(BLOCK as usize) {
                 next = start.saturating_add(BLOCK);
-                if !ground.table.pageblock(start).is_some_and(|block| block.is_taken_in()) {
-                    continue;
-                }
-                for (_, state) in ground.table.heads(start, next) {
+                for (_, state) in ground.table.heads(start, BLOCK) {
                     if state.kind() == Kind::Free && state.owner() == Owner::Zone {
                         pages += state.order().pages();
                     }

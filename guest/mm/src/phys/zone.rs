@@ -70,8 +70,13 @@ impl Zone {
         self.counts.add_pages(u64::from(deferred.blocks()) << Order::MAX.get());
         let inner = self.inner.get_mut();
         *inner = Inner { lists: FreeLists::EMPTY, deferred };
-        let mut buddy =
-            Buddy { lists: &mut inner.lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone };
+        let mut buddy = Buddy {
+            lists: &mut inner.lists,
+            counts: &self.counts,
+            table: &ground.table,
+            owner: Owner::Zone,
+            top: Order::MAX,
+        };
         for run in ground.free_runs(facts.id.node) {
             let (head, _, tail) = run.clamp(facts.limits.start, facts.limits.end).split_at_blocks();
             give_run(&mut buddy, ground, facts.id, head);
@@ -88,7 +93,7 @@ impl Zone {
     /// The buddy algorithm on the locked lists.
     #[inline(always)]
     pub(super) fn buddy<'a>(&'a self, lists: &'a mut FreeLists, ground: &'a Ground) -> Buddy<'a> {
-        Buddy { lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone }
+        Buddy { lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone, top: Order::MAX }
     }
 
     /// Allocates a block, from other migrate types if need be.

@@ -2,19 +2,19 @@
 //!
 //! Owns: the choice. Invariants: both sides have the same interface, so the code above has no `cfg`.
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub(super) use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 pub(super) use loom::{
     cell::UnsafeCell as DataCell,
     sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 /// `core`'s cell with loom's interface: access goes through a closure that gets a raw pointer.
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub(super) struct DataCell<T>(core::cell::UnsafeCell<T>);
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 impl<T> DataCell<T> {
     /// A cell that holds `value`.
     pub(super) const fn new(value: T) -> Self {

@@ -8,11 +8,13 @@
 //! `mm/rmap.c`): address-space tree, folio, rmap, leaf page table, {page-cache tree, swap slots, LRU}, zone.
 //! Two zone locks are never held together, and nothing is locked below a zone.
 //!
-//! Under `cfg(loom)` the atomics are loom's, so that the model checker sees every access.
+//! In a test build with `--cfg loom` the atomics are loom's, so that the model checker sees every access.
 
 mod atomic;
 mod once;
 mod spin;
+#[cfg(all(loom, test))]
+mod tests;
 
 pub use once::{InitError, Once};
 pub use spin::{SpinGuard, SpinLock};

@@ -28,14 +28,14 @@ unsafe impl<T: Send> Send for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
     /// An open lock around `value`.
-    #[cfg(not(loom))]
+    #[cfg(not(all(loom, test)))]
     #[must_use]
     pub const fn new(value: T) -> Self {
         Self { locked: AtomicBool::new(false), data: DataCell::new(value) }
     }
 
     /// An open lock around `value`; loom's atomics cannot be built in a constant.
-    #[cfg(loom)]
+    #[cfg(all(loom, test))]
     #[must_use]
     pub fn new(value: T) -> Self {
         Self { locked: AtomicBool::new(false), data: DataCell::new(value) }
@@ -45,7 +45,7 @@ impl<T> SpinLock<T> {
     #[inline]
     pub fn lock<'a, C: Cpu>(&'a self, cpu: &'a C) -> SpinGuard<'a, T, C> {
         let irq = cpu.irq_guard();
-        while self.locked.swap(true, Ordering::Acquire) {
+        while self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             // Waiting by loads keeps the line shared until the holder lets go.
             while self.locked.load(Ordering::Relaxed) {
                 cpu.relax();
