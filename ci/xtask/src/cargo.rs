@@ -21,8 +21,8 @@ const LEAKED: [&str; 7] = [
     "RUSTC_WORKSPACE_WRAPPER",
 ];
 
-/// The profile of tests: optimised, with every assertion in (`ci/check.toml`).
-pub const CHECK_PROFILE: [&str; 4] = ["--config", "ci/check.toml", "--profile", "check"];
+/// The profile of tests: optimised, with every assertion in (`ci/checked.toml`).
+pub const CHECKED_PROFILE: [&str; 4] = ["--config", "ci/checked.toml", "--profile", "checked"];
 
 /// Cargo in the host workspace.
 pub fn host(repo: &Repo) -> Command {

@@ -63,7 +63,7 @@ pub fn run_steps(repo: &Repo, steps: &[Step]) -> Result<bool> {
 
 /// `cargo test` of what `selection` names, in the profile of tests.
 fn tests(mut cargo: Command, selection: &[&str]) -> Result<Outcome> {
-    cargo.args(["test", "--no-fail-fast"]).args(cargo::CHECK_PROFILE).args(selection);
+    cargo.args(["test", "--no-fail-fast"]).args(cargo::CHECKED_PROFILE).args(selection);
     Ok(Outcome::tests(&exec::run(&cargo, LIMIT)?))
 }
 
@@ -111,7 +111,7 @@ fn valgrind(repo: &Repo) -> Result<Outcome> {
 /// Builds the integration tests of `package` and returns the path of the binary.
 fn test_binary(repo: &Repo, package: &str) -> Result<String> {
     let mut build = cargo::host(repo);
-    build.args(["test", "--package", package, "--test", package, "--no-run"]).args(cargo::CHECK_PROFILE);
+    build.args(["test", "--package", package, "--test", package, "--no-run"]).args(cargo::CHECKED_PROFILE);
     let messages = cargo::messages(&mut build)?;
     let binary = messages.iter().find_map(|message| message["executable"].as_str());
     binary.map(str::to_owned).with_context(|| format!("cargo names no test binary of {package}"))
