@@ -97,6 +97,15 @@ fn one_buffer_larger_than_a_batch() {
 }
 
 #[test]
+fn only_device_readable_buffers_are_output() {
+    let (mut rig, console, sink) = file_console();
+    rig.put(BUFFERS, b"secret said");
+    assert_eq!(rig.request(TX, &[out(BUFFERS + 7, 4), into(BUFFERS, 6)]), 0);
+    assert_eq!(contents(&console, &sink), b"said");
+    assert_eq!(rig.get(BUFFERS, 6), *b"secret");
+}
+
+#[test]
 fn emergency_write_needs_no_queue() {
     let sink = tempfile::tempfile().unwrap();
     let console = Arc::new(Mutex::new(Console::new(sink.try_clone().unwrap())));
