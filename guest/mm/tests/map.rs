@@ -2,7 +2,8 @@
 
 use crate::map_fixture::{FAR, activate, load, machine, pa, pool, range, va};
 use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use mm::pgtable::{Leaves, PageRange, PageTable, PtError, Stride, Why};
+use mm::memblock::{Memblock, Request};
+use mm::pgtable::{BootTables, Leaves, PageTable, PtError, Stride, VpnRange, Why};
 use mm::port::{Level, PteBits, PteView};
 use sim::{Machine, TablePool};
 
@@ -11,7 +12,7 @@ const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
 /// Unmaps `range` and gives how many pages were in it.
-fn unmap(tree: PageTable<'_, Machine>, pool: &TablePool<'_>, range: PageRange) -> u64 {
+fn unmap(tree: PageTable<'_, Machine>, pool: &TablePool<'_>, range: VpnRange) -> u64 {
     let mut pages = 0;
     let mut gather = tree.gather(pool);
     tree.unmap(range, &mut gather, |_, level, _| pages += level.pages()).unwrap();
@@ -163,8 +164,9 @@ fn ranges_stay_in_their_half() {
         (!0 << 12, 1, true),
         (!0 << 12, 2, false),
         (0, u64::MAX, false),
+        (0, (1 << 52) - 1, false),
     ] {
-        assert_eq!(PageRange::new(va(start), pages).is_some(), good, "{start:#x}+{pages:#x}");
+        assert_eq!(VpnRange::new(va(start), pages).is_some(), good, "{start:#x}+{pages:#x}");
     }
 }
 
@@ -236,7 +238,7 @@ fn predicted_tables_are_the_tables_made() {
             assert_eq!(tree.missing_tables(stride, leaf), Some(0), "{about}");
             let mut gather = tree.gather(&pool);
             for at in addresses() {
-                let one = PageRange::new(at, leaf.pages()).unwrap();
+                let one = VpnRange::new(at, leaf.pages()).unwrap();
                 tree.unmap(one, &mut gather, |_, _, _| ()).unwrap();
             }
             gather.finish();
@@ -298,4 +300,40 @@ fn tables_may_lie_beyond_a_hole() {
     assert_eq!(load(m.user(), probe), Ok(pa(FAR + 777 * PAGE_SIZE)));
     assert_eq!(unmap(tree, &pool, range(GIB, 1024)), 1024);
     assert_eq!(pool.in_use(), 1);
+}
+
+#[test]
+fn the_direct_map_is_made_from_the_memory_map() {
+    let m = Machine::builder().ram(0..8 * MIB).build();
+    let mut memblock = Memblock::new();
+    memblock.add(pa(0), 8 * MIB, None).unwrap();
+    memblock.reserve(pa(0), MIB).unwrap();
+    let free = |memblock: &Memblock| memblock.free_pages().map(|run| run.pages()).sum::<u64>();
+    let before = free(&memblock);
+    let direct = 0xffff_8880_0000_0000;
+    {
+        let frames = BootTables::new(&mut memblock, Request::new(0, 0));
+        let tree = PageTable::new(&m, &frames).unwrap();
+        let all = range(direct, 4096);
+        let leaves = tree.map_range(all, pa(0), Level::PUD, RW | PteBits::GLOBAL, &frames).unwrap();
+        assert_eq!(leaves, Leaves { pte: 0, pmd: 8, pud: 0 });
+        activate(&m, tree);
+        m.supervisor().store_u64(va(direct + MIB), 7).unwrap();
+        assert_eq!(m.supervisor().load_u64(va(direct + MIB)), Ok(7));
+        let mut gather = tree.gather(&frames);
+        tree.unmap(all, &mut gather, |_, _, _| ()).unwrap();
+        gather.finish();
+    }
+    assert_eq!(before - free(&memblock), 2, "the root and its upper table");
+}
+
+#[test]
+fn a_full_memory_map_is_no_frames() {
+    let m = Machine::with_ram(MIB);
+    let mut memblock = Memblock::new();
+    memblock.add(pa(0), 2 * PAGE_SIZE, None).unwrap();
+    let frames = BootTables::new(&mut memblock, Request::new(0, 0));
+    let tree = PageTable::new(&m, &frames).unwrap();
+    let stopped = tree.map(va(GIB), pa(FAR), Level::PTE, RW, &frames).unwrap_err();
+    assert_eq!(stopped.why, Why::NoFrames);
 }

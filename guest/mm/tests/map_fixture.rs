@@ -1,7 +1,7 @@
 //! What the tests of page tables share: machines, addresses, randomness, and the MMU's opinion.
 
 use mm::addr::{PhysAddr, VirtAddr};
-use mm::pgtable::{PageRange, PageTable};
+use mm::pgtable::{PageTable, VpnRange};
 use mm::port::{Level, Machine as _, Mmu};
 use sim::{Core, Fault, Machine, TablePool};
 
@@ -19,8 +19,8 @@ pub fn va(addr: u64) -> VirtAddr {
     VirtAddr::new(addr).unwrap()
 }
 
-pub fn range(start: u64, pages: u64) -> PageRange {
-    PageRange::new(va(start), pages).unwrap()
+pub fn range(start: u64, pages: u64) -> VpnRange {
+    VpnRange::new(va(start), pages).unwrap()
 }
 
 pub fn level(n: u32) -> Level {

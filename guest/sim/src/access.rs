@@ -58,6 +58,18 @@ impl Core<'_> {
         self.translate(va, Access::Execute, Ok)
     }
 
+    /// Does what a CPU may do at any time on its own: translates `va` ahead of a load that never comes. Fills
+    /// the TLB and sets A as a load would, but raises nothing.
+    pub fn speculate(&self, va: VirtAddr) {
+        let m = self.machine;
+        let paging = m.mmu().paging();
+        if va.is_canonical(paging.levels) {
+            let request = Request { va, access: Access::Read, mode: self.mode };
+            let mut cache = m.tlb().cache(m.cpu().id());
+            cache.speculate(paging, m.physmem(), m.mmu().active_root(), request);
+        }
+    }
+
     fn access<R>(
         &self,
         va: VirtAddr,

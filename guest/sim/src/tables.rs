@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Every byte of a frame that is not in use: as an entry, present, with an address far beyond any RAM.
-const POISON: u8 = 0x6b;
+/// Every byte of a frame that is not in use: as an entry, present with all rights, far beyond any RAM.
+const POISON: u8 = 0x67;
 
 /// A pool of frames for page tables.
 pub struct TablePool<'m> {

@@ -72,6 +72,14 @@ impl Cache {
         }
     }
 
+    /// Caches what a speculative load of `request` would find, tables on the way included, whether or not it
+    /// arrives. It raises nothing, so it also drops nothing.
+    pub fn speculate(&mut self, paging: Paging, ram: &Ram, root: PhysAddr, request: Request) {
+        if self.lookup(request).is_none() {
+            let _ = self.walk(paging, ram, root, request);
+        }
+    }
+
     /// The cached translation or the fault it causes; `None` if a walk is needed.
     fn lookup(&mut self, request: Request) -> Option<Result<Leaf, Fault>> {
         let leaf = *(1..=3).find_map(|level| self.leaves.get(&key(level, request.va)))?;

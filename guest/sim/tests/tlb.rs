@@ -108,6 +108,17 @@ fn more_rights_cost_one_spurious_fault() {
 }
 
 #[test]
+fn speculation_caches_tables_without_a_leaf() {
+    let (there, absent) = (va(0x40_0000), va(0x40_1000));
+    let m = mapped(1, there, 0);
+    m.user().speculate(absent);
+    set(&m, 2, there, 0);
+    assert_eq!(m.user().load_u64(there), Ok(1), "walked through the table that speculation has cached");
+    m.user().speculate(va(1 << 47));
+    assert_eq!(m.tlb().stats().walks, 2);
+}
+
+#[test]
 fn walks_and_hits_are_counted() {
     let at = va(0x40_0000);
     let m = mapped(1, at, 0);

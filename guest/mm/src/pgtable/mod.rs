@@ -20,6 +20,8 @@
 //! The upper half of every root holds the same entries, linked once and never unlinked, so a change below
 //! them shows in all roots. Entries of tables carry all rights; the leaf alone decides.
 
+#[cfg(not(loom))]
+mod boot;
 mod census;
 mod cost;
 mod error;
@@ -37,12 +39,14 @@ mod update;
 mod walk;
 mod x86_64;
 
+#[cfg(not(loom))]
+pub use boot::BootTables;
 pub use census::{Census, Leaves, Stride};
 pub use cost::walk_refs;
 pub use error::{PtError, Why};
 pub use frames::TableFrames;
 pub use gather::{Flushed, Gather};
-pub use range::PageRange;
+pub use range::VpnRange;
 pub use root::NotEmpty;
 pub use slot::PteSlot;
 pub use update::Rights;
@@ -74,11 +78,11 @@ impl<'m, M: Machine> PageTable<'m, M> {
     /// The tree below the table at `root`.
     ///
     /// # Safety
-    /// 1. `root` is a table of the machine's root level, and every present entry in the tree that is not a leaf
-    ///    leads to a table of the next level. All tables stay tables while the handle is used, but for those that
-    ///    `unmap` unlinks.
+    /// 1. `root` is a table of the machine's root level, and every present entry below it that is not a leaf
+    ///    leads to a table of the next level. All of them stay tables while the handle is used, but for those
+    ///    that `unmap` unlinks.
     /// 2. Callers of methods that change entries keep to the table in [the module](crate::pgtable).
-    /// 3. No changed mapping is one that Rust relies on (code, stacks, references) in a way the change breaks.
+    /// 3. No change breaks a mapping that Rust relies on (code, stacks, references).
     #[must_use]
     pub const unsafe fn from_root(machine: &'m M, root: PhysAddr) -> Self {
         Self { machine, root }

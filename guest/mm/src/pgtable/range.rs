@@ -8,12 +8,12 @@ use crate::port::Level;
 
 /// Pages `first..end` of the virtual address space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PageRange {
+pub struct VpnRange {
     first: u64,
     end: u64,
 }
 
-impl PageRange {
+impl VpnRange {
     /// `pages` pages from `start`; `None` if `start` is not page-aligned or the range leaves its canonical
     /// half.
     #[must_use]
@@ -83,24 +83,24 @@ impl PageRange {
     }
 }
 
-/// See [`PageRange::spans`].
+/// See [`VpnRange::spans`].
 pub(super) struct Spans {
-    rest: PageRange,
+    rest: VpnRange,
     pages: u64,
 }
 
 impl Iterator for Spans {
-    type Item = PageRange;
+    type Item = VpnRange;
 
     #[inline]
-    fn next(&mut self) -> Option<PageRange> {
-        let PageRange { first, end } = self.rest;
+    fn next(&mut self) -> Option<VpnRange> {
+        let VpnRange { first, end } = self.rest;
         if first >= end {
             return None;
         }
         let border = (first | (self.pages - 1)) + 1;
         let cut = border.min(end);
         self.rest.first = cut;
-        Some(PageRange { first, end: cut })
+        Some(VpnRange { first, end: cut })
     }
 }

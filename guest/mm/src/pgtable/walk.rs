@@ -43,6 +43,20 @@ pub struct Entry<'m> {
 /// The rights that every entry on the way must grant, and the one that none may take.
 const GRANTED: PteBits = PteBits::WRITE.union(PteBits::USER);
 
+/// Whether the MMU would translate through `pte`, found at `level` where a walk ended: present, of a size
+/// that it knows, and aligned to that.
+#[inline]
+fn is_leaf<C: PteCodec>(pte: Pte, level: Level, max_leaf: Level) -> bool {
+    let large = level <= max_leaf && C::is_huge(pte) && C::addr(pte).get() & (level.size() - 1) == 0;
+    C::is_present(pte) && (level == Level::PTE || large)
+}
+
+/// Where `va` is that the leaf `pte` of `level` maps.
+#[inline]
+fn target<C: PteCodec>(pte: Pte, level: Level, va: VirtAddr) -> PhysAddr {
+    PhysAddr::truncate(C::addr(pte).get() | (va.get() & (level.size() - 1)))
+}
+
 impl<C: PteCodec> Walk<C> {
     /// The entries, root first. At least one.
     #[must_use]
@@ -56,22 +70,17 @@ impl<C: PteCodec> Walk<C> {
         self.steps().last()
     }
 
-    /// The leaf, if the MMU would translate through it: present, of a size and alignment that it knows.
+    /// The leaf, if the MMU would translate through it.
     #[must_use]
     pub fn leaf(&self) -> Option<&Step> {
-        let step = self.last()?;
-        let known = step.level <= self.max_leaf;
-        let leaf = C::is_present(step.pte) && (step.level == Level::PTE || C::is_huge(step.pte));
-        let aligned = C::addr(step.pte).get() & (step.level.size() - 1) == 0;
-        (known && leaf && aligned).then_some(step)
+        self.last().filter(|step| is_leaf::<C>(step.pte, step.level, self.max_leaf))
     }
 
     /// Where the address is, if it translates.
     #[must_use]
     pub fn translate(&self) -> Option<PhysAddr> {
         let leaf = self.leaf()?;
-        let offset = self.va.get() & (leaf.level.size() - 1);
-        C::addr(leaf.pte).checked_add(offset)
+        Some(target::<C>(leaf.pte, leaf.level, self.va))
     }
 
     /// What the leaf says, with WRITE and USER only if all entries on the way grant them, NO_EXEC if any has
@@ -116,7 +125,10 @@ impl<'m, M: Machine> PageTable<'m, M> {
     /// Where `va` is; `None` if it does not translate.
     #[must_use]
     pub fn translate(&self, va: VirtAddr) -> Option<PhysAddr> {
-        self.walk(va)?.translate()
+        let Entry { level, slot } = self.lookup(va)?;
+        let pte = slot.load();
+        let leaf = is_leaf::<Codec<M>>(pte, level, self.machine.mmu().max_leaf());
+        leaf.then(|| target::<Codec<M>>(pte, level, va))
     }
 
     /// What is at `va`: the view of the deepest entry.
