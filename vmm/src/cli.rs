@@ -19,7 +19,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Boot a microVM and run guest commands in it
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = RUN_EXAMPLES, args_override_self = true)]
     Run(Box<RunArgs>),
     /// Say what this host offers: accelerator, ring, huge pages, NUMA, KVM capabilities
     #[command(after_help = "Prints one fact per line as key=value.")]

@@ -17,6 +17,7 @@ pub mod kvm;
 pub mod loader;
 pub mod memory;
 pub mod params;
+pub mod probe;
 pub mod run;
 pub mod signals;
 pub mod tcg;

@@ -15,7 +15,7 @@ use vmm::exit::End;
 use vmm::kernel::Kernel;
 use vmm::memory::layout::ram_ranges;
 use vmm::timing::Phases;
-use vmm::{builder, params, run, tcg};
+use vmm::{builder, params, probe, run, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => start(&args, phases),
-        Command::Probe => Ok(ExitCode::SUCCESS),
+        Command::Probe => Ok(print(&(probe::facts().join("\n") + "\n"))),
         Command::Params(ParamsArgs { json: true }) => Ok(print(&params::json())),
         Command::Params(ParamsArgs { json: false }) => Ok(print(&params::text())),
     };

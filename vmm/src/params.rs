@@ -55,9 +55,13 @@ fn heading(spec: &ParamSpec) -> String {
 }
 
 fn details(spec: &ParamSpec) -> String {
-    let unit = if spec.unit.is_empty() { String::new() } else { format!(" {}", spec.unit) };
+    let unit = match spec.unit {
+        // A size says it by its name.
+        "" | "bytes" => String::new(),
+        unit => format!(" in {unit}"),
+    };
     let repeats = if spec.repeats { "; may be repeated" } else { "" };
-    format!("{}: {}; default {}{unit}{repeats}", spec.kind.type_name(), spec.kind, spec.default.text())
+    format!("{}{unit}: {}; default {}{repeats}", spec.kind.type_name(), spec.kind, spec.default.text())
 }
 
 fn object(spec: &ParamSpec) -> Value {

@@ -107,6 +107,3 @@ pub(crate) fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<In
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

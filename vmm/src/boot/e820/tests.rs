@@ -39,7 +39,7 @@ fn every_byte_of_ram_is_in_the_map_once() {
     for sizes in [[16 * MIB, 0], [3072 * MIB, 2 * MIB], [2 * MIB, 5000 * MIB]] {
         let map = e820_map(&ram_ranges(&sizes));
         let total: u64 = map.iter().map(|entry| entry.size).sum();
-        assert_eq!(total, sizes.iter().sum());
+        assert_eq!(total, sizes.iter().sum::<u64>());
         assert!(map.windows(2).all(|pair| pair[0].start + pair[0].size <= pair[1].start));
     }
 }
