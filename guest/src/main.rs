@@ -8,7 +8,8 @@
 //! | [`task`] | threads, wait queues |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
-//! | [`commands`] | what can be asked of the kernel |
+//! | [`settings`] | parameters in effect |
+//! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
 //! | [`report`], [`symbols`] | last words |
 #![no_std]
 #![no_main]
@@ -23,6 +24,7 @@ mod memory;
 mod platform;
 mod report;
 mod serial;
+mod shell;
 mod settings;
 mod stress;
 mod symbols;
@@ -32,10 +34,12 @@ use arch::boot::Entry;
 use arch::percpu::PerCpu;
 use arch::{cpu, irq, lapic, paging, smp, time, tlb};
 use platform::Platform;
+use shared::exit::ExitStatus;
 use shared::params;
 
 /// Boot order, top to bottom. Runs on the boot stack of the boot CPU.
 fn kernel_main(entry: Entry) -> ! {
+    time::mark_boot();
     let info = match boot_info::read(entry.start_info) {
         Ok(info) => info,
         Err(error) => report::unable(format_args!("not started by a PVH monitor: {error:?}")),
@@ -48,32 +52,52 @@ fn kernel_main(entry: Entry) -> ! {
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
     cpu::enable_interrupts();
     irq::enable();
-    if let Err(status) = settings::init(cmdline, info.ram_bytes()) {
-        report::exit(status);
-    }
     let mut platform = Platform::detect(info, lapic::id());
     if let Err(error) = memory::boot::init(info, &mut platform, cmdline) {
         report::unable(format_args!("memory: {error}"));
     }
-    settings::settle_defaults();
-    start_tasks(&platform);
-    console::use_serial();
-    console::print(format_args!("boot ok {entry:?} cpus={}\n", smp::online()));
-    for zone in memory::PHYS.populated_zones() {
-        console::print(format_args!(
-            "zone {:?} start={:?} spanned={} present={} managed={} free={}\n",
-            zone.id(),
-            zone.start_pfn(),
-            zone.spanned_pages(),
-            zone.present_pages(),
-            zone.managed_pages(),
-            zone.free_pages()
-        ));
-    }
-    console::print(format_args!("direct {:?}\n", memory::boot::direct_map_leaves()));
-    let status =
-        commands::run_script(params::find_last(cmdline, "run").and_then(|token| token.value).unwrap_or(""));
+    become_task();
+    start_devices(cmdline, &platform);
+    banner(&entry, &platform);
+    start_cpus(&platform);
+    let status = match settings::init(cmdline, memory::bytes(memory::PHYS.total_managed_pages())) {
+        Ok(()) => {
+            settings::settle_defaults();
+            run(cmdline)
+        }
+        Err(status) => status,
+    };
     report::exit(status)
+}
+
+/// What `run=` asks for, or the prompt.
+fn run(cmdline: &str) -> ExitStatus {
+    match params::find_last(cmdline, "run").and_then(|token| token.value) {
+        Some(script) => commands::run_script(script),
+        None => shell::run(),
+    }
+}
+
+/// The first line of output.
+fn banner(entry: &Entry, platform: &Platform) {
+    console::print(format_args!(
+        "ballast {} ring={} probe_tsc={} cpus={} mem={}K boot_us={}\n",
+        env!("CARGO_PKG_VERSION"),
+        cpu::ring(),
+        entry.probe_tsc,
+        platform.apic_ids().len(),
+        memory::PHYS.total_managed_pages() * 4,
+        time::since_boot_ns() / 1000,
+    ));
+}
+
+fn start_devices(cmdline: &str, platform: &Platform) {
+    let callbacks = drivers::Callbacks { print: |line| console::print(line), console_has_room: console::pump };
+    if drivers::discover(cmdline, platform.io_apics(), callbacks).console {
+        console::use_virtio();
+    } else {
+        console::use_serial();
+    }
 }
 
 /// The `ring=` parameter has the last word, where the host allows it.
@@ -87,13 +111,16 @@ fn choose_ring(cmdline: &str) {
     }
 }
 
-/// Makes tasks possible and starts the other CPUs.
-fn start_tasks(platform: &Platform) {
+/// Makes the running code a task, so that it can wait.
+fn become_task() {
     let (bottom, top) = arch::percpu::stack();
     let started = task::adopt("init", bottom, top).and_then(|_| task::start_idle());
     if let Err(error) = started {
         report::out_of_memory(format_args!("no idle task: {error:?}"));
     }
+}
+
+fn start_cpus(platform: &Platform) {
     // SAFETY: the trampoline page is in the first MiB, which boot reserved.
     unsafe { smp::prepare(ap_main) };
     for (cpu, apic_id) in (0u32..).zip(platform.apic_ids()).skip(1) {

@@ -9,7 +9,7 @@ use mm::addr::{NodeId, PhysAddr, align_down};
 use mm::memblock::{Memblock, MemblockError};
 use mm::phys::{LOCAL_DISTANCE, Topology};
 use mm::port::CpuId;
-use shared::acpi::{AcpiError, PhysRead, Platform as Tables};
+use shared::acpi::{AcpiError, IoApic, PhysRead, Platform as Tables};
 use shared::layout::DIRECT_MAP;
 use shared::params::{self, NumaOption, Value};
 
@@ -69,6 +69,11 @@ impl Platform {
     /// APIC ids of the CPUs, by CPU number; the boot CPU is number 0.
     pub fn apic_ids(&self) -> &[u32] {
         self.apic_ids.get(..self.cpu_count).unwrap_or(&[])
+    }
+
+    /// The I/O APICs; none without ACPI.
+    pub fn io_apics(&self) -> &[IoApic] {
+        self.tables.as_ref().map_or(&[], |tables| &tables.madt.io_apics)
     }
 
     /// CPUs, nodes and distances.

@@ -14,6 +14,7 @@ const SPURIOUS_VECTOR: u64 = 0xf0;
 const COMMAND_LOW: u64 = 0x300;
 const COMMAND_HIGH: u64 = 0x310;
 const TIMER_VECTOR: u64 = 0x320;
+const LINT0_VECTOR: u64 = 0x350;
 const TIMER_INITIAL: u64 = 0x380;
 const TIMER_CURRENT: u64 = 0x390;
 const TIMER_DIVIDE: u64 = 0x3e0;
@@ -40,7 +41,11 @@ pub fn id() -> u32 {
 }
 
 /// Turns this CPU's APIC on, its timer idle.
+///
+/// The legacy interrupt controller, which reset wires to LINT0 of the boot CPU with vectors that are those of
+/// exceptions, is cut off: devices arrive through the I/O APIC only.
 pub fn enable() {
+    write(LINT0_VECTOR, MASKED);
     write(SPURIOUS_VECTOR, 1 << 8 | u32::from(SPURIOUS));
     write(TIMER_DIVIDE, DIVIDE_BY_1);
     write(TIMER_VECTOR, u32::from(FIRST_INTERRUPT) + line::TIMER as u32);

@@ -14,6 +14,18 @@ const DEFAULT_BUS_KHZ: u64 = 1_000_000;
 static TSC_KHZ: AtomicU64 = AtomicU64::new(1_000_000);
 static BUS_KHZ: AtomicU64 = AtomicU64::new(DEFAULT_BUS_KHZ);
 
+static BOOT_TSC: AtomicU64 = AtomicU64::new(0);
+
+/// The first Rust code runs.
+pub fn mark_boot() {
+    BOOT_TSC.store(cpu::rdtsc(), Ordering::Relaxed);
+}
+
+/// Nanoseconds since [`mark_boot`].
+pub fn since_boot_ns() -> u64 {
+    tsc_to_ns(cpu::rdtsc().wrapping_sub(BOOT_TSC.load(Ordering::Relaxed)))
+}
+
 /// Finds the rates. The boot CPU's APIC is on.
 pub fn init() {
     let [max_leaf, ..] = cpu::cpuid(HYPERVISOR_LEAF, 0);

@@ -3,6 +3,7 @@
 //! Owns: splitting a script at `;`, words and quotes, the table of commands, statuses. Stays outside: what a
 //! command does (one file a family). The first failing command ends the run with its status.
 
+mod disk;
 mod sysctl;
 mod tour;
 mod traps;
@@ -28,7 +29,7 @@ pub struct Command {
 }
 
 /// Every command, by family.
-static FAMILIES: &[&[Command]] = &[HELP, sysctl::SYSCTL, tour::TOUR, traps::TRAPS];
+static FAMILIES: &[&[Command]] = &[HELP, disk::DISK, sysctl::SYSCTL, tour::TOUR, traps::TRAPS];
 
 const HELP: &[Command] = &[Command { name: "help", usage: "", summary: "lists the commands", run: help }];
 

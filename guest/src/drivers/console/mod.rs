@@ -89,6 +89,11 @@ pub fn receive(bytes: &mut [u8]) -> usize {
     CONSOLE.lock(&CPU).as_mut().map_or(0, |console| console.receive(bytes))
 }
 
+/// Whether there is a device that works.
+pub fn is_open() -> bool {
+    CONSOLE.lock(&CPU).as_ref().is_some_and(|console| !console.lost)
+}
+
 /// Sleeps until [`receive`] has something, or there is no device, or it has failed; then it has nothing.
 pub fn wait_for_input() {
     INPUT.wait_until(|| {
