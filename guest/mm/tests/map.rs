@@ -1,18 +1,19 @@
 //! Mapping and unmapping: leaf sizes, borders, errors, and tables that come and go.
 
-use crate::map_fixture::{FAR, activate, load, machine, pa, pool, range, va};
-use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::map_fixture::{FAR, activate, load, machine, new_tree, pa, pool, range, va};
+use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::memblock::{Memblock, Request};
-use mm::pgtable::{BootTables, Leaves, PageTable, PtError, Stride, VpnRange, Why};
+use mm::pgtable::{Leaves, PageRange, PageTable, PtError, Stride, TableFrames, Why};
 use mm::port::{Level, PteBits, PteView};
 use sim::{Machine, TablePool};
+use std::cell::RefCell;
 
 const RW: PteBits = PteBits::WRITE.union(PteBits::USER);
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
 /// Unmaps `range` and gives how many pages were in it.
-fn unmap(tree: PageTable<'_, Machine>, pool: &TablePool<'_>, range: VpnRange) -> u64 {
+fn unmap(tree: PageTable<'_, Machine>, pool: &TablePool<'_>, range: PageRange) -> u64 {
     let mut pages = 0;
     let mut gather = tree.gather(pool);
     tree.unmap(range, &mut gather, |_, level, _| pages += level.pages()).unwrap();
@@ -27,7 +28,7 @@ fn every_leaf_size_at_every_depth() {
             for at in [5 * GIB, (!0) << 38] {
                 let m = machine(root);
                 let pool = pool(&m);
-                let tree = PageTable::new(&m, &pool).unwrap();
+                let tree = new_tree(&m, &pool);
                 activate(&m, tree);
                 tree.map(va(at), pa(FAR), leaf, RW, &pool).unwrap();
 
@@ -53,7 +54,7 @@ fn every_leaf_size_at_every_depth() {
 fn a_walk_prints_one_line_per_level() {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     tree.map(va(3 * GIB), pa(FAR), Level::PMD, RW | PteBits::NO_EXEC, &pool).unwrap();
     let text = tree.walk(va(3 * GIB)).unwrap().to_string();
     let lines: Vec<_> = text.lines().collect();
@@ -64,7 +65,7 @@ fn a_walk_prints_one_line_per_level() {
 fn check_range(start: u64, pages: u64, target: PhysAddr, max_leaf: Level) {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     let all = range(start, pages);
     let leaves = tree.map_range(all, target, max_leaf, RW, &pool).unwrap();
     let about = format!("{start:#x}+{pages} to {target:?} by {max_leaf:?}");
@@ -112,7 +113,7 @@ fn gigabytes_are_used_where_the_cpu_has_them() {
     ] {
         let m = Machine::builder().ram(0..8 * MIB).max_leaf(cpu).build();
         let pool = TablePool::new(&m, 1..2048);
-        let tree = PageTable::new(&m, &pool).unwrap();
+        let tree = new_tree(&m, &pool);
         let start = 0xffff_8880_0000_0000 + 2 * MIB;
         let all = range(start, 4 * Level::PUD.pages() - 512 - 510);
         let got = tree.map_range(all, pa(2 * MIB), Level::PUD, RW, &pool).unwrap();
@@ -130,7 +131,7 @@ fn gigabytes_are_used_where_the_cpu_has_them() {
 fn what_cannot_be_mapped_is_refused() {
     let m = Machine::builder().ram(0..MIB).max_leaf(Level::PMD).build();
     let pool = TablePool::new(&m, 1..256);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     let map = |at, to, level| tree.map(va(at), pa(to), level, RW, &pool).map_err(|e| e.why);
     assert_eq!(map(GIB, 0, Level::PUD), Err(Why::NoSuchLeaf));
     assert_eq!(map(GIB + 4096, 0, Level::PMD), Err(Why::Invalid));
@@ -166,7 +167,7 @@ fn ranges_stay_in_their_half() {
         (0, u64::MAX, false),
         (0, (1 << 52) - 1, false),
     ] {
-        assert_eq!(VpnRange::new(va(start), pages).is_some(), good, "{start:#x}+{pages:#x}");
+        assert_eq!(PageRange::new(va(start), pages).is_some(), good, "{start:#x}+{pages:#x}");
     }
 }
 
@@ -174,7 +175,7 @@ fn ranges_stay_in_their_half() {
 fn the_first_occupied_page_stops_a_range() {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     tree.map(va(GIB + 4 * MIB + 4096), pa(FAR), Level::PTE, RW, &pool).unwrap();
     let all = range(GIB, 2048);
     let stopped = tree.map_range(all, pa(FAR), Level::PUD, RW, &pool).unwrap_err();
@@ -193,7 +194,7 @@ fn a_lack_of_frames_stops_cleanly_wherever_it_comes() {
     for credit in 0..=needed {
         let m = machine(Level::P4D);
         let pool = pool(&m);
-        let tree = PageTable::new(&m, &pool).unwrap();
+        let tree = new_tree(&m, &pool);
         pool.fail_after(credit);
         let result = tree.map_range(all, pa(FAR), Level::PMD, RW, &pool);
         let Err(stopped) = result else {
@@ -217,7 +218,7 @@ fn predicted_tables_are_the_tables_made() {
         for (count, leaf) in [(1, Level::PTE), (100, Level::PTE), (512, Level::PTE), (100, Level::PMD)] {
             let m = machine(Level::P4D);
             let pool = pool(&m);
-            let tree = PageTable::new(&m, &pool).unwrap();
+            let tree = new_tree(&m, &pool);
             if let Some(at) = before {
                 tree.map(va(at), pa(FAR), Level::PTE, RW, &pool).unwrap();
             }
@@ -238,7 +239,7 @@ fn predicted_tables_are_the_tables_made() {
             assert_eq!(tree.missing_tables(stride, leaf), Some(0), "{about}");
             let mut gather = tree.gather(&pool);
             for at in addresses() {
-                let one = VpnRange::new(at, leaf.pages()).unwrap();
+                let one = PageRange::new(at, leaf.pages()).unwrap();
                 tree.unmap(one, &mut gather, |_, _, _| ()).unwrap();
             }
             gather.finish();
@@ -251,7 +252,7 @@ fn predicted_tables_are_the_tables_made() {
 fn roots_share_their_upper_half() {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let kernel = PageTable::new(&m, &pool).unwrap();
+    let kernel = new_tree(&m, &pool);
     let upper = 0xffff_c900_0000_0000;
     kernel.preallocate(range(upper, 768 << 18), &pool).unwrap();
     assert_eq!(pool.in_use(), 3, "768 GiB are two entries");
@@ -279,7 +280,7 @@ fn roots_share_their_upper_half() {
 fn a_view_tells_what_is_there() {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     assert_eq!(tree.view(va(GIB)), Some(PteView::None));
     assert_eq!(tree.view(va(1 << 47)), None);
     tree.map(va(GIB), pa(FAR), Level::PMD, RW, &pool).unwrap();
@@ -293,13 +294,28 @@ fn tables_may_lie_beyond_a_hole() {
     let m = Machine::builder().ram(0..MIB).ram(4 * GIB..4 * GIB + MIB).build();
     let first = 4 * GIB / PAGE_SIZE;
     let pool = TablePool::new(&m, first..first + 256);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     activate(&m, tree);
     tree.map_range(range(GIB, 1024), pa(FAR), Level::PTE, RW, &pool).unwrap();
     let probe = VirtAddr::new(GIB + 777 * PAGE_SIZE).unwrap();
     assert_eq!(load(m.user(), probe), Ok(pa(FAR + 777 * PAGE_SIZE)));
     assert_eq!(unmap(tree, &pool, range(GIB, 1024)), 1024);
     assert_eq!(pool.in_use(), 1);
+}
+
+/// Tables before there are zones.
+struct FromMemblock<'a>(RefCell<&'a mut Memblock>);
+
+// SAFETY: the memory map gives each frame out once.
+unsafe impl TableFrames for FromMemblock<'_> {
+    fn alloc_table(&self) -> Option<Pfn> {
+        let taken = self.0.borrow_mut().alloc(&Request::new(PAGE_SIZE, PAGE_SIZE));
+        taken.ok().map(PhysAddr::pfn)
+    }
+
+    unsafe fn free_table(&self, pfn: Pfn) {
+        self.0.borrow_mut().release(pfn.addr(), PAGE_SIZE).unwrap();
+    }
 }
 
 #[test]
@@ -312,8 +328,8 @@ fn the_direct_map_is_made_from_the_memory_map() {
     let before = free(&memblock);
     let direct = 0xffff_8880_0000_0000;
     {
-        let frames = BootTables::new(&mut memblock, Request::new(0, 0));
-        let tree = PageTable::new(&m, &frames).unwrap();
+        let frames = FromMemblock(RefCell::new(&mut memblock));
+        let tree = new_tree(&m, &frames);
         let all = range(direct, 4096);
         let leaves = tree.map_range(all, pa(0), Level::PUD, RW | PteBits::GLOBAL, &frames).unwrap();
         assert_eq!(leaves, Leaves { pte: 0, pmd: 8, pud: 0 });
@@ -332,8 +348,8 @@ fn a_full_memory_map_is_no_frames() {
     let m = Machine::with_ram(MIB);
     let mut memblock = Memblock::new();
     memblock.add(pa(0), 2 * PAGE_SIZE, None).unwrap();
-    let frames = BootTables::new(&mut memblock, Request::new(0, 0));
-    let tree = PageTable::new(&m, &frames).unwrap();
+    let frames = FromMemblock(RefCell::new(&mut memblock));
+    let tree = new_tree(&m, &frames);
     let stopped = tree.map(va(GIB), pa(FAR), Level::PTE, RW, &frames).unwrap_err();
     assert_eq!(stopped.why, Why::NoFrames);
 }

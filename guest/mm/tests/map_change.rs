@@ -1,6 +1,6 @@
 //! Changing what is mapped: rights, splitting, parking, and what needs a flush.
 
-use crate::map_fixture::{FAR, activate, load, machine, pa, pool, range, store, va};
+use crate::map_fixture::{FAR, activate, load, machine, new_tree, pa, pool, range, store, va};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::pgtable::{Leaves, PageTable, Rights, Why, X86_64};
 use mm::port::{Level, Machine as _, Pte, PteBits, PteCodec, PteView, SwapEntry};
@@ -20,7 +20,7 @@ fn mapped<'m>(
     pages: u64,
     leaf: Level,
 ) -> PageTable<'m, Machine> {
-    let tree = PageTable::new(m, pool).unwrap();
+    let tree = new_tree(m, pool);
     tree.map_range(range(start, pages), pa(FAR), leaf, RW, pool).unwrap();
     activate(m, tree);
     tree

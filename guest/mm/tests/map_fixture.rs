@@ -1,7 +1,7 @@
 //! What the tests of page tables share: machines, addresses, randomness, and the MMU's opinion.
 
 use mm::addr::{PhysAddr, VirtAddr};
-use mm::pgtable::{PageTable, VpnRange};
+use mm::pgtable::{PageRange, PageTable, TableFrames};
 use mm::port::{Level, Machine as _, Mmu};
 use sim::{Core, Fault, Machine, TablePool};
 
@@ -19,8 +19,8 @@ pub fn va(addr: u64) -> VirtAddr {
     VirtAddr::new(addr).unwrap()
 }
 
-pub fn range(start: u64, pages: u64) -> VpnRange {
-    VpnRange::new(va(start), pages).unwrap()
+pub fn range(start: u64, pages: u64) -> PageRange {
+    PageRange::new(va(start), pages).unwrap()
 }
 
 pub fn level(n: u32) -> Level {
@@ -35,6 +35,12 @@ pub fn machine(root: Level) -> Machine {
 /// All frames of `machine` for tables.
 pub fn pool(machine: &Machine) -> TablePool<'_> {
     TablePool::new(machine, 1..FRAMES)
+}
+
+/// An empty tree.
+pub fn new_tree<'m>(machine: &'m Machine, frames: &impl TableFrames) -> PageTable<'m, Machine> {
+    // SAFETY: a test changes its trees by the rules, keeps to one source of tables, and runs no code in them.
+    unsafe { PageTable::new(machine, frames) }.unwrap()
 }
 
 /// Makes `tree` the active one of every CPU.

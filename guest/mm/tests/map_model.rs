@@ -1,8 +1,8 @@
 //! Random sequences of changes against a model that knows each page by itself.
 
-use crate::map_fixture::{FAR, activate, load, machine, pa, pool, range, store};
+use crate::map_fixture::{FAR, activate, load, machine, new_tree, pa, pool, range, store};
 use mm::addr::{PAGE_SIZE, VirtAddr};
-use mm::pgtable::{Leaves, PageTable, Rights, VpnRange, Why, X86_64};
+use mm::pgtable::{Leaves, PageRange, PageTable, Rights, Why, X86_64};
 use mm::port::{CpuId, Level, Machine as _, Pte, PteBits, PteCodec, PteView, Tlb};
 use proptest::prelude::*;
 use sim::{Machine, TablePool};
@@ -69,7 +69,7 @@ impl Model {
         VirtAddr::truncate(self.base + page * PAGE_SIZE)
     }
 
-    fn range(&self, pages: &Range<u64>) -> VpnRange {
+    fn range(&self, pages: &Range<u64>) -> PageRange {
         range(self.va(pages.start).get(), pages.end - pages.start)
     }
 
@@ -286,7 +286,7 @@ proptest! {
         let root = Level::new(levels).unwrap();
         let m = machine(root);
         let pool = pool(&m);
-        let tree = PageTable::new(&m, &pool).unwrap();
+        let tree = new_tree(&m, &pool);
         activate(&m, tree);
         let base = if upper { !0 << 38 } else { 0 } + (1 << 30) - (4 << 20);
         let model = Model { base, root, upper, ever: [false; 2], pages: vec![None; PAGES as usize] };

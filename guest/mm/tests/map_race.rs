@@ -1,8 +1,8 @@
 //! Several CPUs at once: the MMU sets A and D while software changes entries, neighbours share tables.
 
-use crate::map_fixture::{FAR, Rng, activate, machine, pa, pool, range, va};
+use crate::map_fixture::{FAR, Rng, activate, machine, new_tree, pa, pool, range, va};
 use mm::addr::{PAGE_SIZE, Pfn};
-use mm::pgtable::{PageTable, Rights, TableFrames, X86_64};
+use mm::pgtable::{Rights, TableFrames, X86_64};
 use mm::port::{CpuId, Level, Machine as _, PteBits, PteCodec, PteView};
 use sim::{Machine, TablePool};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +26,7 @@ fn neighbours_share_the_tables_they_race_to_make() {
     for seed in 0..20 {
         let m = machine(Level::PGD);
         let pool = pool(&m);
-        let tree = PageTable::new(&m, &pool).unwrap();
+        let tree = new_tree(&m, &pool);
         thread::scope(|s| {
             for cpu in 0..4 {
                 let (m, pool) = (&m, &pool);
@@ -78,7 +78,7 @@ unsafe impl TableFrames for Interrupted<'_> {
 fn whoever_links_a_table_second_takes_the_first() {
     let m = machine(Level::P4D);
     let pool = pool(&m);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     let neighbour = || tree.map(va(GIB + PAGE_SIZE), pa(FAR), Level::PTE, RW, &pool).unwrap();
     let frames = Interrupted { pool: &pool, neighbour: &neighbour, armed: AtomicBool::new(true) };
     tree.map(va(GIB), pa(FAR + PAGE_SIZE), Level::PTE, RW, &frames).unwrap();
@@ -92,7 +92,7 @@ fn what_the_mmu_sets_during_an_update_stays() {
     let data = 4 * MIB;
     let m = Machine::with_ram(8 * MIB);
     let pool = TablePool::new(&m, 1..64);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     tree.map(va(GIB), pa(data), Level::PTE, RW, &pool).unwrap();
     activate(&m, tree);
     let mut asked = 0;
@@ -115,7 +115,7 @@ fn a_write_during_an_unmap_is_seen() {
     let data = 4 * MIB;
     let m = Machine::builder().ram(0..8 * MIB).cpus(2).build();
     let pool = TablePool::new(&m, 1..64);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     activate(&m, tree);
     // A second view of the page tells what is in it; it also keeps the tables.
     let (page, view) = (va(GIB), va(GIB + PAGE_SIZE));
@@ -154,7 +154,7 @@ fn a_write_during_a_split_is_seen() {
     let data = 4 * MIB;
     let m = Machine::builder().ram(0..data + LEAVES * 2 * MIB).cpus(2).build();
     let pool = TablePool::new(&m, 1..1024);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     tree.map_range(range(GIB, LEAVES * 512), pa(data), Level::PMD, RW, &pool).unwrap();
     activate(&m, tree);
     let page_of = |leaf: u64| va(GIB + leaf * 2 * MIB + (leaf * 7 % 512) * PAGE_SIZE);
@@ -186,7 +186,7 @@ fn lost_writes(m: &Machine) -> usize {
     const PAGES: u64 = 64;
     let data = 4 * MIB;
     let pool = TablePool::new(m, 1..64);
-    let tree = PageTable::new(m, &pool).unwrap();
+    let tree = new_tree(m, &pool);
     tree.map_range(range(GIB, PAGES), pa(data), Level::PTE, RW, &pool).unwrap();
     activate(m, tree);
     let page = |n: u64| va(GIB + n * PAGE_SIZE);
@@ -245,7 +245,7 @@ fn rights_flip_under_a_running_reader() {
     let data = 4 * MIB;
     let m = Machine::builder().ram(0..8 * MIB).cpus(2).build();
     let pool = TablePool::new(&m, 1..64);
-    let tree = PageTable::new(&m, &pool).unwrap();
+    let tree = new_tree(&m, &pool);
     tree.map_range(range(GIB, 512), pa(data), Level::PMD, RW, &pool).unwrap();
     activate(&m, tree);
     // Odd while writes are forbidden for certain.

@@ -1,6 +1,6 @@
 //! Why flushes are there: the same steps on a machine whose flushes do nothing go wrong.
 
-use crate::map_fixture::{activate, pa, range, va};
+use crate::map_fixture::{activate, new_tree, pa, range, va};
 use mm::addr::PAGE_SIZE;
 use mm::pgtable::{PageTable, Rights};
 use mm::port::{CpuId, Level, Machine as _, PteBits, PteView};
@@ -33,7 +33,7 @@ impl Flushes {
 
 /// A tree that maps 512 pages of data, active on both CPUs.
 fn data_tree<'m>(m: &'m Machine, pool: &TablePool<'_>) -> PageTable<'m, Machine> {
-    let tree = PageTable::new(m, pool).unwrap();
+    let tree = new_tree(m, pool);
     tree.map_range(range(GIB, 512), pa(DATA), Level::PTE, RW, pool).unwrap();
     activate(m, tree);
     tree

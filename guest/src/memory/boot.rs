@@ -117,7 +117,9 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
         ..Request::new(arena_size, HUGE.min(arena_size.next_power_of_two()))
     })?;
     let frames = BootTables::new(arena, arena_size);
-    let tree = PageTable::new(&MACHINE, &frames).ok_or(Failure::NoRoot)?;
+    // SAFETY: only boot knows this tree and changes it, and nothing runs in it yet; both sources of table frames
+    // take what the other has given.
+    let tree = unsafe { PageTable::new(&MACHINE, &frames) }.ok_or(Failure::NoRoot)?;
     ROOT.store(tree.root().get(), Ordering::Release);
     let bits = PteBits::WRITE | PteBits::NO_EXEC | ring_bits();
     map_direct(&tree, &memory, &frames, cmdline, bits)?;

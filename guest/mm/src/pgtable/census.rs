@@ -1,7 +1,7 @@
 //! Counting: leaves per size, tables, and tables that a mapping would add.
 
 use super::slot::Table;
-use super::{Codec, PageTable, VpnRange};
+use super::{Codec, PageRange, PageTable};
 use crate::addr::VirtAddr;
 use crate::port::{Level, Machine, PteCodec};
 
@@ -58,7 +58,7 @@ pub struct Stride {
 impl<'m, M: Machine> PageTable<'m, M> {
     /// What `range` holds; `None` if it is not canonical here or the tree is corrupt.
     #[must_use]
-    pub fn census(&self, range: VpnRange) -> Option<Census> {
+    pub fn census(&self, range: PageRange) -> Option<Census> {
         let root = self.root_level();
         let mut census = Census::default();
         if !range.fits(root) {
@@ -72,7 +72,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         &self,
         table: Table<'m>,
         level: Level,
-        range: VpnRange,
+        range: PageRange,
         census: &mut Census,
     ) -> Option<()> {
         for (slot, part) in table.spans(level, range) {

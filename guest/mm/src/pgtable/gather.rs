@@ -8,7 +8,7 @@
 //! present bit of an address is 0, so a CPU that still has the table cached finds nothing in it.
 
 use super::slot::{PteSlot, Table};
-use super::{Codec, Leaves, PageTable, TableFrames, VpnRange};
+use super::{Codec, Leaves, PageRange, PageTable, TableFrames};
 use crate::addr::PhysAddr;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, Tlb};
 
@@ -31,7 +31,7 @@ impl Flushed {
 pub struct Gather<'a, M: Machine, F: TableFrames> {
     machine: &'a M,
     frames: &'a F,
-    stale: Option<VpnRange>,
+    stale: Option<PageRange>,
     /// The chain of unlinked tables; its end is known by the count.
     tables: PhysAddr,
     count: u64,
@@ -80,24 +80,24 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
 
     /// An entry for `range` went from `old` to `new`. For changes made through a [`PteSlot`].
     #[inline]
-    pub fn changed(&mut self, range: VpnRange, old: Pte, new: Pte) {
+    pub fn changed(&mut self, range: PageRange, old: Pte, new: Pte) {
         if is_stale::<Codec<M>>(old, new) {
             self.add_range(range);
         }
     }
 
     #[inline]
-    pub(super) fn add_range(&mut self, range: VpnRange) {
+    pub(super) fn add_range(&mut self, range: PageRange) {
         self.stale = Some(self.stale.map_or(range, |sum| sum.union(range)));
     }
 
-    pub(super) fn add_split(&mut self, range: VpnRange, level: Level) {
+    pub(super) fn add_split(&mut self, range: PageRange, level: Level) {
         self.add_range(range);
         self.splits.add(level, 1);
     }
 
     /// Takes the empty `table` at `addr`, unlinked from where it spanned `range`.
-    pub(super) fn add_table(&mut self, range: VpnRange, addr: PhysAddr, table: Table<'_>) {
+    pub(super) fn add_table(&mut self, range: PageRange, addr: PhysAddr, table: Table<'_>) {
         self.add_range(range);
         table.slot(0).set(Pte::from_raw(self.tables.get()));
         self.tables = addr;

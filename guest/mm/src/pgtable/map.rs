@@ -1,7 +1,7 @@
 //! Mapping frames that lie in a row: one leaf, or a range with the largest leaves that fit.
 
 use super::slot::Table;
-use super::{Codec, Leaves, PageTable, PtError, TableFrames, VpnRange, Why};
+use super::{Codec, Leaves, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
 use crate::port::{Level, Machine, Mmu, PteBits, PteCodec};
 
@@ -54,7 +54,7 @@ impl<M: Machine> PageTable<'_, M> {
     /// `Invalid`, `Exists`, `NoFrames`, `Corrupt`. What lies before the page of the error is mapped.
     pub fn map_range(
         &self,
-        range: VpnRange,
+        range: PageRange,
         pa: PhysAddr,
         max_leaf: Level,
         bits: PteBits,
@@ -76,7 +76,7 @@ impl<M: Machine> PageTable<'_, M> {
 
 impl<'m, M: Machine, F: TableFrames> Fill<'_, 'm, M, F> {
     /// Fills the part of `table` that covers `range`, which starts at frame `pfn`.
-    fn table(&mut self, table: Table<'m>, level: Level, range: VpnRange, pfn: Pfn) -> Result<(), PtError> {
+    fn table(&mut self, table: Table<'m>, level: Level, range: PageRange, pfn: Pfn) -> Result<(), PtError> {
         // An entry can be a leaf here if frame and page are congruent; then whole entries are.
         let congruent = (range.start().vpn().get() ^ pfn.get()) & (level.pages() - 1) == 0;
         let leaf_here = level <= self.max_leaf && congruent;

@@ -5,23 +5,20 @@
 //! what a frame is used for (frame, phys), instructions (ports). Source: Intel SDM vol. 3 ch. 4; Linux
 //! `mm/memory.c`, `arch/x86/mm/pat/set_memory.c`.
 //!
-//! Who may do what at the same time:
+//! While one CPU changes the entries of a range (map, split, update, unmap):
 //!
-//! | | walk | map | update, split | unmap | MMU |
-//! |---|---|---|---|---|---|
-//! | another range | yes | yes | yes | no if a table spans both | yes |
-//! | the same range | yes, gives a moment's view | no | no | no | yes |
+//! - The MMU of any CPU may walk it and set A and D, at any time.
+//! - Nobody else changes entries of that range: its owner is whoever holds its VMA lock, or the boot CPU.
+//! - Others may walk it, and see it as it is at some moment; but not during an unmap, which frees tables: from
+//!   its start until its gather is finished, nobody else walks or changes what a table that it may empty spans.
+//! - Other ranges are free to change at the same time, even below the same tables: a new table is linked by
+//!   compare-and-exchange, and the loser takes the winner's.
 //!
-//! The owner of a range (a VMA lock, the boot CPU) is the only software that changes its entries; tables
-//! above it are shared with its neighbours, so a new table is linked by compare-and-exchange and the loser
-//! takes the winner's. Tables are unlinked only by `unmap`, whose caller owns all that those tables span, and
-//! freed only after a flush ([`Gather`]). Memory orderings are in `slot`.
+//! Tables are unlinked only by unmap and freed only after a flush ([`Gather`]). Memory orderings are in `slot`.
 //!
 //! The upper half of every root holds the same entries, linked once and never unlinked, so a change below
 //! them shows in all roots. Entries of tables carry all rights; the leaf alone decides.
 
-#[cfg(not(loom))]
-mod boot;
 mod census;
 mod cost;
 mod error;
@@ -39,14 +36,12 @@ mod update;
 mod walk;
 mod x86_64;
 
-#[cfg(not(loom))]
-pub use boot::BootTables;
 pub use census::{Census, Leaves, Stride};
 pub use cost::walk_refs;
 pub use error::{PtError, Why};
 pub use frames::TableFrames;
 pub use gather::{Flushed, Gather};
-pub use range::VpnRange;
+pub use range::PageRange;
 pub use root::NotEmpty;
 pub use slot::PteSlot;
 pub use update::Rights;
@@ -81,8 +76,10 @@ impl<'m, M: Machine> PageTable<'m, M> {
     /// 1. `root` is a table of the machine's root level, and every present entry below it that is not a leaf
     ///    leads to a table of the next level. All of them stay tables while the handle is used, but for those
     ///    that `unmap` unlinks.
-    /// 2. Callers of methods that change entries keep to the table in [the module](crate::pgtable).
+    /// 2. Who changes entries through the handle, its slots included, keeps to the rules of
+    ///    [the module](crate::pgtable) and writes only what keeps (1).
     /// 3. No change breaks a mapping that Rust relies on (code, stacks, references).
+    /// 4. The `frames` of any call may be given any table of the tree back.
     #[must_use]
     pub const unsafe fn from_root(machine: &'m M, root: PhysAddr) -> Self {
         Self { machine, root }

@@ -1,7 +1,7 @@
 //! Growing the tree: tables on the way to an entry, made where they are missing.
 
 use super::slot::{PteSlot, Table};
-use super::{Codec, PageTable, PtError, TableFrames, VpnRange, Why};
+use super::{Codec, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::addr::{Pfn, VirtAddr};
 use crate::port::{Level, Machine, PhysMem, Pte, PteCodec};
 
@@ -43,7 +43,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     ///
     /// # Errors
     /// As [`PageTable::populate`].
-    pub fn preallocate(&self, range: VpnRange, frames: &impl TableFrames) -> Result<(), PtError> {
+    pub fn preallocate(&self, range: PageRange, frames: &impl TableFrames) -> Result<(), PtError> {
         let root = self.root_level();
         let fail = |why| PtError { at: range.start(), why };
         if !range.fits(root) {

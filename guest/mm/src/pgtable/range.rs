@@ -8,12 +8,12 @@ use crate::port::Level;
 
 /// Pages `first..end` of the virtual address space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VpnRange {
+pub struct PageRange {
     first: u64,
     end: u64,
 }
 
-impl VpnRange {
+impl PageRange {
     /// `pages` pages from `start`; `None` if `start` is not page-aligned or the range leaves its canonical
     /// half.
     #[must_use]
@@ -83,24 +83,24 @@ impl VpnRange {
     }
 }
 
-/// See [`VpnRange::spans`].
+/// See [`PageRange::spans`].
 pub(super) struct Spans {
-    rest: VpnRange,
+    rest: PageRange,
     pages: u64,
 }
 
 impl Iterator for Spans {
-    type Item = VpnRange;
+    type Item = PageRange;
 
     #[inline]
-    fn next(&mut self) -> Option<VpnRange> {
-        let VpnRange { first, end } = self.rest;
+    fn next(&mut self) -> Option<PageRange> {
+        let PageRange { first, end } = self.rest;
         if first >= end {
             return None;
         }
         let border = (first | (self.pages - 1)) + 1;
         let cut = border.min(end);
         self.rest.first = cut;
-        Some(VpnRange { first, end: cut })
+        Some(PageRange { first, end: cut })
     }
 }

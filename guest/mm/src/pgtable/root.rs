@@ -14,20 +14,23 @@ const UPPER: usize = Level::ENTRIES / 2;
 
 impl<'m, M: Machine> PageTable<'m, M> {
     /// A tree with nothing in it; `None` if there is no frame.
+    ///
+    /// # Safety
+    /// Points 2 to 4 of [`PageTable::from_root`].
     #[must_use]
-    pub fn new(machine: &'m M, frames: &impl TableFrames) -> Option<Self> {
+    pub unsafe fn new(machine: &'m M, frames: &impl TableFrames) -> Option<Self> {
         let pfn = new_table(machine, frames)?;
         Some(Self { machine, root: pfn.addr() })
     }
 
     /// A tree with nothing in its lower half, and the upper half of this one (Linux `pgd_alloc`); `None` if
-    /// there is no frame.
+    /// there is no frame. What was promised for this tree holds for the new one.
     ///
     /// All upper entries that will ever be used must be there already: see [`PageTable::preallocate`].
     #[must_use]
     pub fn new_sharing_upper(&self, frames: &impl TableFrames) -> Option<Self> {
         let from = self.root_table()?;
-        let new = Self::new(self.machine, frames)?;
+        let new = Self { machine: self.machine, root: new_table(self.machine, frames)?.addr() };
         let to = new.root_table()?;
         for (from, to) in from.slots().zip(to.slots()).skip(UPPER) {
             to.set(from.load());

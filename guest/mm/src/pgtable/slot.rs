@@ -16,7 +16,7 @@
 //! The MMU's own loads and updates are ordered like a CPU's (Intel SDM vol. 3 ch. 4.8 and 9.2). No ordering
 //! reaches into a TLB: only a flush does. On x86-64 Acquire and Release cost nothing.
 
-use super::VpnRange;
+use super::PageRange;
 use crate::addr::PhysAddr;
 use crate::port::{Level, PhysMem, Pte};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +109,7 @@ impl<'m> Table<'m> {
 
     /// The entries that cover `range`, seen as a table of `level`, each with its part of the range.
     #[inline]
-    pub fn spans(self, level: Level, range: VpnRange) -> impl Iterator<Item = (PteSlot<'m>, VpnRange)> {
+    pub fn spans(self, level: Level, range: PageRange) -> impl Iterator<Item = (PteSlot<'m>, PageRange)> {
         range.spans(level).map(move |part| (self.slot(part.index(level)), part))
     }
 

@@ -6,7 +6,7 @@
 //! leaves (swap, migration, prot-none) split alike.
 
 use super::slot::{PteSlot, Table};
-use super::{Codec, Gather, PageTable, PtError, TableFrames, VpnRange, Why};
+use super::{Codec, Gather, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::addr::{Pfn, VirtAddr};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, PteView};
 
@@ -28,7 +28,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
                 return Ok(());
             }
             let start = VirtAddr::truncate(va.get() & !(entry.level.size() - 1));
-            let range = VpnRange::new(start, entry.level.pages()).ok_or(fail(Why::Invalid))?;
+            let range = PageRange::new(start, entry.level.pages()).ok_or(fail(Why::Invalid))?;
             self.split_leaf(entry.level, entry.slot, range, gather).map_err(fail)?;
         }
     }
@@ -39,7 +39,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         &self,
         level: Level,
         slot: PteSlot<'m>,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
     ) -> Result<(Level, Table<'m>), Why> {
         let below = level.down().ok_or(Why::Corrupt)?;

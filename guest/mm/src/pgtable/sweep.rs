@@ -3,7 +3,7 @@
 //! Leaves that only partly lie in the range are split first, so that an operation sees whole leaves.
 
 use super::slot::{PteSlot, Table};
-use super::{Codec, Gather, PageTable, PtError, TableFrames, VpnRange, Why};
+use super::{Codec, Gather, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::port::{Level, Machine, PteCodec};
 
 /// What is done to each leaf.
@@ -16,7 +16,7 @@ pub(super) trait LeafOp {
         &mut self,
         slot: PteSlot<'_>,
         level: Level,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
     );
 }
@@ -25,7 +25,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     /// Does `op` to every leaf in `range`.
     pub(super) fn sweep<F: TableFrames, O: LeafOp>(
         &self,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
         op: &mut O,
     ) -> Result<(), PtError> {
@@ -42,7 +42,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         &self,
         table: Table<'m>,
         level: Level,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
         op: &mut O,
     ) -> Result<(), PtError> {

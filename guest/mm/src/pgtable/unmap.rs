@@ -2,7 +2,7 @@
 
 use super::slot::PteSlot;
 use super::sweep::LeafOp;
-use super::{Gather, PageTable, PtError, TableFrames, VpnRange};
+use super::{Gather, PageRange, PageTable, PtError, TableFrames};
 use crate::addr::VirtAddr;
 use crate::port::{Level, Machine, Pte};
 
@@ -17,7 +17,7 @@ impl<V: FnMut(VirtAddr, Level, Pte)> LeafOp for Take<V> {
         &mut self,
         slot: PteSlot<'_>,
         level: Level,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
     ) {
         let old = slot.take();
@@ -37,7 +37,7 @@ impl<M: Machine> PageTable<'_, M> {
     /// `Invalid`, `NoFrames` (for a split), `Corrupt`.
     pub fn unmap<F: TableFrames>(
         &self,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
         taken: impl FnMut(VirtAddr, Level, Pte),
     ) -> Result<(), PtError> {

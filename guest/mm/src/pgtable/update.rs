@@ -2,7 +2,7 @@
 
 use super::slot::PteSlot;
 use super::sweep::LeafOp;
-use super::{Codec, Gather, PageTable, PtError, TableFrames, VpnRange};
+use super::{Codec, Gather, PageRange, PageTable, PtError, TableFrames};
 use crate::addr::VirtAddr;
 use crate::port::{Level, Machine, PteBits, PteCodec, PteView};
 
@@ -64,7 +64,7 @@ impl<C: FnMut(VirtAddr, Level, PteView) -> PteView> LeafOp for Change<C> {
         &mut self,
         slot: PteSlot<'_>,
         level: Level,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
     ) {
         let (old, new) = slot.update(|pte| {
@@ -86,7 +86,7 @@ impl<M: Machine> PageTable<'_, M> {
     /// `Invalid`, `NoFrames` (for a split), `Corrupt`.
     pub fn update<F: TableFrames>(
         &self,
-        range: VpnRange,
+        range: PageRange,
         gather: &mut Gather<'_, M, F>,
         change: impl FnMut(VirtAddr, Level, PteView) -> PteView,
     ) -> Result<(), PtError> {
@@ -100,7 +100,7 @@ impl<M: Machine> PageTable<'_, M> {
     /// As [`PageTable::update`].
     pub fn protect<F: TableFrames>(
         &self,
-        range: VpnRange,
+        range: PageRange,
         rights: Rights,
         gather: &mut Gather<'_, M, F>,
     ) -> Result<(), PtError> {
