@@ -19,9 +19,10 @@
 //! Without the ioeventfd a guest still works: its QueueNotify write then leaves KVM, reaches
 //! [`VirtioMmio`], and rings the same eventfd.
 //!
-//! Threads and locks: vCPU threads take the transport's lock, then sometimes the device's lock.
-//! The event loop takes the device's lock only. Interrupt state is atomic, so an acknowledgement
-//! never waits for disk I/O.
+//! Threads and locks: vCPU threads take the transport's lock, then the device's lock for a reset,
+//! `DRIVER_OK` and configuration space. The event loop takes the device's lock only, and the
+//! console's writer thread neither. Interrupt state is atomic, so raising and acknowledging an
+//! interrupt does not wait for disk I/O.
 //!
 //! Invariants: nothing a guest writes to a register, a ring or a descriptor can panic the host or
 //! make it touch memory outside guest RAM. What a device cannot make sense of stops that device
