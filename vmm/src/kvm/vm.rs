@@ -5,7 +5,10 @@
 //! Stays outside: vCPUs (`kvm::vcpu`), the memory itself (`memory`).
 //! Invariants: the RAM behind the memslots lives at least as long as this value.
 
-use kvm_bindings::{KVM_CAP_HALT_POLL, kvm_enable_cap, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_CAP_HALT_POLL, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_enable_cap, kvm_irqchip,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
@@ -47,6 +50,7 @@ impl Vm {
         fd.set_identity_map_address(IDENTITY_MAP_ADDRESS).map_err(KvmError::setup("place its page table"))?;
         fd.set_tss_address(TSS_ADDRESS).map_err(KvmError::setup("place its task state segment"))?;
         fd.create_irq_chip().map_err(KvmError::setup("create interrupt controllers"))?;
+        mask_pics(&fd)?;
         let mut poll = kvm_enable_cap { cap: KVM_CAP_HALT_POLL, ..Default::default() };
         poll.args[0] = HALT_POLL_NS;
         // Only speed depends on it, and old hosts do not have it.
@@ -76,4 +80,16 @@ impl Vm {
             .register_ioevent(event, &IoEventAddress::Mmio(address), value)
             .map_err(KvmError::setup("connect a queue notification"))
     }
+}
+
+/// Masks every input of the two 8259s, as firmware leaves them. They share their inputs with the I/O
+/// APIC, and unmasked they deliver device interrupts as vectors 0 to 15, which are exceptions.
+fn mask_pics(fd: &VmFd) -> Result<(), KvmError> {
+    for chip_id in [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE] {
+        let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+        fd.get_irqchip(&mut chip).map_err(KvmError::setup("show an interrupt controller"))?;
+        chip.chip.pic.imr = 0xff;
+        fd.set_irqchip(&chip).map_err(KvmError::setup("mask an interrupt controller"))?;
+    }
+    Ok(())
 }
