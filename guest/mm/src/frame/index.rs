@@ -55,9 +55,9 @@ impl FrameIdx {
 
     /// The frame `half` pages further on, which is the upper half of the block of twice that size here.
     ///
-    /// The caller splits a block, so the result is inside it.
+    /// The caller splits a block, which is aligned to its size, so the result is inside it.
     #[inline(always)]
-    pub(crate) const fn upper_half(self, half: Order) -> Self {
-        Self(self.0.saturating_add(half.pages() as u32))
+    pub(crate) fn upper_half(self, half: Order) -> Self {
+        Self(self.0 | half.pages() as u32)
     }
 }

@@ -122,17 +122,13 @@ impl Buddy<'_> {
                 break;
             }
             let state = self.table.frame(buddy).state();
-            if !state.is_free_block(size, self.owner) {
-                break;
-            }
-            let buddy_mt = state.migrate_type();
-            if buddy_mt != mt {
-                // Only possible above the pageblock order. The merged block takes one type, and so must its
-                // pageblocks, or splitting would put parts on the wrong lists.
-                if !(mt.is_mergeable() && buddy_mt.is_mergeable()) {
+            // Nearly always the buddy is free with the same type, or not free at all: one comparison.
+            let mut buddy_mt = mt;
+            if state != State::free(size, mt, self.owner) {
+                if !state.is_free_block(size, self.owner) || !self.adopt_type(buddy, size, mt) {
                     break;
                 }
-                self.table.set_migrate_type(buddy, size, mt);
+                buddy_mt = state.migrate_type();
             }
             self.unlink(buddy, size, buddy_mt);
             let upper = if buddy.get() > head.get() { buddy } else { head };
@@ -143,6 +139,20 @@ impl Buddy<'_> {
         }
         let place = if self.merge_is_likely(head, size) { Place::Back } else { Place::Front };
         self.put(head, size, mt, place);
+    }
+
+    /// Gives the free block at `idx`, which has another migrate type, the type `mt`, if the two may mix.
+    ///
+    /// Only possible from the pageblock order on. The merged block takes one type, and so must its pageblocks, or
+    /// splitting would put parts on the wrong lists.
+    #[cold]
+    #[inline(never)]
+    fn adopt_type(&self, idx: FrameIdx, order: Order, mt: MigrateType) -> bool {
+        let mixes = mt.is_mergeable() && self.table.frame(idx).state().migrate_type().is_mergeable();
+        if mixes {
+            self.table.set_migrate_type(idx, order, mt);
+        }
+        mixes
     }
 
     /// Whether the block would merge twice if its buddy were freed: then it should not be given out soon (Linux

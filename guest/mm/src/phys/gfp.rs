@@ -141,13 +141,15 @@ impl GfpFlags {
     /// [`AllocError::BadZoneModifiers`] if two zones are asked for.
     #[inline(always)]
     pub const fn zone(self) -> Result<ZoneKind, AllocError> {
-        // Movable alone changes only the migrate type; with highmem it names the movable zone.
-        match self.bits() & 0xf {
-            0x0 | 0x8 => Ok(ZoneKind::Normal),
-            0x1 | 0x9 => Ok(ZoneKind::Dma),
-            0x2 => Ok(ZoneKind::HighMem),
-            0x4 | 0xc => Ok(ZoneKind::Dma32),
-            0xa => Ok(ZoneKind::Movable),
+        // Linux's GFP_ZONE_TABLE: four bits per combination of the zone flags, 0xf for a bad one. Movable alone
+        // changes only the migrate type; with highmem it names the movable zone.
+        const TABLE: u64 = 0xfff1_f402_fff1_f302;
+        match TABLE >> ((self.bits() & 0xf) * 4) & 0xf {
+            0 => Ok(ZoneKind::Dma),
+            1 => Ok(ZoneKind::Dma32),
+            2 => Ok(ZoneKind::Normal),
+            3 => Ok(ZoneKind::HighMem),
+            4 => Ok(ZoneKind::Movable),
             _ => Err(AllocError::BadZoneModifiers),
         }
     }

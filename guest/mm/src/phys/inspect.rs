@@ -74,14 +74,17 @@ impl<M: Machine> Phys<M> {
         self.layout.get()?.ground.table.lookup(pfn).map(|(_, block)| block)
     }
 
-    /// The block around a frame; `None` if the frame is not RAM, or in a 4 MiB block that is still deferred.
+    /// The block around a frame; `None` if the 4 MiB block around it has no RAM, or is still deferred.
     pub fn folio(&self, pfn: Pfn) -> Option<Folio> {
         let table = &self.layout.get()?.ground.table;
-        let (idx, pageblock) = table.lookup(pfn)?;
-        let covering = Order::all().find_map(|order| {
-            let start = idx.block_start(order)?;
-            let state = table.frame(start).state();
-            (state.kind() != Kind::Reserved && state.order() >= order).then_some((start, state))
+        let pageblock = table.pageblock(u32::try_from(pfn.get()).ok()?).filter(|block| block.is_taken_in())?;
+        // Frame 0 has no index; it is always reserved.
+        let covering = table.lookup(pfn).and_then(|(idx, _)| {
+            Order::all().find_map(|order| {
+                let start = idx.block_start(order)?;
+                let state = table.frame(start).state();
+                (state.kind() != Kind::Reserved && state.order() >= order).then_some((start, state))
+            })
         });
         let zone = pageblock.zone();
         let Some((start, state)) = covering else {
