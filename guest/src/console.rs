@@ -149,40 +149,48 @@ pub fn flush() {
     }
 }
 
-struct Out;
+/// Text on its way to [`write`], in pieces of up to 512 bytes, so that each drains once.
+struct Piece {
+    bytes: [u8; 512],
+    used: usize,
+}
 
-impl Write for Out {
+impl Piece {
+    const fn new() -> Self {
+        Self { bytes: [0; 512], used: 0 }
+    }
+
+    fn send(&mut self) {
+        write(&self.bytes[..self.used]);
+        self.used = 0;
+    }
+}
+
+impl Write for Piece {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        write(text.as_bytes());
+        for piece in text.as_bytes().chunks(self.bytes.len()) {
+            if self.used + piece.len() > self.bytes.len() {
+                self.send();
+            }
+            self.bytes[self.used..self.used + piece.len()].copy_from_slice(piece);
+            self.used += piece.len();
+        }
         Ok(())
     }
 }
 
-/// Prints formatted text. Each call drains once, not each piece of it.
-pub fn print(args: fmt::Arguments<'_>) {
-    struct Line {
-        bytes: [u8; 512],
-        used: usize,
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.send();
     }
-    impl Write for Line {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            for piece in text.as_bytes().chunks(self.bytes.len()) {
-                if self.used + piece.len() > self.bytes.len() {
-                    write(&self.bytes[..self.used]);
-                    self.used = 0;
-                }
-                self.bytes[self.used..self.used + piece.len()].copy_from_slice(piece);
-                self.used += piece.len();
-            }
-            Ok(())
-        }
-    }
-    let mut line = Line { bytes: [0; 512], used: 0 };
-    let _ = line.write_fmt(args);
-    write(&line.bytes[..line.used]);
 }
 
-/// A writer for renderers of long texts.
+/// Prints formatted text.
+pub fn print(args: fmt::Arguments<'_>) {
+    let _ = Piece::new().write_fmt(args);
+}
+
+/// A writer for renderers of long texts; the end of a text is out when the writer is dropped.
 pub fn writer() -> impl Write {
-    Out
+    Piece::new()
 }

@@ -8,9 +8,10 @@
 //! | [`task`] | threads, wait queues |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
-//! | [`settings`] | parameters in effect |
 //! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
+//! | [`proc`] | Linux's texts about this machine |
 //! | [`report`], [`symbols`] | last words |
+//! | [`text`] | strings of fixed room |
 #![no_std]
 #![no_main]
 
@@ -22,6 +23,7 @@ mod drivers;
 mod machine;
 mod memory;
 mod platform;
+mod proc;
 mod report;
 mod serial;
 mod shell;
@@ -29,6 +31,7 @@ mod settings;
 mod stress;
 mod symbols;
 mod task;
+mod text;
 
 use arch::boot::Entry;
 use arch::percpu::PerCpu;

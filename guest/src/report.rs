@@ -95,7 +95,7 @@ fn backtrace(mut rbp: u64, trusted: bool) {
     }
     let (low, high) = percpu::stack();
     for _ in 0..MAX_FRAMES {
-        if rbp < low || rbp.saturating_add(16) > high || rbp % 8 != 0 {
+        if rbp < low || rbp.saturating_add(16) > high || !rbp.is_multiple_of(8) {
             return;
         }
         // SAFETY: two words inside the bounds of the stack that this CPU runs on.

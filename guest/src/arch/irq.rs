@@ -6,12 +6,10 @@
 //! Devices are edge-triggered and drained by their handlers, so acknowledging first loses nothing.
 //! Source: lazy masking as in Linux/powerpc `soft-irq`; DESIGN §3.
 
-use super::percpu::{self, Counter};
+use super::percpu;
+pub use super::percpu::LINES;
 use super::trap::TrapFrame;
 use core::sync::atomic::{AtomicPtr, Ordering};
-
-/// How many interrupt lines there are (vectors 32 to 63).
-pub const LINES: usize = 32;
 
 /// What the lines carry.
 pub mod line {
@@ -37,6 +35,11 @@ pub fn set_handler(line: usize, handler: Handler) -> bool {
     HANDLERS.get(line).map(|slot| slot.store(handler as *mut (), Ordering::Release)).is_some()
 }
 
+/// Whether anybody handles `line`.
+pub fn has_handler(line: usize) -> bool {
+    HANDLERS.get(line).is_some_and(|slot| !slot.load(Ordering::Acquire).is_null())
+}
+
 /// Called by `trap.s` for an accepted interrupt, and for recorded ones as the mask falls.
 #[unsafe(no_mangle)]
 extern "C" fn interrupt_dispatch(_frame: &mut TrapFrame) {
@@ -52,7 +55,7 @@ fn run_pending() {
         while bits != 0 {
             let line = bits.trailing_zeros() as usize;
             bits &= bits - 1;
-            percpu::count(Counter::Interrupts);
+            percpu::count_interrupt(line);
             let raw = HANDLERS.get(line).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Acquire));
             if !raw.is_null() {
                 // SAFETY: the table holds null or a `Handler`, from `set_handler` only.

@@ -91,6 +91,7 @@ pub struct PerCpu {
     /// The running task, for the scheduler.
     current: u64,
     counters: [u64; Counter::COUNT],
+    interrupts: [u64; LINES],
     tss: Tss,
     exception: Slot,
     /// Directly below `interrupt`: the IST moves here while an accepted interrupt's frame is copied.
@@ -106,16 +107,13 @@ const EMERGENCY_BYTES: usize = 16 << 10;
 /// An interrupted stack must have this much left below for the entry to use it; else it has overflowed.
 const STACK_MARGIN: u64 = 2048;
 
+/// How many lines of maskable interrupts there are: a bit each in [`take_pending`].
+pub const LINES: usize = 32;
+
 /// Per-CPU event counters, summed for reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum Counter {
-    /// Interrupts handled.
-    Interrupts,
-    /// Timer interrupts handled.
-    Timer,
-    /// Inter-processor interrupts handled.
-    Ipi,
     /// Page faults.
     PageFaults,
     /// Other exceptions.
@@ -126,7 +124,7 @@ pub enum Counter {
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 3;
 }
 
 /// Offsets and sizes for the assembly.
@@ -218,6 +216,7 @@ impl PerCpu {
             apic_id: 0,
             current: 0,
             counters: [0; Counter::COUNT],
+            interrupts: [0; LINES],
             tss: Tss {
                 _reserved0: 0,
                 rsp0: 0,
@@ -413,18 +412,38 @@ pub fn count(counter: Counter) {
     }
 }
 
+/// Counts an interrupt of `line`, which is below [`LINES`], on this CPU.
+#[inline]
+pub fn count_interrupt(line: usize) {
+    // SAFETY: the masked index is in range; one instruction on this CPU's own area.
+    unsafe {
+        asm!("inc qword ptr gs:[{1} + {0} * 8]", in(reg) line % LINES,
+            const offset_of!(PerCpu, interrupts), options(nostack));
+    }
+}
+
 /// One counter of the CPU with this area.
-///
-/// # Safety
-/// `area` is an initialised area.
-pub unsafe fn counter_of(area: *const PerCpu, counter: Counter) -> u64 {
-    // SAFETY: by the caller; an aligned 64-bit load cannot tear.
+pub fn counter_of(area: *const PerCpu, counter: Counter) -> u64 {
+    // SAFETY: areas come from [`super::smp::area`], which hands out initialised ones only; an aligned 64-bit
+    // load cannot tear.
     unsafe { (&raw const (*area).counters).cast::<u64>().add(counter as usize).read_volatile() }
+}
+
+/// Interrupts of `line` that the CPU with this area has handled.
+pub fn interrupts_of(area: *const PerCpu, line: usize) -> u64 {
+    // SAFETY: as for `counter_of`; the masked index is in range.
+    unsafe { (&raw const (*area).interrupts).cast::<u64>().add(line % LINES).read_volatile() }
+}
+
+/// Non-maskable interrupts that the CPU with this area has seen.
+pub fn nmis_of(area: *const PerCpu) -> u32 {
+    // SAFETY: as for `counter_of`.
+    unsafe { (&raw const (*area).nmi_count).read_volatile() }
 }
 
 /// The APIC id of the CPU with this area.
 pub fn apic_id_of(area: *const PerCpu) -> u32 {
-    // SAFETY: areas come from [`super::smp::area`], which hands out initialised ones only.
+    // SAFETY: as for `counter_of`.
     unsafe { (*area).apic_id }
 }
 

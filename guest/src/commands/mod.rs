@@ -4,6 +4,7 @@
 //! command does (one file a family). The first failing command ends the run with its status.
 
 mod disk;
+mod files;
 mod sysctl;
 mod tour;
 mod traps;
@@ -29,7 +30,7 @@ pub struct Command {
 }
 
 /// Every command, by family.
-static FAMILIES: &[&[Command]] = &[HELP, disk::DISK, sysctl::SYSCTL, tour::TOUR, traps::TRAPS];
+static FAMILIES: &[&[Command]] = &[HELP, disk::DISK, files::FILES, sysctl::SYSCTL, tour::TOUR, traps::TRAPS];
 
 const HELP: &[Command] = &[Command { name: "help", usage: "", summary: "lists the commands", run: help }];
 

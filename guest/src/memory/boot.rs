@@ -24,6 +24,7 @@ use mm::port::{Level, Machine, PhysMem, PteBits};
 use mm::sync::SpinLock;
 use shared::layout::{
     DIRECT_MAP, FIXMAP_IOAPIC, FIXMAP_LAPIC, IMAGE_OFFSET, IOAPIC, LAPIC, VMALLOC, VMALLOC_SIZE, VMEMMAP,
+    VMEMMAP_SIZE,
 };
 use shared::params;
 
@@ -33,6 +34,7 @@ unsafe extern "C" {
     static image_start: u8;
     static image_text_end: u8;
     static image_rodata_end: u8;
+    static image_data_end: u8;
     #[link_name = "image_end"]
     static image_end_symbol: u8;
 }
@@ -89,6 +91,11 @@ pub fn image_sections() -> [(u64, u64); 3] {
     [(text, text_end), (text_end, rodata_end), (rodata_end, image_end())]
 }
 
+/// Where the image's data ends and its zeroes begin, as a virtual address.
+pub fn image_bss() -> u64 {
+    (&raw const image_data_end) as u64
+}
+
 /// The user bit, at the ring that needs it.
 pub fn ring_bits() -> PteBits {
     if cpu::ring() == 0 { PteBits::empty() } else { PteBits::USER }
@@ -103,6 +110,12 @@ pub fn kernel_root() -> PageTable<'static, Kernel> {
 /// How many leaves of each size make up the direct map.
 pub fn direct_map_leaves() -> Leaves {
     *DIRECT_LEAVES.lock(&crate::machine::CPU)
+}
+
+/// How many pages the frame descriptors take.
+pub fn descriptor_pages() -> u64 {
+    let area = range(VMEMMAP, VMEMMAP_SIZE).ok();
+    area.and_then(|area| kernel_root().census(area)).map_or(0, |census| census.leaves.pages())
 }
 
 /// Takes RAM into management. The boot tables are in use; afterwards the kernel's own are.
@@ -127,7 +140,8 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     map_fixed(&tree, &frames)?;
     let tables = map_descriptors(&tree, &mut memory, &frames, bits)?;
     tree.preallocate(range(VMALLOC, VMALLOC_SIZE)?, &frames)?;
-    tables::count_boot_tables((frames.rest().get() - arena.get()) / PAGE_SIZE);
+    let node = memory.memory().iter().find(|region| region.end > arena.get()).and_then(|region| region.node);
+    tables::count_boot_tables(node.unwrap_or_default(), (frames.rest().get() - arena.get()) / PAGE_SIZE);
     memory.release(frames.rest(), arena.get() + arena_size - frames.rest().get())?;
     // SAFETY: the tree maps image, direct map and fixmap as the boot tables did; stack and tables with them.
     unsafe { cpu::write_cr3(tree.root()) };

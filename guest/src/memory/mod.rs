@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `map` | firmware's map and parameters to memblock |
 //! | `boot` | kernel page tables, frame descriptors, zones |
+//! | `count` | frames in use by node |
 //! | `tables` | where table frames come from |
 //! | `stack` | kernel stacks with guard pages |
 
 pub mod boot;
+mod count;
 mod map;
 pub mod stack;
 pub mod tables;

@@ -3,9 +3,10 @@
 //! Owns: the area's slots. Invariants: the page below a stack is never mapped, so an overflow faults and is
 //! reported instead of running into other memory. Source: Linux `CONFIG_VMAP_STACK`.
 
+use super::count::{NodeCount, node_of};
 use super::{PHYS, boot, tables::KernelTables};
 use core::sync::atomic::{AtomicU64, Ordering};
-use mm::addr::{Order, PAGE_SIZE, VirtAddr};
+use mm::addr::{NodeId, Order, PAGE_SIZE, VirtAddr};
 use mm::pgtable::PageRange;
 use mm::phys::GfpFlags;
 use mm::port::{Level, PteBits};
@@ -20,6 +21,18 @@ const SLOTS: usize = 256;
 const AREA: u64 = VMALLOC + VMALLOC_SIZE - (1 << 30);
 
 static USED: [AtomicU64; SLOTS / 64] = [const { AtomicU64::new(0) }; SLOTS / 64];
+
+static IN_USE: NodeCount = NodeCount::new();
+
+/// Pages of stacks in use (`KernelStack` in meminfo, a part of `VmallocUsed`).
+pub fn pages_in_use() -> u64 {
+    IN_USE.total()
+}
+
+/// The part of [`pages_in_use`] that is on `node`.
+pub fn pages_in_use_on(node: NodeId) -> u64 {
+    IN_USE.on(node)
+}
 
 /// A mapped stack; unmapped and freed when dropped.
 pub struct Stack {
@@ -69,6 +82,7 @@ impl Stack {
             core::mem::forget(stack);
             return None;
         }
+        IN_USE.add(node_of(pfn), PAGES);
         Some(stack)
     }
 
@@ -97,6 +111,7 @@ impl Drop for Stack {
         let _flushed = gather.finish();
         // A range that could not be unmapped keeps its frames: a leak is better than a use after free.
         if let (Ok(()), Some(frame)) = (unmapped, frame) {
+            IN_USE.remove(node_of(frame.pfn()), PAGES);
             super::free_block(frame.pfn(), self.order);
             release_slot(self.slot);
         }

@@ -1,8 +1,9 @@
 //! Where the frames of page tables come from: an arena at boot, the buddy afterwards.
 
 use super::PHYS;
+use super::count::{NodeCount, node_of};
 use core::sync::atomic::{AtomicU64, Ordering};
-use mm::addr::{Order, PAGE_SIZE, Pfn, PhysAddr};
+use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn, PhysAddr};
 use mm::pgtable::TableFrames;
 use mm::phys::GfpFlags;
 
@@ -34,16 +35,21 @@ unsafe impl TableFrames for BootTables {
     unsafe fn free_table(&self, _pfn: Pfn) {}
 }
 
-static IN_USE: AtomicU64 = AtomicU64::new(0);
+static IN_USE: NodeCount = NodeCount::new();
 
 /// Table frames taken since boot and not given back, and those of boot (`PageTables` in meminfo).
 pub fn in_use() -> u64 {
-    IN_USE.load(Ordering::Relaxed)
+    IN_USE.total()
 }
 
-/// Counts the tables that boot built.
-pub fn count_boot_tables(tables: u64) {
-    IN_USE.fetch_add(tables, Ordering::Relaxed);
+/// The part of [`in_use`] that is on `node`.
+pub fn in_use_on(node: NodeId) -> u64 {
+    IN_USE.on(node)
+}
+
+/// Counts the tables that boot built on `node`.
+pub fn count_boot_tables(node: NodeId, tables: u64) {
+    IN_USE.add(node, tables);
 }
 
 /// Frames from the buddy.
@@ -53,12 +59,12 @@ pub struct KernelTables;
 unsafe impl TableFrames for KernelTables {
     fn alloc_table(&self) -> Option<Pfn> {
         let (pfn, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
-        IN_USE.fetch_add(1, Ordering::Relaxed);
+        IN_USE.add(node_of(pfn), 1);
         Some(pfn)
     }
 
     unsafe fn free_table(&self, pfn: Pfn) {
-        IN_USE.fetch_sub(1, Ordering::Relaxed);
+        IN_USE.remove(node_of(pfn), 1);
         super::free_block(pfn, Order::ZERO);
     }
 }

@@ -1,0 +1,47 @@
+//! `/proc/meminfo`: where memory is.
+
+use super::kb;
+use crate::arch::percpu::PerCpu;
+use crate::arch::smp;
+use crate::memory::{PHYS, boot, stack, tables};
+use crate::settings;
+use core::fmt::{self, Write};
+use mm::addr::PAGE_SIZE;
+use mm::port::Level;
+use shared::layout::VMALLOC_SIZE;
+use shared::text::meminfo::Meminfo;
+
+/// Writes `/proc/meminfo`.
+pub fn meminfo(w: &mut dyn Write) -> fmt::Result {
+    let (total, free) = (PHYS.total_managed_pages(), PHYS.total_free_pages());
+    let leaves = boot::direct_map_leaves();
+    let stacks = stack::pages_in_use();
+    Meminfo {
+        mem_total: kb(total),
+        mem_free: kb(free),
+        // Nothing is held back and nothing can be reclaimed yet.
+        mem_available: kb(free),
+        kernel_stack: kb(stacks),
+        page_tables: kb(tables::in_use()),
+        commit_limit: commit_limit(total),
+        // As Linux counts it: its end is the last address, not the first one after.
+        vmalloc_total: (VMALLOC_SIZE - 1) >> 10,
+        vmalloc_used: kb(stacks),
+        percpu: kb(u64::from(smp::online()) * (size_of::<PerCpu>() as u64).div_ceil(PAGE_SIZE)),
+        huge_page_size: kb(Level::PMD.pages()),
+        direct_map_4k: kb(leaves.pte),
+        direct_map_2m: kb(leaves.pmd * Level::PMD.pages()),
+        // Linux leaves the line out where the CPU has no such pages; here it says 0.
+        direct_map_1g: Some(kb(leaves.pud * Level::PUD.pages())),
+        ..Meminfo::default()
+    }
+    .write(w)
+}
+
+/// What `vm.overcommit_memory=2` allows, in kB, of a machine with `total` pages and no swap.
+fn commit_limit(total: u64) -> u64 {
+    match settings::number("sysctl.vm.overcommit_kbytes") {
+        Some(kbytes @ 1..) => kbytes,
+        _ => kb(total * settings::number("sysctl.vm.overcommit_ratio").unwrap_or(0) / 100),
+    }
+}

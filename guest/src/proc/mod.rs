@@ -1,0 +1,108 @@
+//! `/proc` and `/sys`: what the machine is and does, in the texts of Linux 6.18.
+//!
+//! Owns: which path shows what, and the numbers. Stays outside: formats (`shared::text`) and who asks.
+//! A number whose mechanism does not exist is 0, never a guess; `docs/proc.md` lists them.
+//!
+//! | file | texts |
+//! |---|---|
+//! | `blocks` | buddyinfo, pagetypeinfo |
+//! | `zoneinfo`, `vmstat`, `meminfo` | the three of the same name |
+//! | `iomem` | iomem |
+//! | `interrupts` | interrupts |
+//! | `machine` | cmdline, version, uptime |
+//! | `node` | `/sys/devices/system/node` |
+
+mod blocks;
+mod interrupts;
+mod iomem;
+mod machine;
+mod meminfo;
+mod node;
+mod vmstat;
+mod zoneinfo;
+
+use crate::settings::{self, Shown};
+use core::fmt::{self, Write};
+use mm::phys::Node;
+use shared::params::ParamSpec;
+
+/// Writes one text.
+type Render = fn(&mut dyn Write) -> fmt::Result;
+
+/// Every file with a path of its own.
+const FILES: &[(&str, Render)] = &[
+    ("/proc/buddyinfo", blocks::buddyinfo),
+    ("/proc/cmdline", machine::cmdline),
+    ("/proc/interrupts", interrupts::interrupts),
+    ("/proc/iomem", iomem::iomem),
+    ("/proc/meminfo", meminfo::meminfo),
+    ("/proc/pagetypeinfo", blocks::pagetypeinfo),
+    ("/proc/uptime", machine::uptime),
+    ("/proc/version", machine::version),
+    ("/proc/vmstat", vmstat::vmstat),
+    ("/proc/zoneinfo", zoneinfo::zoneinfo),
+    ("/sys/devices/system/node/online", node::online),
+];
+
+/// Where `sysctl vm.*` is a directory.
+const SETTINGS: &str = "/proc/sys/vm/";
+const SETTING_PREFIX: &str = "vm.";
+
+/// A text that can be written.
+pub enum File {
+    /// A file with a path of its own.
+    Plain(Render),
+    /// A file of a node.
+    Node(node::Render, &'static Node),
+    /// A setting.
+    Setting(&'static ParamSpec),
+}
+
+/// What is at `path`.
+pub fn find(path: &str) -> Option<File> {
+    if let Some((_, render)) = FILES.iter().find(|(known, _)| *known == path) {
+        return Some(File::Plain(*render));
+    }
+    if let Some(name) = path.strip_prefix(SETTINGS) {
+        let is_it =
+            |spec: &&ParamSpec| spec.sysctl_name().and_then(|n| n.strip_prefix(SETTING_PREFIX)) == Some(name);
+        return settings::sysctls().filter(|spec| Shown(spec).is_readable()).find(is_it).map(File::Setting);
+    }
+    node::find(path).map(|(render, node)| File::Node(render, node))
+}
+
+/// The paths there are, each passed to `visit`; those of settings end at their directory.
+pub fn paths(visit: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    for (path, _) in FILES {
+        visit(format_args!("{path}"));
+    }
+    visit(format_args!("{SETTINGS}"));
+    node::paths(visit);
+}
+
+impl File {
+    /// Writes the text.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn render(&self, w: &mut dyn Write) -> fmt::Result {
+        match self {
+            Self::Plain(render) => render(w),
+            Self::Node(render, node) => render(node, w),
+            Self::Setting(spec) => writeln!(w, "{}", Shown(spec)),
+        }
+    }
+}
+
+/// The place of a counter in a list of names; a misspelt name does not compile where this is a constant.
+const fn place(names: &[&str], name: &str) -> usize {
+    match shared::text::names::position(names, name) {
+        Some(place) => place,
+        None => panic!("no such counter"),
+    }
+}
+
+/// Kibibytes of `pages`.
+const fn kb(pages: u64) -> u64 {
+    pages * (mm::addr::PAGE_SIZE / 1024)
+}

@@ -1,0 +1,139 @@
+//! `/sys/devices/system/node`: the nodes, their CPUs, memory and distances.
+//!
+//! Format: Linux `drivers/base/node.c`.
+
+use super::kb;
+use crate::arch::smp;
+use crate::memory::{PHYS, stack, tables};
+use core::fmt::{self, Write};
+use mm::addr::NodeId;
+use mm::phys::Node;
+
+/// Writes one text about a node.
+pub type Render = fn(&Node, &mut dyn Write) -> fmt::Result;
+
+const ROOT: &str = "/sys/devices/system/node/node";
+const FILES: &[(&str, Render)] =
+    &[("cpulist", cpulist), ("distance", distance), ("meminfo", meminfo), ("numastat", numastat)];
+
+/// The lines of a node's meminfo that have no number here, up to those about its kernel memory and after.
+const UNCOUNTED: &[&str] = &[
+    "SwapCached",
+    "Active",
+    "Inactive",
+    "Active(anon)",
+    "Inactive(anon)",
+    "Active(file)",
+    "Inactive(file)",
+    "Unevictable",
+    "Mlocked",
+    "Dirty",
+    "Writeback",
+    "FilePages",
+    "Mapped",
+    "AnonPages",
+    "Shmem",
+];
+const UNCOUNTED_LATER: &[&str] = &[
+    "SecPageTables",
+    "NFS_Unstable",
+    "Bounce",
+    "WritebackTmp",
+    "KReclaimable",
+    "Slab",
+    "SReclaimable",
+    "SUnreclaim",
+    "AnonHugePages",
+    "ShmemHugePages",
+    "ShmemPmdMapped",
+    "FileHugePages",
+    "FilePmdMapped",
+];
+const HUGE_PAGES: &[&str] = &["HugePages_Total", "HugePages_Free", "HugePages_Surp"];
+const NUMA_STATS: &[&str] =
+    &["numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"];
+
+/// The file of a node at `path`.
+pub fn find(path: &str) -> Option<(Render, &'static Node)> {
+    let (number, name) = path.strip_prefix(ROOT)?.split_once('/')?;
+    let node = PHYS.node(NodeId::new(number.parse().ok()?)?)?;
+    FILES.iter().find(|(known, _)| *known == name).map(|(_, render)| (*render, node))
+}
+
+/// Passes every path to `visit`.
+pub fn paths(visit: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    for node in PHYS.nodes() {
+        for (name, _) in FILES {
+            visit(format_args!("{ROOT}{}/{name}", node.id().index()));
+        }
+    }
+}
+
+/// Writes numbers as Linux writes lists: neighbours joined (`0-2,5`).
+fn list(w: &mut dyn Write, numbers: impl Iterator<Item = u32>) -> fmt::Result {
+    let mut run: Option<(u32, u32)> = None;
+    let mut comma = "";
+    let mut flush = |w: &mut dyn Write, (first, last): (u32, u32)| {
+        write!(w, "{}{first}", core::mem::replace(&mut comma, ","))?;
+        if first == last { Ok(()) } else { write!(w, "-{last}") }
+    };
+    for number in numbers {
+        run = match run {
+            Some((first, last)) if last + 1 == number => Some((first, number)),
+            Some(done) => {
+                flush(w, done)?;
+                Some((number, number))
+            }
+            None => Some((number, number)),
+        };
+    }
+    if let Some(done) = run {
+        flush(w, done)?;
+    }
+    w.write_char('\n')
+}
+
+/// Writes the list of nodes.
+pub fn online(w: &mut dyn Write) -> fmt::Result {
+    list(w, PHYS.nodes().map(|node| node.id().index() as u32))
+}
+
+/// The CPUs of a node that run, by number.
+pub fn cpus(node: NodeId) -> impl Iterator<Item = u32> {
+    let topology = PHYS.topology();
+    let all = topology.into_iter().flat_map(move |topology| topology.cpus_of(node));
+    all.map(|cpu| cpu.0).filter(|cpu| *cpu < smp::online())
+}
+
+fn cpulist(node: &Node, w: &mut dyn Write) -> fmt::Result {
+    list(w, cpus(node.id()))
+}
+
+fn distance(node: &Node, w: &mut dyn Write) -> fmt::Result {
+    let Some(topology) = PHYS.topology() else { return Ok(()) };
+    for (n, other) in PHYS.nodes().enumerate() {
+        write!(w, "{}{}", if n == 0 { "" } else { " " }, topology.distance(node.id(), other.id()))?;
+    }
+    w.write_char('\n')
+}
+
+fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
+    let number = node.id().index();
+    let mut line = |name: &str, kbytes: u64| {
+        let colon = 15usize.saturating_sub(name.len());
+        writeln!(w, "Node {number} {name}:{:colon$}{kbytes:>8} kB", "")
+    };
+    let (total, free) = (node.managed_pages(), node.free_pages());
+    line("MemTotal", kb(total))?;
+    line("MemFree", kb(free))?;
+    line("MemUsed", kb(total.saturating_sub(free)))?;
+    UNCOUNTED.iter().try_for_each(|name| line(name, 0))?;
+    line("KernelStack", kb(stack::pages_in_use_on(node.id())))?;
+    line("PageTables", kb(tables::in_use_on(node.id())))?;
+    UNCOUNTED_LATER.iter().try_for_each(|name| line(name, 0))?;
+    HUGE_PAGES.iter().try_for_each(|name| writeln!(w, "Node {number} {name}: {:>5}", 0))
+}
+
+fn numastat(_: &Node, w: &mut dyn Write) -> fmt::Result {
+    NUMA_STATS.iter().try_for_each(|name| writeln!(w, "{name} 0"))
+}
