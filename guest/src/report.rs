@@ -6,14 +6,15 @@
 use crate::arch::percpu;
 use crate::arch::port;
 use crate::arch::trap::{self, TrapFrame};
+use crate::memory::PHYS;
 use crate::symbols::Symbol;
 use crate::{console, serial};
 use core::fmt;
 use shared::exit::ExitStatus;
 use shared::layout::{DEBUG_EXIT_PORT, IMAGE_OFFSET};
 
-/// Frames that a backtrace follows.
-const MAX_FRAMES: usize = 32;
+/// Lines of a backtrace.
+const MAX_LINES: usize = 32;
 
 /// Ends the machine with `status`, everything printed.
 pub fn exit(status: ExitStatus) -> ! {
@@ -37,39 +38,51 @@ pub fn unhandled_trap(frame: &TrapFrame) -> ! {
     begin();
     let what = if frame.bad_stack != 0 { "kernel stack overflow, " } else { "" };
     serial::print(format_args!(
-        "BUG: unhandled fault: {what}{} error={:#x} address={:#x} cpu={}\n",
+        "BUG: unhandled fault: {what}{} error={:#x} cpu={}\n",
         trap::name(frame.vector),
         frame.error,
-        frame.cr2,
         percpu::cpu()
     ));
     serial::print(format_args!("{}", Cause(frame)));
     serial::print(format_args!("{}", Registers(frame)));
     serial::print(format_args!("Call trace:\n  {}\n", Symbol(frame.rip)));
-    backtrace(frame.rbp, frame.bad_stack == 0);
+    if let Some(caller) = caller_of_nowhere(frame) {
+        serial::print(format_args!("  {}\n", Symbol(caller)));
+    }
+    backtrace(frame.rbp);
     exit(ExitStatus::GuestFault)
 }
 
-/// What a page fault's error code says, in words.
+/// Bits of a page fault's error code.
+const ERROR_PRESENT: u64 = 1;
+const ERROR_WRITE: u64 = 1 << 1;
+const ERROR_RESERVED: u64 = 1 << 3;
+const ERROR_FETCH: u64 = 1 << 4;
+
+/// What the exception says about its cause, in words.
 struct Cause<'a>(&'a TrapFrame);
 
 impl fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.vector != trap::PAGE_FAULT {
-            return Ok(());
-        }
         let error = self.0.error;
-        let access = match error & 0x12 {
+        match self.0.vector {
+            trap::PAGE_FAULT => {}
+            trap::GENERAL_PROTECTION if error == 0 => {
+                return writeln!(f, "cause: an address that is not canonical, or an instruction of ring 0");
+            }
+            _ => return Ok(()),
+        }
+        let access = match error & (ERROR_WRITE | ERROR_FETCH) {
             0 => "read of",
-            2 => "write to",
+            ERROR_WRITE => "write to",
             _ => "execution of",
         };
-        let why = match error & 0x9 {
-            0 => "a page that is not mapped",
-            1 => "a page whose rights forbid it",
-            _ => "a page table with reserved bits set",
+        let why = match error & (ERROR_PRESENT | ERROR_RESERVED) {
+            0 => "is not mapped",
+            ERROR_PRESENT => "is in a page whose rights forbid it",
+            _ => "is in a page table with reserved bits set",
         };
-        writeln!(f, "cause: {access} {why}")
+        writeln!(f, "address: {}\ncause: {access} an address that {why}", Symbol(self.0.cr2))
     }
 }
 
@@ -88,26 +101,48 @@ impl fmt::Display for Registers<'_> {
     }
 }
 
-/// Follows the chain of frame pointers from `rbp`, inside the running stack only.
-fn backtrace(mut rbp: u64, trusted: bool) {
-    if !trusted {
-        return;
-    }
+/// The word at `at`, if it lies on the stack that this CPU runs on.
+fn stack_word(at: u64) -> Option<u64> {
     let (low, high) = percpu::stack();
-    for _ in 0..MAX_FRAMES {
-        if rbp < low || rbp.saturating_add(16) > high || !rbp.is_multiple_of(8) {
-            return;
+    let inside = at >= low && at.checked_add(8).is_some_and(|end| end <= high) && at.is_multiple_of(8);
+    // SAFETY: a word inside the bounds of a mapped stack.
+    inside.then(|| unsafe { (at as *const u64).read() })
+}
+
+/// Who jumped to an address that cannot be executed: a call has just pushed where it came from.
+fn caller_of_nowhere(frame: &TrapFrame) -> Option<u64> {
+    let fetch = frame.vector == trap::PAGE_FAULT && frame.error & ERROR_FETCH != 0;
+    fetch.then(|| stack_word(frame.rsp)).flatten().filter(|caller| *caller >= IMAGE_OFFSET)
+}
+
+/// Follows the chain of frame pointers from `rbp`, inside the running stack only. Recursion takes one line.
+fn backtrace(mut rbp: u64) {
+    let (mut last, mut again) = (0, 0);
+    let mut lines = 0;
+    while let (Some(next), Some(caller)) = (stack_word(rbp), stack_word(rbp.wrapping_add(8))) {
+        if caller < IMAGE_OFFSET || lines == MAX_LINES {
+            break;
         }
-        // SAFETY: two words inside the bounds of the stack that this CPU runs on.
-        let (next, ret) = unsafe { ((rbp as *const u64).read(), (rbp as *const u64).add(1).read()) };
-        if ret < IMAGE_OFFSET {
-            return;
+        if caller == last {
+            again += 1;
+        } else {
+            print_repeats(again);
+            (last, again) = (caller, 0);
+            lines += 1;
+            serial::print(format_args!("  {}\n", Symbol(caller)));
         }
-        serial::print(format_args!("  {}\n", Symbol(ret)));
+        // Frames lie upwards; anything else is no chain.
         if next <= rbp {
-            return;
+            break;
         }
         rbp = next;
+    }
+    print_repeats(again);
+}
+
+fn print_repeats(again: u64) {
+    if again > 0 {
+        serial::print(format_args!("  ... {again} more times\n"));
     }
 }
 
@@ -115,15 +150,20 @@ fn backtrace(mut rbp: u64, trusted: bool) {
 pub fn corruption(what: fmt::Arguments<'_>) -> ! {
     begin();
     serial::print(format_args!("BUG: {what}\nCall trace:\n"));
-    backtrace(frame_pointer(), true);
+    backtrace(frame_pointer());
     exit(ExitStatus::Corruption)
 }
 
 /// Ends the machine because no memory is left that it could go on with.
 pub fn out_of_memory(what: fmt::Arguments<'_>) -> ! {
     begin();
-    serial::print(format_args!("Kernel panic - not syncing: Out of memory: {what}\nCall trace:\n"));
-    backtrace(frame_pointer(), true);
+    serial::print(format_args!("Kernel panic - not syncing: Out of memory: {what}\n"));
+    for zone in PHYS.populated_zones() {
+        let (free, managed) = (zone.free_pages(), zone.managed_pages());
+        serial::print(format_args!("{}: free={free} managed={managed} pages\n", zone.id()));
+    }
+    serial::print(format_args!("Call trace:\n"));
+    backtrace(frame_pointer());
     exit(ExitStatus::OutOfMemory)
 }
 
@@ -150,6 +190,6 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         serial::print(format_args!("at {}:{} cpu={}\n", at.file(), at.line(), percpu::cpu()));
     }
     serial::print(format_args!("Call trace:\n"));
-    backtrace(frame_pointer(), true);
+    backtrace(frame_pointer());
     exit(ExitStatus::GuestFault)
 }

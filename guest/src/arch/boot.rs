@@ -7,6 +7,7 @@ use super::percpu::{self, MAX_CPUS, PerCpu};
 use super::{cpu, idt};
 use core::arch::global_asm;
 use core::mem::size_of;
+use core::sync::atomic::{AtomicU32, Ordering};
 use shared::layout;
 
 const GDT_BYTES: usize = 64 + MAX_CPUS * 16;
@@ -59,6 +60,13 @@ pub struct Entry {
     pub ring: u32,
 }
 
+static PROBE_TSC: AtomicU32 = AtomicU32::new(0);
+
+/// What [`Entry::probe_tsc`] said.
+pub fn probe_tsc() -> u32 {
+    PROBE_TSC.load(Ordering::Relaxed)
+}
+
 /// Called by `boot.s` on the boot stack, interrupts off, at the ring the stub chose.
 #[unsafe(no_mangle)]
 extern "C" fn start_rust(start_info: u32, probe_tsc: u32, ring: u32) -> ! {
@@ -68,6 +76,7 @@ extern "C" fn start_rust(start_info: u32, probe_tsc: u32, ring: u32) -> ! {
     // SAFETY: only the addresses of the linker's symbols are used.
     percpu::set_stack((&raw const boot_stack_bottom) as u64, (&raw const boot_stack_top) as u64);
     idt::install(ring);
+    PROBE_TSC.store(probe_tsc, Ordering::Relaxed);
     crate::kernel_main(Entry { start_info, probe_tsc, ring })
 }
 

@@ -231,7 +231,9 @@ ap_boot_ring: .long 0
 
     .section .bss.page_aligned, "aw", @nobits
     .balign 4096
-    .globl boot_stack_bottom, boot_stack_top
+    .globl boot_stack_guard, boot_stack_bottom, boot_stack_top
+boot_stack_guard:                       # not mapped by the kernel's own tables
+    .skip 4096
 boot_stack_bottom:
     .skip {BOOT_STACK_BYTES}
 boot_stack_top:

@@ -95,6 +95,14 @@ pub fn upcalls() -> &'static Upcalls {
     unsafe { &upcall_table }
 }
 
+/// Empties the table: the next trap shuts the CPU down (a triple fault).
+pub fn destroy() {
+    for vector in 0..256 {
+        // SAFETY: an absent gate is a valid one; the table has 256.
+        unsafe { (&raw mut boot_idt).cast::<Gate>().add(vector).write_volatile(Gate(0, 0)) };
+    }
+}
+
 /// Fills the table for `ring`. Interrupts are off; the descriptor was loaded by the entry stub.
 pub fn install(ring: u32) {
     // SAFETY: immutable tables in .rodata.

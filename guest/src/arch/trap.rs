@@ -75,6 +75,8 @@ const _: () = assert!(offset::BYTES % 16 == 0 && offset::RIP + 40 == offset::BYT
 
 /// The page-fault vector.
 pub const PAGE_FAULT: u64 = 14;
+/// The general-protection vector.
+pub const GENERAL_PROTECTION: u64 = 13;
 /// Vector of a fault of CPL0 code under ring 3, as `trap.s` marks it.
 pub const CPL0_FAULT: u64 = 255;
 

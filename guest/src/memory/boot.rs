@@ -35,6 +35,7 @@ unsafe extern "C" {
     static image_text_end: u8;
     static image_rodata_end: u8;
     static image_data_end: u8;
+    static boot_stack_guard: u8;
     #[link_name = "image_end"]
     static image_end_symbol: u8;
 }
@@ -208,10 +209,17 @@ fn map_direct(
     Ok(())
 }
 
-/// Maps the image in small pages, each section with its own rights.
+/// Maps the image in small pages, each section with its own rights, but for the page below the boot stack.
 fn map_image(tree: &PageTable<'_, Kernel>, frames: &BootTables) -> Result<(), Failure> {
-    let data = PteBits::WRITE | PteBits::NO_EXEC;
-    for ((start, end), bits) in image_sections().into_iter().zip([PteBits::empty(), PteBits::NO_EXEC, data]) {
+    let [text, rodata, (data, end)] = image_sections();
+    let guard = (&raw const boot_stack_guard) as u64;
+    let writable = PteBits::WRITE | PteBits::NO_EXEC;
+    for ((start, end), bits) in [
+        (text, PteBits::empty()),
+        (rodata, PteBits::NO_EXEC),
+        ((data, guard), writable),
+        ((guard + PAGE_SIZE, end), writable),
+    ] {
         let pa = PhysAddr::truncate(start - IMAGE_OFFSET);
         tree.map_range(range(start, end - start)?, pa, Level::PTE, bits | ring_bits(), frames)?;
     }

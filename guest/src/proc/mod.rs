@@ -24,6 +24,7 @@ mod zoneinfo;
 use crate::settings::{self, Shown};
 use core::fmt::{self, Write};
 use mm::phys::Node;
+pub use node::cpus as cpus_of;
 use shared::params::ParamSpec;
 
 /// Writes one text.

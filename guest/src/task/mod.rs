@@ -159,6 +159,17 @@ impl Task {
         self.id.load(Ordering::Relaxed)
     }
 
+    /// What it does, in a word.
+    pub fn condition(&self) -> &'static str {
+        match self.state() {
+            State::Runnable if self.on_cpu.load(Ordering::Relaxed) => "running",
+            State::Runnable => "ready",
+            State::Parked => "waiting",
+            State::Dead => "dead",
+            State::Free => "free",
+        }
+    }
+
     /// How often it was switched to.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
