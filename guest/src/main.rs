@@ -26,8 +26,8 @@ mod platform;
 mod proc;
 mod report;
 mod serial;
-mod shell;
 mod settings;
+mod shell;
 mod stress;
 mod symbols;
 mod task;
@@ -55,19 +55,19 @@ fn kernel_main(entry: Entry) -> ! {
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
     cpu::enable_interrupts();
     irq::enable();
+    let ram = info.ram_bytes();
+    settings::load(cmdline, ram);
     let mut platform = Platform::detect(info, lapic::id());
     if let Err(error) = memory::boot::init(info, &mut platform, cmdline) {
         report::unable(format_args!("memory: {error}"));
     }
+    settings::settle_defaults();
     become_task();
     start_devices(cmdline, &platform);
     banner(&entry, &platform);
     start_cpus(&platform);
-    let status = match settings::init(cmdline, memory::bytes(memory::PHYS.total_managed_pages())) {
-        Ok(()) => {
-            settings::settle_defaults();
-            run(cmdline)
-        }
+    let status = match settings::complain(cmdline, ram) {
+        Ok(()) => run(cmdline),
         Err(status) => status,
     };
     report::exit(status)

@@ -41,24 +41,25 @@ pub enum Refused<'a> {
     TooMuch(u64),
 }
 
-/// Walks the command line: stores what is good, prints a line for what is not. `ram` is in bytes.
+/// Stores what the command line sets, of what is good in it. `ram` is in bytes. Once, before anything is read.
+pub fn load(cmdline: &'static str, ram: u64) {
+    params::parse(cmdline, &mut |event| match event {
+        Event::Known { spec, value, .. } => store(spec, value),
+        Event::BadValue(BadValue { spec, used: Some(used), .. }) => store(spec, used.into()),
+        Event::BadValue(_) | Event::Unknown { .. } | Event::TooLong { .. } => {}
+    });
+    params::cross_check(cmdline, ram, &mut |conflict| correct(&conflict));
+}
+
+/// Prints a line for everything on the command line that [`load`] could not take as it is.
 ///
 /// # Errors
 /// The status to end with: a refused entry, or any mistake at all with `params=strict`.
-pub fn init(cmdline: &'static str, ram: u64) -> Result<(), ExitStatus> {
+pub fn complain(cmdline: &str, ram: u64) -> Result<(), ExitStatus> {
     let (mut mistakes, mut refused) = (false, false);
     params::parse(cmdline, &mut |event| {
         mistakes |= event.is_error();
-        match event {
-            Event::Known { spec, value, .. } => store(spec, value),
-            Event::BadValue(bad) => {
-                refused |= bad.is_refused();
-                if let Some(used) = bad.used {
-                    store(bad.spec, used.into());
-                }
-            }
-            Event::Unknown { .. } | Event::TooLong { .. } => {}
-        }
+        refused |= matches!(event, Event::BadValue(bad) if bad.is_refused());
         if !matches!(event, Event::Known { spec, .. } if spec.notice.is_empty()) {
             console::print(format_args!("{event}\n"));
         }
@@ -66,7 +67,6 @@ pub fn init(cmdline: &'static str, ram: u64) -> Result<(), ExitStatus> {
     params::cross_check(cmdline, ram, &mut |conflict| {
         mistakes = true;
         console::print(format_args!("{conflict}\n"));
-        correct(&conflict);
     });
     let strict = params::get_enum(cmdline, "params") == Some("strict");
     if refused || (strict && mistakes) { Err(ExitStatus::Usage) } else { Ok(()) }

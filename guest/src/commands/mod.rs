@@ -3,20 +3,9 @@
 //! Owns: splitting a script at `;`, words and quotes, the table of commands, statuses. Stays outside: what a
 //! command does (one file a family). The first failing command ends the run with its status.
 
-<<<<<<< HEAD
 mod crash;
 mod disk;
 mod features;
-mod files;
-mod machine;
-mod sysctl;
-mod tour;
-mod traps;
-mod words;
-=======
-mod crash;
-mod features;
->>>>>>> 8ae33ff (guest: features, getconf, numactl, cpus, tasks, uptime, crash; guard page below the boot stack, longer reports)
 mod files;
 mod machine;
 mod sysctl;
@@ -44,12 +33,10 @@ pub struct Command {
 }
 
 /// Every command, by family.
-<<<<<<< HEAD
-static FAMILIES: &[&[Command]] = &[HELP, disk::DISK, files::FILES, sysctl::SYSCTL, tour::TOUR, traps::TRAPS];
-=======
 static FAMILIES: &[&[Command]] = &[
     HELP,
     crash::CRASH,
+    disk::DISK,
     features::FEATURES,
     files::FILES,
     machine::MACHINE,
@@ -57,7 +44,6 @@ static FAMILIES: &[&[Command]] = &[
     tour::TOUR,
     traps::TRAPS,
 ];
->>>>>>> 8ae33ff (guest: features, getconf, numactl, cpus, tasks, uptime, crash; guard page below the boot stack, longer reports)
 
 const HELP: &[Command] = &[Command { name: "help", usage: "", summary: "lists the commands", run: help }];
 
