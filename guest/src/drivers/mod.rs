@@ -30,6 +30,8 @@ const PARAMETER: &str = "virtio_mmio.device";
 pub struct Callbacks {
     /// Prints one line, with its end.
     pub print: fn(fmt::Arguments<'_>),
+    /// Called when the console can be used: the other devices may take a while.
+    pub console_ready: fn(),
     /// Called in an interrupt when a console that was full takes output again.
     pub console_has_room: fn(),
 }
@@ -144,6 +146,7 @@ unsafe fn start(
             let line = lines.connect(window.irq)?;
             console::attach(device, line, callbacks.console_has_room)?;
             found.console = true;
+            (callbacks.console_ready)();
         }
         kind => return Err(Refusal::Kind(kind)),
     }
