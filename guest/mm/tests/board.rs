@@ -85,7 +85,7 @@ impl Plan {
 
     /// RAM at pages `start..start + pages`.
     pub fn pages(start: u64, pages: u64) -> Self {
-        Self::ram(std::slice::from_ref(&(start << 12..(start + pages) << 12)))
+        Self::ram(&[start << 12..(start + pages) << 12])
     }
 
     /// More RAM, on a node.

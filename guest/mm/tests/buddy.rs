@@ -8,7 +8,7 @@ use sim::Machine;
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL;
 
 fn board() -> Board {
-    Plan::ram(std::slice::from_ref(&(MIB..16 * MIB))).boot()
+    Plan::ram(&[MIB..16 * MIB]).boot()
 }
 
 /// Free blocks of each order of an arena, as buddyinfo shows them.
@@ -344,7 +344,7 @@ fn a_dropped_handle_is_a_counted_leak() {
 /// `__GFP_ZERO` zeroes the whole block, and nothing else is written.
 #[test]
 fn zeroed_pages_are_zero() {
-    let mut plan = Plan::ram(std::slice::from_ref(&(MIB..5 * MIB)));
+    let mut plan = Plan::ram(&[MIB..5 * MIB]);
     plan.ram = 5 * MIB;
     let board = plan.boot();
     let plain = board.take(KERNEL, 1).unwrap();

@@ -1,4 +1,5 @@
 //! The tests of the memory manager on simulated machines: one binary, one module per subject.
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range of RAM is what is meant")]
 
 mod board;
 mod buddy;

@@ -32,7 +32,7 @@ fn six_gib_has_linux_zone_borders() {
 /// Small machines have no Normal zone, and `zones.dma32=` gives them one.
 #[test]
 fn small_machines_have_low_zones_only() {
-    let plan = Plan::ram(std::slice::from_ref(&(MIB..128 * MIB)));
+    let plan = Plan::ram(&[MIB..128 * MIB]);
     let kinds = |board: &Board| board.populated_zones().map(|zone| zone.id().kind.name()).collect::<Vec<_>>();
     assert_eq!(kinds(&plan.boot()), ["DMA", "DMA32"]);
     assert_eq!(kinds(&plan.zones(16 * MIB, 64 * MIB).boot()), ["DMA", "DMA32", "Normal"]);
@@ -41,7 +41,7 @@ fn small_machines_have_low_zones_only() {
 /// Flags choose the highest zone; when it is empty the next lower one follows, never a higher one.
 #[test]
 fn zones_fall_back_downwards() {
-    let board = Plan::ram(std::slice::from_ref(&(MIB..24 * MIB))).zones(8 * MIB, 16 * MIB).boot();
+    let board = Plan::ram(&[MIB..24 * MIB]).zones(8 * MIB, 16 * MIB).boot();
     let kinds_until_empty = |gfp| {
         let mut kinds = Vec::new();
         let mut held = Vec::new();
@@ -184,7 +184,7 @@ fn boot_touches_only_the_edges() {
 /// Deferred blocks are in every statistic; taking them in changes none, and touches one descriptor per 4 MiB.
 #[test]
 fn deferred_blocks_count_before_they_are_touched() {
-    let board = Plan::ram(std::slice::from_ref(&(MIB..GIB))).boot();
+    let board = Plan::ram(&[MIB..GIB]).boot();
     let dma32 = zone_id(0, Dma32);
     let line = board.buddyinfo(dma32);
     assert_eq!((line[10], line[..10].iter().sum::<u32>()), (252, 0));
@@ -203,7 +203,7 @@ fn deferred_blocks_count_before_they_are_touched() {
 /// A single page takes in one deferred block and no more.
 #[test]
 fn allocation_takes_in_what_it_needs() {
-    let board = Plan::ram(std::slice::from_ref(&(16 * MIB..GIB))).boot();
+    let board = Plan::ram(&[16 * MIB..GIB]).boot();
     assert_eq!(board.touched_descriptors(), 0);
     let at = board.take(GfpFlags::GFP_HIGHUSER_MOVABLE, 0).unwrap();
     assert_eq!(at, 16 * MIB / 4096);
@@ -218,7 +218,7 @@ fn allocation_takes_in_what_it_needs() {
 /// Frame 0 is never handed out, even if the map calls it free.
 #[test]
 fn frame_zero_stays_reserved() {
-    let board = Plan::ram(std::slice::from_ref(&(0..MIB))).boot();
+    let board = Plan::ram(&[0..MIB]).boot();
     assert_eq!((board.total_managed_pages(), board.nodes().next().unwrap().present_pages()), (255, 256));
     while let Some(at) = board.take(KERNEL, 0) {
         assert_ne!(at, 0);
@@ -230,9 +230,9 @@ fn frame_zero_stays_reserved() {
 #[test]
 fn bad_configurations_are_refused() {
     let error = |plan: Plan| plan.try_boot().err().unwrap();
-    let ram = || Plan::ram(std::slice::from_ref(&(MIB..8 * MIB)));
+    let ram = || Plan::ram(&[MIB..8 * MIB]);
     assert_eq!(error(Plan::ram(&[])), BootError::NoMemory);
-    assert_eq!(error(Plan::ram(std::slice::from_ref(&(100..4000)))), BootError::NoMemory);
+    assert_eq!(error(Plan::ram(&[100..4000])), BootError::NoMemory);
     assert_eq!(error(ram().zones(6 * MIB, 16 * MIB)), BootError::BadZoneBoundary);
     assert_eq!(error(ram().zones(16 * MIB, 8 * MIB)), BootError::BadZoneBoundary);
     for (from, to, distance) in [(0, 1, 9), (0, 1, 10), (2, 2, 20)] {
@@ -247,8 +247,8 @@ fn bad_configurations_are_refused() {
 #[test]
 fn boot_happens_once() {
     use mm::phys::{BootConfig, Phys, ZoneLimits};
-    let small = Plan::ram(std::slice::from_ref(&(MIB..8 * MIB))).boot();
-    let big = Plan::ram(std::slice::from_ref(&(MIB..16 * MIB))).boot();
+    let small = Plan::ram(&[MIB..8 * MIB]).boot();
+    let big = Plan::ram(&[MIB..16 * MIB]).boot();
     let phys = Phys::new(sim::Machine::with_ram(4096));
     let config = |tables| BootConfig {
         memblock: big.memblock().unwrap(),
