@@ -8,9 +8,10 @@
 //! | [`task`] | threads, wait queues |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
-//! | [`settings`] | parameters in effect |
 //! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
+//! | [`proc`] | Linux's texts about this machine |
 //! | [`report`], [`symbols`] | last words |
+//! | [`text`] | strings of fixed room |
 #![no_std]
 #![no_main]
 
@@ -22,6 +23,7 @@ mod drivers;
 mod machine;
 mod memory;
 mod platform;
+mod proc;
 mod report;
 mod serial;
 mod settings;
@@ -29,6 +31,7 @@ mod shell;
 mod stress;
 mod symbols;
 mod task;
+mod text;
 
 use arch::boot::Entry;
 use arch::percpu::PerCpu;
@@ -52,19 +55,19 @@ fn kernel_main(entry: Entry) -> ! {
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
     cpu::enable_interrupts();
     irq::enable();
+    let ram = info.ram_bytes();
+    settings::load(cmdline, ram);
     let mut platform = Platform::detect(info, lapic::id());
     if let Err(error) = memory::boot::init(info, &mut platform, cmdline) {
         report::unable(format_args!("memory: {error}"));
     }
+    settings::settle_defaults();
     become_task();
     banner(&entry, &platform);
     start_devices(cmdline, &platform);
     start_cpus(&platform);
-    let status = match settings::init(cmdline, memory::bytes(memory::PHYS.total_managed_pages())) {
-        Ok(()) => {
-            settings::settle_defaults();
-            run(cmdline)
-        }
+    let status = match settings::complain(cmdline, ram) {
+        Ok(()) => run(cmdline),
         Err(status) => status,
     };
     report::exit(status)
