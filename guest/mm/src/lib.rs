@@ -9,9 +9,9 @@
 //!
 //! | rank | modules |
 //! |---|---|
-//! | 0 | [`addr`], [`sync`] (which also names [`port::Cpu`]) |
+//! | 0 | [`addr`] |
 //! | 1 | [`port`] |
-//! | 2 | [`frame`], [`memblock`] |
+//! | 2 | [`sync`], [`frame`], [`memblock`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`] |
 #![no_std]

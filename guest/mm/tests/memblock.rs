@@ -71,7 +71,7 @@ fn place(model: &[Cell], request: &Request, on: Option<u32>) -> Option<u64> {
     }
 }
 
-fn apply(map: &mut Memblock, model: &mut Vec<Cell>, op: &Op) {
+fn apply(map: &mut Memblock, model: &mut [Cell], op: &Op) {
     let bytes = |cells: u64| cells * CELL;
     match *op {
         Op::Add(at, len, on) => {

@@ -6,7 +6,7 @@
 
 use super::{Frame, FrameIdx, Kind, MigrateType, Pageblock, State, ZoneId};
 use crate::addr::{Order, Pfn};
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
 
 /// How much zeroed memory the tables need, in bytes.
@@ -43,10 +43,10 @@ impl Tables {
     }
 }
 
-/// See the module documentation.
+/// See the module documentation. The empty table is all zero, so that a static before boot is, too.
 pub(crate) struct FrameTable {
-    frames: NonNull<Frame>,
-    pageblocks: NonNull<AtomicU16>,
+    frames: *const Frame,
+    pageblocks: *const AtomicU16,
     /// Frames covered: a multiple of a 4 MiB block, 0 before boot.
     end: u32,
 }
@@ -58,8 +58,7 @@ unsafe impl Sync for FrameTable {}
 
 impl FrameTable {
     /// Covers nothing.
-    pub(crate) const EMPTY: Self =
-        Self { frames: NonNull::dangling(), pageblocks: NonNull::dangling(), end: 0 };
+    pub(crate) const EMPTY: Self = Self { frames: ptr::null(), pageblocks: ptr::null(), end: 0 };
 
     /// A table over `tables`; `None` if frame numbers would not fit 32 bits.
     ///
@@ -70,7 +69,7 @@ impl FrameTable {
     pub(crate) unsafe fn new(tables: &Tables) -> Option<Self> {
         let end = tables.end.get().checked_next_multiple_of(Order::MAX.pages())?;
         let end = u32::try_from(end).ok()?;
-        Some(Self { frames: tables.frames, pageblocks: tables.pageblocks.cast(), end })
+        Some(Self { frames: tables.frames.as_ptr(), pageblocks: tables.pageblocks.as_ptr().cast(), end })
     }
 
     /// The first frame number that is not covered.
@@ -78,30 +77,27 @@ impl FrameTable {
         self.end
     }
 
-    /// The pageblock words, indexed by pageblock number.
+    /// The pageblock word of frame `pfn`; `None` above the table.
     #[inline(always)]
-    fn words(&self) -> &[AtomicU16] {
-        // SAFETY: `new` was promised one word per pageblock below `end`; before it, the slice is empty.
-        unsafe {
-            core::slice::from_raw_parts(
-                self.pageblocks.as_ptr(),
-                (self.end >> Order::PAGEBLOCK.get()) as usize,
-            )
+    fn word(&self, pfn: u32) -> Option<&AtomicU16> {
+        if pfn >= self.end {
+            return None;
         }
+        // SAFETY: `new` was promised one word per pageblock below `end`.
+        Some(unsafe { &*self.pageblocks.add((pfn >> Order::PAGEBLOCK.get()) as usize) })
     }
 
     /// The descriptor of a frame that is known to be covered.
     #[inline(always)]
     pub(crate) fn frame(&self, idx: FrameIdx) -> &Frame {
         // SAFETY: the invariant of `FrameIdx`: it lies in a covered 4 MiB block with RAM in it.
-        unsafe { self.frames.add(idx.get() as usize).as_ref() }
+        unsafe { &*self.frames.add(idx.get() as usize) }
     }
 
     /// The pageblock of frame `pfn`; `None` above the table.
     #[inline(always)]
     pub(crate) fn pageblock(&self, pfn: u32) -> Option<Pageblock> {
-        let word = self.words().get((pfn >> Order::PAGEBLOCK.get()) as usize)?;
-        Some(Pageblock::from_raw(word.load(Ordering::Relaxed)))
+        Some(Pageblock::from_raw(self.word(pfn)?.load(Ordering::Relaxed)))
     }
 
     /// The frame `pfn` and its pageblock, if the block around it has been taken in.
@@ -116,7 +112,7 @@ impl FrameTable {
     #[inline(always)]
     pub(crate) fn migrate_type(&self, idx: FrameIdx) -> MigrateType {
         // SAFETY: the invariant of `FrameIdx`: it is below `end`, so its pageblock has a word.
-        let word = unsafe { self.words().get_unchecked((idx.get() >> Order::PAGEBLOCK.get()) as usize) };
+        let word = unsafe { &*self.pageblocks.add((idx.get() >> Order::PAGEBLOCK.get()) as usize) };
         Pageblock::from_raw(word.load(Ordering::Relaxed)).migrate_type()
     }
 
@@ -149,8 +145,8 @@ impl FrameTable {
     /// The caller knows that there is RAM in the block. `None` above the table and for frame 0.
     pub(crate) fn take_in(&self, pfn: u32, zone: ZoneId) -> Option<FrameIdx> {
         let start = pfn & !(Order::MAX.pages() as u32 - 1);
-        let first = (start >> Order::PAGEBLOCK.get()) as usize;
-        for word in self.words().get(first..first + 2)? {
+        for half in [start, start | Order::PAGEBLOCK.pages() as u32] {
+            let word = self.word(half)?;
             if !Pageblock::from_raw(word.load(Ordering::Relaxed)).is_taken_in() {
                 word.store(Pageblock::new(zone, MigrateType::Movable).raw(), Ordering::Relaxed);
             }
@@ -160,11 +156,12 @@ impl FrameTable {
 
     /// Changes the migrate type of the pageblocks that the block of `order` at `idx` covers or lies in.
     pub(crate) fn set_migrate_type(&self, idx: FrameIdx, order: Order, mt: MigrateType) {
-        let first = (idx.get() >> Order::PAGEBLOCK.get()) as usize;
-        let count = order.pages().div_ceil(Order::PAGEBLOCK.pages()) as usize;
-        for word in self.words().iter().skip(first).take(count) {
-            let block = Pageblock::from_raw(word.load(Ordering::Relaxed));
-            word.store(Pageblock::new(block.zone(), mt).raw(), Ordering::Relaxed);
+        let end = idx.get().saturating_add(order.pages() as u32);
+        for pfn in (idx.get()..end).step_by(Order::PAGEBLOCK.pages() as usize) {
+            if let Some(word) = self.word(pfn) {
+                let block = Pageblock::from_raw(word.load(Ordering::Relaxed));
+                word.store(Pageblock::new(block.zone(), mt).raw(), Ordering::Relaxed);
+            }
         }
     }
 }

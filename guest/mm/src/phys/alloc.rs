@@ -10,7 +10,7 @@ use crate::frame::{FrameIdx, ZoneId};
 use crate::port::{Cpu, Machine, PhysMem};
 
 impl<M: Machine> Phys<M> {
-    /// The node of the CPU that this runs on.
+    /// The node of the CPU that this runs on. Only a preference: the task may have moved when it is used.
     #[inline(always)]
     fn local_node(&self, layout: &Layout) -> NodeId {
         layout.topology.node_of(self.machine.cpu().id())

@@ -77,7 +77,8 @@ impl<M: Machine> Phys<M> {
     /// The block around a frame; `None` if the 4 MiB block around it has no RAM, or is still deferred.
     pub fn folio(&self, pfn: Pfn) -> Option<Folio> {
         let table = &self.layout.get()?.ground.table;
-        let pageblock = table.pageblock(u32::try_from(pfn.get()).ok()?).filter(|block| block.is_taken_in())?;
+        let pageblock =
+            table.pageblock(u32::try_from(pfn.get()).ok()?).filter(|block| block.is_taken_in())?;
         // Frame 0 has no index; it is always reserved.
         let covering = table.lookup(pfn).and_then(|(idx, _)| {
             Order::all().find_map(|order| {

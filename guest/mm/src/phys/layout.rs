@@ -23,7 +23,7 @@ impl Layout {
         Self {
             ground: Ground::EMPTY,
             nodes: [const { Node::empty() }; NodeId::MAX_NODES],
-            topology: Topology::new(),
+            topology: Topology::UNKNOWN,
         }
     }
 

@@ -21,6 +21,10 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// Before boot; all zero.
+    pub(super) const UNKNOWN: Self =
+        Self { cpu_node: [None; MAX_CPUS], distance: [[0; NodeId::MAX_NODES]; NodeId::MAX_NODES] };
+
     /// No CPU is named; every node is as far from every other.
     #[must_use]
     pub const fn new() -> Self {

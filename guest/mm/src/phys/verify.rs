@@ -12,6 +12,9 @@ use crate::frame::{FrameIdx, Kind, MigrateType, Owner, State, ZoneId};
 use crate::port::{Cpu, Machine};
 use core::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// What must hold of every free block, list and counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
