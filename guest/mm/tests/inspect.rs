@@ -32,8 +32,10 @@ fn reserved_frames_and_holes_are_told_apart() {
     let reserved = board.folio(pfn(600)).unwrap();
     let expected = (pfn(600), order(0), FolioState::Reserved);
     assert_eq!((reserved.head, reserved.order, reserved.state), expected);
+    let low = Plan::ram(&[0..64 * MIB]).boot();
+    assert_eq!(low.folio(pfn(0)).unwrap().state, FolioState::Reserved, "frame 0 is never given out");
     assert_eq!(board.folio(pfn(0xdead000)), None);
-    assert_eq!(board.folio(pfn(64 * MIB >> 12)), None);
+    assert_eq!(board.folio(pfn(64 * MIB / 4096)), None);
 }
 
 /// The answer of `check_free` is that of the free it stands for, and it changes nothing.

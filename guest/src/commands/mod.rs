@@ -3,15 +3,22 @@
 //! Owns: splitting a script at `;`, words and quotes, the table of commands, statuses. Stays outside: what a
 //! command does (one file a family). The first failing command ends the run with its status.
 
+mod alloc;
+mod bench;
+mod buddy;
 mod crash;
 mod disk;
 mod features;
 mod files;
 mod machine;
+mod mm;
+mod pt;
+mod support;
 mod sysctl;
 mod tour;
 mod traps;
 mod words;
+mod zones;
 
 use crate::console;
 use shared::exit::ExitStatus;
@@ -35,14 +42,20 @@ pub struct Command {
 /// Every command, by family.
 static FAMILIES: &[&[Command]] = &[
     HELP,
+    alloc::ALLOC,
+    bench::BENCH,
+    buddy::BUDDY,
     crash::CRASH,
     disk::DISK,
     features::FEATURES,
     files::FILES,
     machine::MACHINE,
+    mm::MM,
+    pt::PT,
     sysctl::SYSCTL,
     tour::TOUR,
     traps::TRAPS,
+    zones::ZONES,
 ];
 
 const HELP: &[Command] = &[Command { name: "help", usage: "", summary: "lists the commands", run: help }];

@@ -1,0 +1,62 @@
+//! `alloc until-fail`: takes every block there is, shows which zones gave them in which order, gives them back.
+
+use super::{refused, warn_failure, zone_of};
+use crate::commands::support::{Block, Ledger};
+use crate::commands::{Outcome, fail};
+use crate::console;
+use mm::addr::{NodeId, Order};
+use mm::frame::{ZoneId, ZoneKind};
+use mm::phys::{AllocError, GfpFlags};
+use shared::exit::ExitStatus;
+
+const ZONES: usize = NodeId::MAX_NODES * ZoneKind::COUNT;
+
+/// How many blocks each zone gave, in the order in which they were first asked.
+struct Sources {
+    zones: [(ZoneId, u64); ZONES],
+    len: usize,
+}
+
+impl Sources {
+    fn count(&mut self, zone: ZoneId) {
+        if let Some((_, blocks)) = self.zones.iter_mut().take(self.len).find(|(id, _)| *id == zone) {
+            *blocks += 1;
+        } else if let Some(slot) = self.zones.get_mut(self.len) {
+            *slot = (zone, 1);
+            self.len += 1;
+        }
+    }
+}
+
+/// Runs it.
+pub fn exhaust(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Outcome {
+    let mut sources = Sources { zones: [Default::default(); ZONES], len: 0 };
+    let mut blocks = Ledger::new();
+    let error = loop {
+        match Block::alloc_near(node, gfp, order) {
+            Ok(block) => {
+                sources.count(zone_of(block.pfn()));
+                blocks.push(block);
+            }
+            Err(error) => break error,
+        }
+    };
+    let (taken, mut freed) = (blocks.len(), 0);
+    if error != AllocError::OutOfMemory {
+        return Err(refused(error, gfp, order));
+    }
+    for (zone, blocks) in sources.zones.iter().take(sources.len) {
+        console::print(format_args!(
+            "zone={} node={} blocks={blocks}\n",
+            zone.kind.name(),
+            zone.node.index()
+        ));
+    }
+    warn_failure(gfp, order);
+    while let Some(block) = blocks.pop() {
+        drop(block);
+        freed += 1;
+    }
+    console::print(format_args!("allocated={taken} freed={freed}\n"));
+    if taken == freed { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("blocks were lost"))) }
+}

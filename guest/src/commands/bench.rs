@@ -1,0 +1,173 @@
+//! `bench`: how long things take on this machine, in units of the time-stamp counter.
+//!
+//! Owns: the loops. Each number is the least of many rounds, less what reading the counter costs, so it is the cost
+//! without disturbance. Every number is per operation, to a tenth.
+
+use super::support::{Random, Words, parse};
+use super::{Args, Command, Outcome, fail, usage};
+use crate::arch::cpu::rdtsc;
+use crate::memory::PHYS;
+use crate::{arch, console, report};
+use core::fmt;
+use mm::addr::{Order, Pfn};
+use mm::phys::{FreeError, GfpFlags};
+use shared::exit::ExitStatus;
+
+/// The family.
+pub const BENCH: &[Command] = &[Command {
+    name: "bench",
+    usage: "buddy [rounds=N]",
+    summary: "cost of allocation and free: pairs, and 4096 pages at a time",
+    run: bench,
+}];
+
+const DEFAULT_ROUNDS: u64 = 2000;
+/// Pairs of one round.
+const PAIRS: u64 = 64;
+/// Pages of one bulk round.
+const BULK: usize = 4096;
+/// Bulk rounds for each round of pairs: one in so many.
+const BULK_ONE_IN: u64 = 50;
+
+fn bench(args: &mut Args<'_>) -> Outcome {
+    match args.next_word() {
+        Some("buddy") => {}
+        other => {
+            return Err(usage(format_args!("bench: expected buddy, not '{}'", other.unwrap_or("nothing"))));
+        }
+    }
+    let mut rounds = DEFAULT_ROUNDS;
+    while let Some(word) = args.next_word() {
+        match parse::setting(word) {
+            ("rounds", Some(text)) => rounds = parse::count("rounds", text)?,
+            _ => return Err(parse::unexpected("bench buddy", word)),
+        }
+    }
+    buddy(rounds)
+}
+
+/// The least of many measurements of `ops` operations each.
+struct Least {
+    tsc: u64,
+    ops: u64,
+}
+
+impl Least {
+    fn of(ops: u64) -> Self {
+        Self { tsc: u64::MAX, ops }
+    }
+
+    fn time(&mut self, empty: u64, run: impl FnOnce()) {
+        let start = rdtsc();
+        run();
+        let taken = rdtsc().wrapping_sub(start);
+        self.tsc = self.tsc.min(taken.saturating_sub(empty));
+    }
+}
+
+impl fmt::Display for Least {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.tsc.saturating_mul(10) / self.ops;
+        write!(f, "{}.{}", tenths / 10, tenths % 10)
+    }
+}
+
+fn freed(result: Result<(), FreeError>) {
+    if let Err(error) = result {
+        report::corruption(format_args!("{error}"));
+    }
+}
+
+fn pair(order: Order) {
+    if let Ok(frames) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, order) {
+        freed(PHYS.free_pages(frames));
+    }
+}
+
+fn buddy(rounds: u64) -> Outcome {
+    let mut empty = Least::of(1);
+    for _ in 0..rounds {
+        empty.time(0, || {});
+    }
+    let (mut order0, mut order9) = (Least::of(PAIRS), Least::of(PAIRS));
+    for _ in 0..rounds {
+        order0.time(empty.tsc, || (0..PAIRS).for_each(|_| pair(Order::ZERO)));
+        order9.time(empty.tsc, || (0..PAIRS).for_each(|_| pair(Order::PAGEBLOCK)));
+    }
+    console::print(format_args!(
+        "unit=tsc tsc_khz={} empty={empty} rounds={rounds}\n",
+        arch::time::tsc_khz()
+    ));
+    console::print(format_args!("order0_pair={order0} order9_pair={order9}\n"));
+    let Some(mut pages) = Words::alloc(BULK) else { return Err(no_memory()) };
+    let mut bulk = Bulk::new();
+    for round in 0..rounds.div_ceil(BULK_ONE_IN) {
+        if !bulk.round(&mut pages, empty.tsc, round) {
+            return Err(no_memory());
+        }
+    }
+    console::print(format_args!(
+        "bulk={BULK} order0_alloc={} order0_free_in_order={} order0_free_random={}\n",
+        bulk.alloc, bulk.free_in_order, bulk.free_random
+    ));
+    Ok(())
+}
+
+fn no_memory() -> ExitStatus {
+    fail(ExitStatus::CheckFailed, format_args!("bench buddy: not enough memory for {BULK} pages"))
+}
+
+struct Bulk {
+    alloc: Least,
+    free_in_order: Least,
+    free_random: Least,
+}
+
+impl Bulk {
+    fn new() -> Self {
+        let least = || Least::of(BULK as u64);
+        Self { alloc: least(), free_in_order: least(), free_random: least() }
+    }
+
+    /// Allocates all and frees all, twice: in order, and in random order. False without memory.
+    fn round(&mut self, pages: &mut [u64], empty: u64, seed: u64) -> bool {
+        let Some(pages) = pages.get_mut(..BULK) else { return false };
+        for shuffled in [false, true] {
+            self.alloc.time(empty, || take_all(pages));
+            if pages.contains(&0) {
+                give_all(pages);
+                return false;
+            }
+            if shuffled {
+                shuffle(pages, &mut Random::new(seed));
+                self.free_random.time(empty, || give_all(pages));
+            } else {
+                self.free_in_order.time(empty, || give_all(pages));
+            }
+        }
+        true
+    }
+}
+
+fn take_all(pages: &mut [u64]) {
+    for slot in pages {
+        let frames = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO);
+        *slot = frames.map_or(0, |frames| frames.into_raw().0.get());
+    }
+}
+
+fn give_all(pages: &mut [u64]) {
+    for slot in pages {
+        if let Some(pfn) = Pfn::new(core::mem::take(slot)).filter(|pfn| pfn.get() != 0) {
+            // SAFETY: `take_all` stored a page that it had allocated, and the slot is empty now.
+            freed(PHYS.free_pages(unsafe { PHYS.frames_from_raw(pfn, Order::ZERO) }));
+        }
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle(pages: &mut [u64], random: &mut Random) {
+    for n in (1..pages.len()).rev() {
+        pages.swap(n, random.below(n as u64 + 1) as usize);
+    }
+}
