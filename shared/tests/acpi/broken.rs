@@ -131,6 +131,10 @@ fn memory_that_wraps_is_skipped_and_memory_in_two_nodes_spoils_the_table() {
     assert_eq!((wrapped.memory.len(), wrapped.skipped_rows), (1, 1));
     let twice = [memory_affinity(0, 0, 2 * MIB, 1), memory_affinity(1, MIB, MIB, 1)];
     assert_eq!(numa(&twice).err(), Some(AcpiError::Overlap { first: 0, second: MIB }));
+    for touching in [[0, MIB], [MIB, 0]] {
+        let rows = [memory_affinity(0, touching[0], MIB, 1), memory_affinity(1, touching[1], MIB, 1)];
+        assert_eq!(numa(&rows).unwrap().memory.len(), 2);
+    }
     let same_node = [memory_affinity(0, 0, 2 * MIB, 1), memory_affinity(0, MIB, MIB, 1)];
     assert_eq!(numa(&same_node).unwrap().memory.len(), 2);
 }

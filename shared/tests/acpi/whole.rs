@@ -134,6 +134,12 @@ fn lists_fill_up_and_say_so() {
 }
 
 #[test]
+fn the_first_of_two_tables_counts() {
+    let machine = Machine::new(RootVersion::Xsdt).madt(&[local_apic(0, 3, 1)]).madt(&[local_apic(0, 4, 1)]);
+    assert_eq!(machine.memory().parse().unwrap().madt.cpus[0].apic_id, 3);
+}
+
+#[test]
 fn a_machine_without_nodes_is_a_machine() {
     let platform = Machine::new(RootVersion::Xsdt).madt(&[local_apic(0, 0, 1)]).memory().parse().unwrap();
     assert_eq!(platform.madt.cpus.len(), 1);
