@@ -3,21 +3,16 @@
 //! Owns: the registers at the fixmap page. Stays outside: which pin a device has and which line it gets
 //! ([`crate::drivers`]). Every device here is edge-triggered and active high. After reset all pins are masked,
 //! and stay so until they are routed; that saves some hundred register accesses at boot, each an exit on
-//! hosts without an in-kernel I/O APIC. The old interrupt controller, which monitors wire to the same lines,
-//! starts up unmasked and would raise them as exceptions; it is silenced.
+//! hosts without an in-kernel I/O APIC.
 //! Source: Intel 82093AA data sheet; ACPI 6.4 section 5.2.12.3 for the base of its interrupts.
 
 use super::idt::FIRST_INTERRUPT;
 use super::irq::LINES;
-use super::port;
 use core::fmt;
 use shared::layout::{FIXMAP_IOAPIC, IOAPIC};
 
 const SELECT: u64 = 0x00;
 const WINDOW: u64 = 0x10;
-
-/// Mask registers of the two 8259s.
-const PIC_MASKS: [u16; 2] = [0x21, 0xa1];
 
 const VERSION: u32 = 0x01;
 const FIRST_ENTRY: u32 = 0x10;
@@ -88,17 +83,13 @@ pub struct IoApic {
 }
 
 impl IoApic {
-    /// Finds it among the `listed` ones; a machine that lists none has it where every PC has it. From now on
-    /// interrupts come through it alone.
+    /// Finds it among the `listed` ones; a machine that lists none has it where every PC has it.
     pub fn find(listed: &[shared::acpi::IoApic]) -> Result<Self, RouteError> {
         let gsi_base = match (listed.iter().find(|apic| apic.address == IOAPIC), listed.first()) {
             (Some(apic), _) => apic.gsi_base,
             (None, Some(other)) => return Err(RouteError::Elsewhere { address: other.address }),
             (None, None) => 0,
         };
-        for mask in PIC_MASKS {
-            port::write_u8(mask, 0xff);
-        }
         // Bits 16 to 23: number of the last pin.
         Ok(Self { gsi_base, pins: (read(VERSION) >> 16 & 0xff) + 1 })
     }
