@@ -72,11 +72,11 @@ fn host(repo: &Repo) -> Result<Outcome> {
     tests(cargo::host(repo), &["--workspace", "--exclude", "tests"])
 }
 
-/// The lock-free words of `mm` under every interleaving. Only tests named `loom` can run in such a build.
+/// The locks and lock-free words of `mm` under every interleaving: the unit tests of a build for loom.
 fn loom(repo: &Repo) -> Result<Outcome> {
     let mut command = cargo::host_apart(repo, "loom");
     command.env("RUSTFLAGS", "--cfg loom");
-    tests(command, &["--package", "mm", "--lib", "--tests", "loom"])
+    tests(command, &["--package", "mm", "--lib"])
 }
 
 /// Real guests under every monitor this machine has.
@@ -96,15 +96,17 @@ fn asan(repo: &Repo) -> Result<Outcome> {
     tests(command, &[packages.as_slice(), &target].concat())
 }
 
-/// The simulated machine's RAM and tables under valgrind: uninitialised reads, which the sanitizer misses.
+/// The simulated machine under valgrind: uninitialised reads, which the sanitizer misses. Leaks are the
+/// sanitizer's part; here the test harness itself would be reported.
 fn valgrind(repo: &Repo) -> Result<Outcome> {
     if !setup::installed("valgrind") {
         return Ok(Outcome::skipped("valgrind is not installed; `cargo xtask setup` installs it"));
     }
     let binary = test_binary(repo, "sim")?;
     let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--error-exitcode=97", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
-    command.arg(binary).args(["--test-threads=1", "ram::", "tables::"]);
+    // The test left out maps 128 GiB, and valgrind keeps book of every page.
+    let tests = ["--test-threads=1", "--skip", "five_hundred_machines"];
+    command.args(["--quiet", "--error-exitcode=97"]).arg(binary).args(tests);
     Ok(Outcome::tests(&exec::run(&command, LIMIT)?))
 }
 
