@@ -5,7 +5,7 @@
 //! hand are not overwritten; what is printed before [`flush`] has left when it returns, unless the device
 //! is stuck.
 
-use crate::drivers::console as device;
+use crate::drivers::console::{self as device, SendError};
 use crate::machine::CPU;
 use crate::serial;
 use core::cell::UnsafeCell;
@@ -91,10 +91,16 @@ fn drain(state: &mut State) {
             state.done += device::reclaim();
             while state.handed < state.written {
                 let bytes = chunk(state.handed, state.written);
-                if device::transmit(bytes).is_err() {
-                    return;
+                match device::transmit(bytes) {
+                    Ok(()) => state.handed += bytes.len(),
+                    Err(SendError::Full) => return,
+                    Err(SendError::Lost) => {
+                        // What the device had in hand counts as sent; the rest leaves by serial.
+                        WAY.store(Way::Serial as u8, Ordering::Release);
+                        state.done += device::reclaim();
+                        return drain(state);
+                    }
                 }
-                state.handed += bytes.len();
             }
         }
     }

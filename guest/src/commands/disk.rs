@@ -64,12 +64,16 @@ struct Region {
 
 fn region(args: &mut Args<'_>) -> Result<Region, ExitStatus> {
     let name = args.next_word().unwrap_or("");
-    let disk = blk::find(name).ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("{name}: no such device")))?;
+    let disk = blk::find(name)
+        .ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("{name}: no such device")))?;
     let sector = key(args, "sector")?.unwrap_or(0);
     let rest = disk.sectors().saturating_sub(sector);
     let sectors = key(args, "sectors")?.unwrap_or(DEFAULT_SECTORS.min(rest));
     if sectors == 0 || sectors > rest {
-        return Err(usage(format_args!("{name}: {sectors} sectors at {sector} are not on the disk of {}", disk.sectors())));
+        return Err(usage(format_args!(
+            "{name}: {sectors} sectors at {sector} are not on the disk of {}",
+            disk.sectors()
+        )));
     }
     Ok(Region { disk, sector, sectors })
 }
