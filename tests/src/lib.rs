@@ -1,1 +1,29 @@
-//! Integration tests.
+//! What integration tests need: boots of real guests through the real `vmm` binary, and readers of what they print.
+//!
+//! | file | job |
+//! |---|---|
+//! | `binary` | where `vmm` is; builds it when it is not there |
+//! | `host` | what can run a guest here: software KVM, hardware KVM, QEMU's TCG |
+//! | `guest` | a guest to be: its machine, parameters and script |
+//! | `run` | a guest that has ended: status, output, time |
+//! | `text` | facts (`key=value`) and lines of an output |
+//! | `linux` | Linux's texts: memory map, /proc/buddyinfo, /proc/zoneinfo, /proc/meminfo |
+//!
+//! Stays outside: the tests and what they expect. Invariants: every guest has a time limit and does not outlive its
+//! test; a host that is missing is said on standard error, captured or not.
+//!
+//! A test fails by a panic, so the functions here panic where an output is not what its reader asks for, with the
+//! host, the command line and the whole output in the message.
+
+mod binary;
+mod guest;
+mod host;
+pub mod linux;
+mod run;
+mod text;
+
+pub use binary::vmm;
+pub use guest::Guest;
+pub use host::{Host, any_host, for_each_host, kvm};
+pub use run::Run;
+pub use text::Text;
