@@ -13,7 +13,9 @@ use vmm::cli::{self, Command, Params, ParamsArgs, RunArgs};
 use vmm::config::MachineConfig;
 use vmm::exit::End;
 use vmm::kernel::Kernel;
+use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
+use vmm::stats::MachineStats;
 use vmm::timing::Phases;
 use vmm::{builder, params, probe, run, tcg};
 
@@ -69,6 +71,8 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
             phases.mark("open_kvm");
             let mut machine = builder::build(&config, &kernel, &kvm, &mut phases)
                 .map_err(|error| Failure::new(error.status(), &error))?;
+            // It is in guest RAM now; a copy on the heap would only cost memory.
+            drop(kernel);
             run_machine(&mut machine, &config, args, &mut phases)?
         }
     };
@@ -80,19 +84,22 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
 }
 
 fn run_machine(
-    machine: &mut builder::Machine,
+    machine: &mut Machine,
     config: &MachineConfig,
     args: &RunArgs,
     phases: &mut Phases,
 ) -> Result<End, Failure> {
-    let counters = args.stats.then(|| machine.counters());
+    let stats = args.stats.then(|| MachineStats::open(machine));
     let end = run::run(machine, config.timeout);
     phases.mark("guest");
-    if let Some(counters) = counters {
+    for fault in machine.device_faults() {
+        eprintln!("vmm: warning: {fault}");
+    }
+    if let Some(stats) = stats {
         print(&format!("{phases}\n"));
-        match counters.and_then(|counters| counters.lines()) {
+        match stats.and_then(|stats| stats.lines()) {
             Ok(lines) => drop(print(&lines)),
-            Err(error) => eprintln!("vmm: warning: this kernel shows no KVM counters: {error}"),
+            Err(error) => eprintln!("vmm: warning: the counters cannot be read: {error}"),
         }
     }
     end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))

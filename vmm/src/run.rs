@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
-use crate::builder::{EventLoop, Machine};
 use crate::devices::virtio::console;
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
 use crate::kvm::vcpu::{self, Vcpu};
+use crate::machine::{EventLoop, Machine};
 use crate::signals::Signals;
 
 /// Why a machine could not be run.

@@ -89,7 +89,12 @@ impl Vcpu {
     pub fn spawn(self) -> io::Result<VcpuThread> {
         let stop = Arc::clone(&self.stop);
         let builder = std::thread::Builder::new().name(format!("vcpu{}", self.index));
-        Ok(VcpuThread { handle: builder.spawn(move || self.run())?, stop })
+        let guard = PanicGuard { index: self.index, end: Arc::clone(&self.end) };
+        let run = move || {
+            let _guard = guard;
+            self.run();
+        };
+        Ok(VcpuThread { handle: builder.spawn(run)?, stop })
     }
 
     fn run(mut self) {
@@ -180,6 +185,20 @@ impl Vcpu {
         let registers = regs::describe(&self.fd);
         self.end.report(End::Crash(format!("vCPU {}: {what} {registers}", self.index)));
         State::Stopped
+    }
+}
+
+/// Ends the machine when its thread panics: without the vCPU the guest would hang for ever.
+struct PanicGuard {
+    index: u8,
+    end: Arc<EndSignal>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end.report(End::Failure(format!("vCPU {}: its thread panicked; this is a bug", self.index)));
+        }
     }
 }
 

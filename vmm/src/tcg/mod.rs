@@ -20,12 +20,12 @@ use std::time::Instant;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use shared::exit::QEMU_SHIFT;
 
-use crate::builder::EventLoop;
 use crate::config::{DiskConfig, DiskSource, MachineConfig};
 use crate::devices::virtio::blk::{Access, DiskError, DiskImage};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
 use crate::kernel::Kernel;
+use crate::machine::EventLoop;
 use crate::run::{self, EndWatcher, RunError};
 use crate::signals::Signals;
 

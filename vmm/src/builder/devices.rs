@@ -1,0 +1,117 @@
+//! Which devices a machine has, where they sit and how they are wired.
+//!
+//! The console is virtio device 0, the disks follow in their order. Each has its window on the MMIO bus,
+//! its notifications and its interrupt in the kernel, and its queues in the event loop.
+//! Stays outside: what a device does.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+
+use event_manager::SubscriberOps;
+use shared::layout::{COM1_PORT, DEBUG_EXIT_PORT, VIRTIO_MMIO_SIZE};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::BuildError;
+use crate::config::{DiskConfig, DiskSource, MachineConfig};
+use crate::devices::bus::Bus;
+use crate::devices::debug_exit::{DEBUG_EXIT_PORTS, DebugExit};
+use crate::devices::i8042::{I8042, I8042_BASE, I8042_PORTS};
+use crate::devices::output::Output;
+use crate::devices::serial::{SERIAL_GSI, SERIAL_PORTS, SerialPort};
+use crate::devices::virtio::blk::{Access, BlkCounters, Block, DiskImage};
+use crate::devices::virtio::console::Console;
+use crate::devices::virtio::{NOTIFY_OFFSET, SharedVirtioDevice, VirtioMmio};
+use crate::devices::{VirtioSlot, virtio_slots};
+use crate::exit::EndSignal;
+use crate::kvm::vcpu::Buses;
+use crate::kvm::vm::Vm;
+use crate::machine::EventLoop;
+use crate::memory::GuestRam;
+
+/// All devices of a machine, wired.
+pub(super) struct Devices {
+    /// How vCPUs reach them.
+    pub buses: Buses,
+    /// Where the virtio devices are, for the guest's tables.
+    pub slots: Vec<VirtioSlot>,
+    /// Takes the guest's output.
+    pub console: Arc<Mutex<Console>>,
+    /// What each disk counts, by the disk's name.
+    pub disks: Vec<(String, Arc<BlkCounters>)>,
+    /// The register windows, by the device's name.
+    pub transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
+}
+
+/// Creates the devices of `config` on `vm`; their queues are served by `events`, and those that can end
+/// the machine report to `end`.
+pub(super) fn create(
+    config: &MachineConfig,
+    vm: &Vm,
+    ram: &GuestRam,
+    end: &Arc<EndSignal>,
+    events: &mut EventLoop,
+) -> Result<Devices, BuildError> {
+    let console = Arc::new(Mutex::new(Console::new(duplicate_stdout()?)));
+    let mut disks = Vec::with_capacity(config.disks.len());
+    let mut virtio: Vec<(String, SharedVirtioDevice)> = vec![(String::from("console"), console.clone())];
+    for disk in &config.disks {
+        let block = open_disk(disk)?;
+        disks.push((disk.id.clone(), block.counters()));
+        virtio.push((disk.id.clone(), Arc::new(Mutex::new(block))));
+    }
+    let slots = virtio_slots(virtio.len() as u32);
+    let ram = Arc::new(ram.clone());
+    let mut buses = Buses { pio: port_bus(vm, end)?, mmio: Bus::new() };
+    let mut transports = Vec::with_capacity(virtio.len());
+    for (slot, (name, device)) in slots.iter().zip(virtio) {
+        let transport = Arc::new(Mutex::new(attach(vm, &ram, *slot, device, events)?));
+        buses.mmio.insert(slot.base, VIRTIO_MMIO_SIZE, transport.clone())?;
+        transports.push((name, transport));
+    }
+    Ok(Devices { buses, slots, console, disks, transports })
+}
+
+/// Connects `device` to the kernel and to the event loop, behind a register window for `slot`.
+fn attach(
+    vm: &Vm,
+    ram: &Arc<GuestRam>,
+    slot: VirtioSlot,
+    device: SharedVirtioDevice,
+    events: &mut EventLoop,
+) -> Result<VirtioMmio, BuildError> {
+    let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
+    vm.register_irq(&interrupt, slot.gsi)?;
+    let transport = VirtioMmio::new(device, Arc::clone(ram), interrupt).map_err(BuildError::Events)?;
+    for (queue, event) in (0..).zip(transport.queue_events()) {
+        vm.register_mmio_event(event, slot.base + NOTIFY_OFFSET, queue)?;
+    }
+    events.add_subscriber(Box::new(transport.events()));
+    Ok(transport)
+}
+
+fn duplicate_stdout() -> Result<File, BuildError> {
+    let descriptor = io::stdout().as_fd().try_clone_to_owned().map_err(BuildError::Output)?;
+    Ok(File::from(descriptor))
+}
+
+fn open_disk(disk: &DiskConfig) -> Result<Block, BuildError> {
+    let access = if disk.read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let image = match &disk.source {
+        DiskSource::Temporary(size) => DiskImage::temporary(*size)?,
+        DiskSource::Image(path) => DiskImage::open(path, access)?,
+    };
+    Ok(Block::new(image, &disk.id)?)
+}
+
+fn port_bus(vm: &Vm, end: &Arc<EndSignal>) -> Result<Bus, BuildError> {
+    let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
+    vm.register_irq(&interrupt, SERIAL_GSI)?;
+    let serial = SerialPort::new(interrupt, Output::stdout());
+    let mut bus = Bus::new();
+    bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial)))?;
+    bus.insert(DEBUG_EXIT_PORT.into(), DEBUG_EXIT_PORTS, Arc::new(Mutex::new(DebugExit::new(end.clone()))))?;
+    bus.insert(I8042_BASE, I8042_PORTS, Arc::new(Mutex::new(I8042::new(end.clone()))))?;
+    Ok(bus)
+}

@@ -1,0 +1,54 @@
+//! A machine that is ready to run, or has run.
+//!
+//! Owns: its parts, for as long as anything may still look at them. Stays outside: making them
+//! (`builder`), running them (`run`).
+//! Invariants: the VM and the RAM outlive every vCPU.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_manager::{EventManager, MutEventSubscriber};
+
+use crate::devices::virtio::VirtioMmio;
+use crate::devices::virtio::blk::BlkCounters;
+use crate::devices::virtio::console::Console;
+use crate::exit::EndSignal;
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::vm::Vm;
+use crate::memory::GuestRam;
+
+/// The event loop of the main thread.
+pub type EventLoop = EventManager<Box<dyn MutEventSubscriber>>;
+
+/// A machine.
+pub struct Machine {
+    pub(crate) vm: Vm,
+    /// The boot processor first; empty once they run.
+    pub(crate) vcpus: Vec<Vcpu>,
+    /// Serves the devices.
+    pub(crate) events: EventLoop,
+    /// Takes the guest's output, and input for it.
+    pub(crate) console: Arc<Mutex<Console>>,
+    /// What each disk counts, by the disk's name.
+    pub(crate) disks: Vec<(String, Arc<BlkCounters>)>,
+    /// The virtio devices, by name.
+    pub(crate) transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
+    /// Raised when the machine ends.
+    pub(crate) end: Arc<EndSignal>,
+    pub(crate) ram: GuestRam,
+}
+
+impl Machine {
+    /// Guest memory; readable by the host at any time.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// Devices that stopped because the guest's driver broke the rules, a line for each.
+    pub fn device_faults(&self) -> Vec<String> {
+        let fault = |(name, transport): &(String, Arc<Mutex<VirtioMmio>>)| {
+            let reason = transport.lock().unwrap_or_else(PoisonError::into_inner).fault()?;
+            Some(format!("the virtio device {name:?} stopped: {reason}"))
+        };
+        self.transports.iter().filter_map(fault).collect()
+    }
+}
