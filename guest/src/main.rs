@@ -9,7 +9,7 @@
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
 //! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
-//! | [`proc`] | Linux's texts about this machine |
+//! | [`proc`], [`stats`] | Linux's texts about this machine, counters for the monitor |
 //! | [`report`], [`symbols`] | last words |
 //! | [`text`] | strings of fixed room |
 #![no_std]
@@ -28,6 +28,7 @@ mod report;
 mod serial;
 mod settings;
 mod shell;
+mod stats;
 mod stress;
 mod symbols;
 mod task;

@@ -7,8 +7,8 @@ use crate::arch::percpu;
 use crate::arch::port;
 use crate::arch::trap::{self, TrapFrame};
 use crate::memory::PHYS;
-use crate::symbols::Symbol;
-use crate::{console, serial};
+use crate::symbols::{Caller, Symbol};
+use crate::{console, serial, stats};
 use core::fmt;
 use shared::exit::ExitStatus;
 use shared::layout::{DEBUG_EXIT_PORT, IMAGE_OFFSET};
@@ -18,6 +18,7 @@ const MAX_LINES: usize = 32;
 
 /// Ends the machine with `status`, everything printed.
 pub fn exit(status: ExitStatus) -> ! {
+    stats::refresh();
     console::flush();
     port::write_u32(DEBUG_EXIT_PORT, status.code());
     crate::arch::cpu::stop()
@@ -47,7 +48,7 @@ pub fn unhandled_trap(frame: &TrapFrame) -> ! {
     serial::print(format_args!("{}", Registers(frame)));
     serial::print(format_args!("Call trace:\n  {}\n", Symbol(frame.rip)));
     if let Some(caller) = caller_of_nowhere(frame) {
-        serial::print(format_args!("  {}\n", Symbol(caller)));
+        serial::print(format_args!("  {}\n", Caller(caller)));
     }
     backtrace(frame.rbp);
     exit(ExitStatus::GuestFault)
@@ -129,7 +130,7 @@ fn backtrace(mut rbp: u64) {
             print_repeats(again);
             (last, again) = (caller, 0);
             lines += 1;
-            serial::print(format_args!("  {}\n", Symbol(caller)));
+            serial::print(format_args!("  {}\n", Caller(caller)));
         }
         // Frames lie upwards; anything else is no chain.
         if next <= rbp {

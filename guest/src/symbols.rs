@@ -1,30 +1,40 @@
-//! Names for code addresses, from the table that the build writes into `.ksyms`.
+//! Names for code addresses, from the table that the monitor's build writes into `.ksyms`.
 //!
-//! Layout, little endian: magic, count, then count pairs (offset from the image start, offset of the name in
-//! the names), sorted by offset, then the names, each ended by a zero byte. Without the build step the magic
-//! is missing and addresses stay numbers.
+//! Layout, little endian, 32 bits each: magic, count, then count pairs (offset of a function from the image
+//! start, offset of its name in the names), sorted by the first, then the names, each ended by a zero byte.
+//! The last pair is the end of the code, without a name. Without the build step the magic is missing and addresses stay numbers.
 
+use core::arch::global_asm;
 use core::fmt;
 use shared::layout::IMAGE_BASE;
 
-/// Bytes kept for the table; what does not fit is left out by the build step.
+/// Bytes kept for the table; the build step fails when it needs more.
 const CAPACITY: usize = 256 << 10;
 /// "KSYM".
 const MAGIC: u32 = 0x4d59_534b;
 
-#[unsafe(link_section = ".ksyms")]
-#[used]
-static TABLE: [u8; CAPACITY] = [0; CAPACITY];
+// In assembly, so that the compiler cannot take the zeroes for the contents.
+global_asm!(
+    ".section .ksyms, \"a\", @progbits",
+    ".balign 4",
+    ".globl ksyms_table",
+    "ksyms_table:",
+    ".skip {capacity}",
+    ".text",
+    capacity = const CAPACITY
+);
+
+unsafe extern "C" {
+    static ksyms_table: [u8; CAPACITY];
+}
+
+fn table() -> &'static [u8] {
+    // SAFETY: so many bytes of read-only data, from the first instruction on.
+    unsafe { &*(&raw const ksyms_table) }
+}
 
 fn word(at: usize) -> Option<u32> {
-    let bytes = TABLE.get(at..at + 4)?;
-    // Volatile: the build step changes the table after the compiler has seen it empty.
-    let mut value = 0;
-    for (n, byte) in bytes.iter().enumerate() {
-        // SAFETY: a byte of a live slice.
-        value |= u32::from(unsafe { (byte as *const u8).read_volatile() }) << (8 * n);
-    }
-    Some(value)
+    table().get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 /// The function that holds `address`, and how far into it.
@@ -45,13 +55,27 @@ pub fn lookup(address: u64) -> Option<(&'static str, u64)> {
     }
     let at = 8 + 8 * low.checked_sub(1)?;
     let name_at = 8 + 8 * count + word(at + 4)? as usize;
-    let name = TABLE.get(name_at..)?;
+    let name = table().get(name_at..)?;
     let end = name.iter().position(|byte| *byte == 0)?;
-    Some((core::str::from_utf8(name.get(..end)?).ok()?, u64::from(offset - word(at)?)))
+    let name = core::str::from_utf8(name.get(..end)?).ok()?;
+    (!name.is_empty()).then_some((name, u64::from(offset - word(at)?)))
 }
 
 /// An address with its symbol, if it has one.
 pub struct Symbol(pub u64);
+
+/// A return address with its symbol: that of the call before it, which may be the last instruction of its
+/// function.
+pub struct Caller(pub u64);
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match lookup(self.0.wrapping_sub(1)) {
+            Some((name, offset)) => write!(f, "{:#018x} {name}+{:#x}", self.0, offset + 1),
+            None => write!(f, "{:#018x}", self.0),
+        }
+    }
+}
 
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ use super::{Args, Command, Outcome, usage};
 use crate::boot_info::{self, MAX_CMDLINE};
 use crate::console;
 use crate::proc::{self, File};
+use crate::stats;
 use crate::text::Text;
 use core::fmt::{self, Write};
 use shared::exit::ExitStatus;
@@ -20,10 +21,14 @@ pub const FILES: &[Command] = &[
 /// The longest line of any text is the command line with its end.
 const LINE: usize = MAX_CMDLINE + 1;
 
+/// Opens the next path; whoever looks at a text wants the statistics area to say the same.
 fn next_file(command: &str, args: &mut Args<'_>) -> Result<Option<File>, ExitStatus> {
     let Some(path) = args.next_word() else { return Ok(None) };
     match proc::find(path) {
-        Some(file) => Ok(Some(file)),
+        Some(file) => {
+            stats::refresh();
+            Ok(Some(file))
+        }
         None => Err(usage(format_args!("{command}: {path}: no such file, see `ls`"))),
     }
 }

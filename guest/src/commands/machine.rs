@@ -1,4 +1,4 @@
-//! What there is and what it does: `getconf`, `numactl`, `cpus`, `tasks`, `uptime`.
+//! What there is and what it does: `getconf`, `numactl`, `cpus`, `tasks`, `stats`, `uptime`.
 
 use super::{Args, Command, Outcome, usage};
 use crate::arch::percpu::{self, Counter, LINES, MAX_CPUS};
@@ -6,6 +6,7 @@ use crate::arch::{smp, time};
 use crate::console;
 use crate::memory::{self, PHYS};
 use crate::proc;
+use crate::stats;
 use crate::task;
 use mm::addr::{NodeId, PAGE_SIZE};
 use mm::port::CpuId;
@@ -23,6 +24,7 @@ pub const MACHINE: &[Command] = &[
     Command { name: "cpus", usage: "", summary: "CPUs with their nodes and traps", run: cpus },
     Command { name: "tasks", usage: "", summary: "tasks with their CPUs and states", run: tasks },
     Command { name: "ps", usage: "", summary: "the same as tasks", run: tasks },
+    Command { name: "stats", usage: "", summary: "the counters that the monitor sees", run: stats },
     Command { name: "uptime", usage: "", summary: "time since boot", run: uptime },
 ];
 
@@ -122,6 +124,14 @@ fn tasks(_: &mut Args<'_>) -> Outcome {
             task.condition(),
             task.switches()
         ));
+    }
+    Ok(())
+}
+
+fn stats(_: &mut Args<'_>) -> Outcome {
+    stats::refresh();
+    for (name, value) in stats::fields() {
+        console::print(format_args!("{name}={value}\n"));
     }
     Ok(())
 }
