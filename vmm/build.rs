@@ -3,6 +3,9 @@
 //! The guest is a workspace of its own with its own flags. Whatever the caller's cargo passes down for
 //! the host build (sanitizer flags, clippy as the compiler, a target directory) must not reach it.
 
+#[path = "build/ksyms.rs"]
+mod ksyms;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -39,8 +42,9 @@ fn build() -> Result<(), String> {
     }
     let elf = compile(&root.join("guest"), &out.join("guest-target"))?;
     let embedded = out.join("guest.elf");
-    fs::copy(&elf, &embedded)
-        .map_err(|error| format!("cannot copy {} to {}: {error}", elf.display(), embedded.display()))?;
+    let mut image = fs::read(&elf).map_err(|error| format!("cannot read {}: {error}", elf.display()))?;
+    ksyms::embed(&mut image).map_err(|error| format!("{}: {error}", elf.display()))?;
+    fs::write(&embedded, image).map_err(|error| format!("cannot write {}: {error}", embedded.display()))?;
     Ok(())
 }
 
