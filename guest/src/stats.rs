@@ -23,13 +23,11 @@ const WORDS: usize = AREA_SIZE / size_of::<u64>();
 #[repr(C, align(4096))]
 struct Area([AtomicU64; WORDS]);
 
-// SAFETY: both are arrays of 64-bit words without padding, and every value of a word is valid in both.
-const INITIAL: Area = unsafe { core::mem::transmute::<StatsArea, Area>(StatsArea::INITIAL) };
-
 /// The linker script derives the physical address from this name.
 #[unsafe(export_name = "stats_area")]
 #[unsafe(link_section = ".data.page_aligned")]
-static AREA: Area = INITIAL;
+// SAFETY: both are arrays of 64-bit words without padding, and every value of a word is valid in both.
+static AREA: Area = unsafe { core::mem::transmute::<StatsArea, Area>(StatsArea::INITIAL) };
 
 unsafe extern "C" {
     /// Its address is the physical address of [`AREA`].

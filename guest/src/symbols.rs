@@ -30,7 +30,7 @@ unsafe extern "C" {
 
 fn table() -> &'static [u8] {
     // SAFETY: so many bytes of read-only data, from the first instruction on.
-    unsafe { &*(&raw const ksyms_table) }
+    unsafe { &ksyms_table }
 }
 
 fn word(at: usize) -> Option<u32> {
