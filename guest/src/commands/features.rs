@@ -1,5 +1,7 @@
 //! `features`: what this CPU and this host are, as they say themselves.
 //!
+//! A feature that can be switched is 1 when it is in use: CPUID has it and the kernel has switched it on.
+//!
 //! Source: Intel SDM vol. 2 CPUID, vol. 3 section 2.5; AMD APM vol. 3 appendix E.
 
 use super::{Args, Command, Outcome};
@@ -109,7 +111,7 @@ fn features(_: &mut Args<'_>) -> Outcome {
             Switch::Efer(bit) => Some(efer >> bit & 1),
         };
         match on {
-            Some(on) => console::print(format_args!("{}={has} enabled={on}\n", each.name)),
+            Some(on) => console::print(format_args!("{}={} cpuid={has}\n", each.name, on & u64::from(has))),
             None => console::print(format_args!("{}={has}\n", each.name)),
         }
     }
@@ -123,12 +125,13 @@ fn print_names() {
     for (number, registers) in (FIRST_EXTENDED_LEAF + 2..).zip(brand.chunks_mut(4)) {
         registers.copy_from_slice(&leaf(number));
     }
-    console::print(format_args!("model={}\n", text::<48>(&brand).as_str().trim()));
+    console::print(format_args!("model={}\n", or_none(text::<48>(&brand).as_str().trim())));
     let [_, ebx, ecx, edx] = cpu::cpuid(FIRST_HYPERVISOR_LEAF, 0);
     let under_hypervisor = leaf(1)[Ecx as usize] >> 31 & 1 != 0;
     let signature = if under_hypervisor { text(&[ebx, ecx, edx]) } else { Text::<16>::new() };
-    console::print(format_args!(
-        "hypervisor_signature={}\n",
-        if signature.as_str().is_empty() { "none" } else { signature.as_str() }
-    ));
+    console::print(format_args!("hypervisor_signature={}\n", or_none(signature.as_str())));
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
 }
