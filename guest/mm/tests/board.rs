@@ -65,6 +65,8 @@ pub struct Plan {
     pub cpus: u32,
     /// Bytes of simulated RAM, filled with a pattern; only tests that look at memory need it.
     pub ram: u64,
+    /// Descriptors hold garbage before boot, as memory does that firmware has used.
+    pub dirty: bool,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ impl Plan {
             zones: ZoneLimits::LINUX,
             cpus: 1,
             ram: 4096,
+            dirty: false,
         };
         for range in ranges {
             plan = plan.node_ram(0, range.clone());
@@ -116,7 +119,12 @@ impl Plan {
         let machine = Machine::builder().ram(0..self.ram).poison(0x5a).cpus(self.cpus).build();
         let end = self.memblock.end().get().div_ceil(4096);
         let board = Board { phys: Box::new(Phys::new(machine)), memory: TableMemory::new(pfn(end)) };
-        // SAFETY: the tables are zeroed, large enough, and live as long as the board; the RAM is simulated.
+        if self.dirty {
+            let frames = &board.memory.frames;
+            // SAFETY: the whole allocation, which nobody uses yet.
+            unsafe { frames.base.as_ptr().write_bytes(0xa5, frames.layout.size()) };
+        }
+        // SAFETY: the words are zeroed, the tables large enough, and live as long as the board; the RAM is simulated.
         unsafe { board.phys.boot(&self.config(&board)) }?;
         Ok(board)
     }

@@ -181,6 +181,25 @@ fn boot_touches_only_the_edges() {
     assert_eq!((touched(256 * MIB), touched(16 * GIB)), (14, 14));
 }
 
+/// What the memory of the descriptors held before boot does not matter.
+#[test]
+fn dirty_descriptor_memory_is_not_trusted() {
+    let mut plan = Plan::ram(&[0x1000..0x9f000, MIB..64 * MIB]).reserve(2 * MIB..6 * MIB);
+    plan.dirty = true;
+    let board = plan.boot();
+    board.verify().unwrap();
+    let total = board.total_free_pages();
+    let taken: Vec<u64> = std::iter::from_fn(|| board.take(KERNEL, 0)).collect();
+    assert_eq!(taken.len() as u64, total);
+    board.verify().unwrap();
+    for at in taken {
+        board.give(at, 0).unwrap();
+    }
+    assert_eq!(board.total_free_pages(), total);
+    board.verify().unwrap();
+    board.verify_zones().unwrap();
+}
+
 /// Deferred blocks are in every statistic; taking them in changes none, and touches one descriptor per 4 MiB.
 #[test]
 fn deferred_blocks_count_before_they_are_touched() {
@@ -198,6 +217,20 @@ fn deferred_blocks_count_before_they_are_touched() {
     assert_eq!((board.buddyinfo(dma32), board.pageblock_counts(dma32)), (line, [0, 504, 0, 0, 0]));
     assert_eq!(board.verify_zones().unwrap(), 2 * 256);
     board.verify().unwrap();
+}
+
+/// Deferred blocks on both sides of a hole are each taken in once.
+#[test]
+fn a_hole_does_not_stop_taking_in() {
+    let board = Plan::ram(&[16 * MIB..32 * MIB, 40 * MIB..64 * MIB]).boot();
+    for left in (0..10).rev() {
+        assert_eq!(board.take_in_deferred(1), left);
+        board.verify().unwrap();
+    }
+    let mut out = [pfn(0); 16];
+    let listed = board.free_list(zone_id(0, Dma32), Order::MAX, MigrateType::Movable, &mut out);
+    let starts: Vec<_> = out[..listed].iter().map(|start| start.get() / 1024).collect();
+    assert_eq!(starts, [4, 5, 6, 7, 10, 11, 12, 13, 14, 15]);
 }
 
 /// A single page takes in one deferred block and no more.

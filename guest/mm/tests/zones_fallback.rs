@@ -102,6 +102,62 @@ fn a_mostly_used_pageblock_is_only_stolen_from() {
     board.verify().unwrap();
 }
 
+/// Exactly half of the pageblock is enough for a claim, one page less is not.
+#[test]
+fn half_a_pageblock_is_enough() {
+    for (used, expected) in [(256, Unmovable), (257, Movable)] {
+        let board = Plan::pages(1024, 512).boot();
+        (0..used).for_each(|_| assert!(board.take(MOVABLE, 0).is_some()));
+        let at = board.take(UNMOVABLE, 0).unwrap();
+        assert_eq!(board.type_of(at), expected, "{used}");
+    }
+}
+
+/// A pageblock of the unmovable type that holds `movable` movable pages, with `left` pages free.
+fn unmovable_pageblock(movable: u32, left: u64) -> Board {
+    let board = Plan::pages(1024, 512).boot();
+    (0..movable).for_each(|_| assert!(board.take(MOVABLE, 0).is_some()));
+    while board.total_free_pages() > left {
+        let at = board.take(UNMOVABLE, 0).unwrap();
+        assert_eq!(board.type_of(at), Unmovable);
+    }
+    board
+}
+
+/// Movable pages count as compatible when movable claims a pageblock back.
+#[test]
+fn movable_claims_back_what_holds_movable_pages() {
+    let board = unmovable_pageblock(200, 100);
+    let at = board.take(MOVABLE, 5).unwrap();
+    assert_eq!(board.type_of(at), Movable);
+    board.verify().unwrap();
+}
+
+/// Movable does not claim for the sake of a block below order 4, even from a pageblock full of movable pages.
+#[test]
+fn movable_only_steals_below_order_four() {
+    let board = unmovable_pageblock(256, 8);
+    assert_eq!(free(&board, 3, Unmovable), 1);
+    let at = board.take(MOVABLE, 0).unwrap();
+    assert_eq!(board.type_of(at), Unmovable);
+    assert_eq!((0..4).map(|n| free(&board, n, Movable)).sum::<u32>(), 0);
+    board.verify().unwrap();
+}
+
+/// Two pageblocks of different type merge to one block of the type that was freed last, both of them.
+#[test]
+fn pageblocks_of_two_types_merge_to_one() {
+    let board = Plan::pages(1024, 1024).boot();
+    let unmovable = board.take(UNMOVABLE, 9).unwrap();
+    let movable = board.take(MOVABLE, 0).unwrap();
+    assert_eq!((board.type_of(unmovable), board.type_of(movable)), (Unmovable, Movable));
+    board.give(movable, 0).unwrap();
+    board.give(unmovable, 9).unwrap();
+    assert_eq!(free(&board, 10, Unmovable), 1);
+    assert_eq!((board.type_of(unmovable), board.type_of(movable)), (Unmovable, Unmovable));
+    board.verify().unwrap();
+}
+
 /// Unmovable pages count as compatible with a reclaimable claim of a movable pageblock, movable ones do not.
 #[test]
 fn compatible_pages_help_a_claim() {

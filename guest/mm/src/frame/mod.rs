@@ -2,8 +2,8 @@
 //!
 //! Owns: the descriptor and its packed state word, the table of descriptors, the table of pageblocks, and lists
 //! threaded through descriptors. Stays outside: which frame is given to whom (`phys`).
-//! Invariants: an all-zero descriptor is a valid one and means "reserved", so the table is zeroed memory that is
-//! touched only when its frames are; of a block only the first descriptor, its head, says anything.
+//! Invariants: an all-zero descriptor is a valid one and means "reserved"; the table's memory is touched only when
+//! its frames are; of a block only the first descriptor, its head, says anything.
 //!
 //! Layout of the 32 bytes (DESIGN aims for 32, never over 64):
 //!

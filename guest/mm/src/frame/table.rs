@@ -1,15 +1,16 @@
 //! The tables: one descriptor per frame and one word per pageblock, in memory that the caller supplies.
 //!
 //! Owns: the mapping from frame numbers to descriptors (Linux's vmemmap). Stays outside: where that memory is and
-//! how it is mapped. Invariants: descriptors and words are zero until their block is taken in; a block of 4 MiB
-//! is taken in as a whole, so two neighbours that can be buddies are always both valid.
+//! how it is mapped. Invariants: words are zero until their block is taken in, and so its descriptors are made:
+//! memory that nobody has used since power-on is not touched, memory that firmware has used is not trusted. A
+//! block of 4 MiB is taken in as a whole, so two neighbours that can be buddies are always both valid.
 
 use super::{Frame, FrameIdx, Kind, MigrateType, Pageblock, State, ZoneId};
 use crate::addr::{Order, Pfn};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
 
-/// How much zeroed memory the tables need, in bytes.
+/// How much memory the tables need, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TablesSize {
     /// For the descriptors.
@@ -63,8 +64,8 @@ impl FrameTable {
     /// A table over `tables`; `None` if frame numbers would not fit 32 bits.
     ///
     /// # Safety
-    /// 1. Both areas are valid and zeroed, for [`Tables::size`] bytes from their start (descriptors of 4 MiB
-    ///    blocks without RAM excepted), for as long as the result is used.
+    /// 1. Both areas are valid for [`Tables::size`] bytes from their start (descriptors of 4 MiB blocks without RAM
+    ///    excepted), for as long as the result is used. The pageblock words are zero, the descriptors anything.
     /// 2. Nobody else writes them.
     pub(crate) unsafe fn new(tables: &Tables) -> Option<Self> {
         let end = tables.end.get().checked_next_multiple_of(Order::MAX.pages())?;
@@ -97,7 +98,8 @@ impl FrameTable {
     /// The pageblock of frame `pfn`; `None` above the table.
     #[inline(always)]
     pub(crate) fn pageblock(&self, pfn: u32) -> Option<Pageblock> {
-        Some(Pageblock::from_raw(self.word(pfn)?.load(Ordering::Relaxed)))
+        // Pairs with `take_in`: whoever sees the word sees descriptors that count.
+        Some(Pageblock::from_raw(self.word(pfn)?.load(Ordering::Acquire)))
     }
 
     /// The frame `pfn` and its pageblock, if the block around it has been taken in.
@@ -148,7 +150,13 @@ impl FrameTable {
         for half in [start, start | Order::PAGEBLOCK.pages() as u32] {
             let word = self.word(half)?;
             if !Pageblock::from_raw(word.load(Ordering::Relaxed)).is_taken_in() {
-                word.store(Pageblock::new(zone, MigrateType::Movable).raw(), Ordering::Relaxed);
+                // SAFETY: the half is below `end`, in a block with RAM, so its descriptors exist; nobody looks at
+                // them before the word says that they count.
+                unsafe {
+                    let first = self.frames.add(half as usize).cast_mut();
+                    first.write_bytes(0, Order::PAGEBLOCK.pages() as usize);
+                }
+                word.store(Pageblock::new(zone, MigrateType::Movable).raw(), Ordering::Release);
             }
         }
         FrameIdx::trusted(pfn)

@@ -63,7 +63,7 @@ pub struct BootConfig<'a> {
     pub topology: &'a Topology,
     /// Zone borders.
     pub zones: ZoneLimits,
-    /// Zeroed memory for the frame descriptors and pageblock words, of [`Tables::size`] for the end of RAM.
+    /// Memory for the frame descriptors and, zeroed, the pageblock words, of [`Tables::size`] for the end of RAM.
     pub tables: Tables,
 }
 

@@ -70,12 +70,12 @@ impl<M: Machine> Phys<M> {
     /// Builds nodes and zones. The cost does not grow with the amount of memory.
     ///
     /// # Errors
-    /// [`BootError`]; nothing is allocated then, and boot can be tried again with zeroed tables.
+    /// [`BootError`]; nothing is allocated then, and boot can be tried again with zeroed pageblock words.
     ///
     /// # Safety
-    /// 1. `config.tables` is valid and zeroed, for [`Tables::size`](crate::frame::Tables::size) of its end
-    ///    (descriptors of 4 MiB blocks without RAM excepted), as long as this object is used, and nobody else
-    ///    writes it.
+    /// 1. `config.tables` is valid for [`Tables::size`](crate::frame::Tables::size) of its end (descriptors of 4 MiB
+    ///    blocks without RAM excepted), as long as this object is used, and nobody else writes it. Its pageblock
+    ///    words are zero.
     /// 2. What `config.memblock` calls free is RAM that nobody else uses.
     pub unsafe fn boot(&self, config: &BootConfig<'_>) -> Result<(), BootError> {
         // SAFETY: promised by the caller.
