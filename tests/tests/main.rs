@@ -2,6 +2,25 @@
 //!
 //! Names of tests begin with the row of `docs/rows.md` that they prove. A test that names no host runs on the fastest
 //! one of this machine; [`tests::for_each_host`] is for what may differ between hosts, and says on which it was.
+//!
+//! | module | rows |
+//! |---|---|
+//! | `machine` | the tour, traps, CPU features |
+//! | `memory` | T01, T13, T15: memory map, direct map, frames |
+//! | `tables` | T16 to T21: page tables |
+//! | `buddy` | T27 to T33: the buddy system |
+//! | `zones` | T45 to T48: zones |
+//! | `numa` | T79: nodes |
+//! | `disks` | data read and written |
+//! | `crash` | how a guest dies |
+//! | `refusals` | T01f, T79c, B30: bad input |
 
+mod buddy;
 mod crash;
+mod disks;
+mod machine;
+mod memory;
+mod numa;
 mod refusals;
+mod tables;
+mod zones;

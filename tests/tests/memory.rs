@@ -1,0 +1,205 @@
+//! Physical memory: the map, the frames, the direct map. Page counts are worked out here from the memory map that
+//! `vmm run --dump-e820` prints without booting.
+
+use tests::linux::{PAGE_SIZE, Range, e820, meminfo, ram_pages, zoneinfo};
+use tests::{Guest, Run, Text, any_host, for_each_host, kvm};
+
+/// Where zones of kinds DMA and DMA32 end, in frames.
+const ZONE_ENDS: [u64; 2] = [(16 << 20) / PAGE_SIZE, (4 << 30) / PAGE_SIZE];
+
+/// The map of a machine, from the monitor alone.
+fn dumped(mem: &str) -> String {
+    Guest::unbooted().mem(mem).flag("--dump-e820").start().assert_ok().stdout
+}
+
+fn map_of(mem: &str) -> Vec<Range> {
+    e820(Text::new(&dumped(mem)))
+}
+
+/// Frames up to the end of RAM.
+fn end_frame(map: &[Range]) -> u64 {
+    map.iter().filter(|range| range.usable).map(|range| range.end / PAGE_SIZE).max().unwrap()
+}
+
+#[test]
+fn t01a_the_guest_sees_the_map_that_the_monitor_dumps() {
+    let Some(host) = kvm() else { return };
+    for mem in ["16M", "256M", "3G", "6G"] {
+        let run = Guest::on(host).mem(mem).run(&["e820", "cat /proc/iomem"]).start().assert_ok();
+        assert_eq!(run.output(0).as_str(), dumped(mem), "{run}");
+        // Linux keeps frame 0 from everybody.
+        let usable = map_of(mem).into_iter().filter(|range| range.usable);
+        let expected: Vec<_> = usable
+            .map(|range| format!("{:08x}-{:08x} : System RAM", range.start.max(PAGE_SIZE), range.end - 1))
+            .collect();
+        let ram: Vec<_> =
+            run.output(1).lines_with(" : System RAM").iter().map(|line| line.as_str()).collect();
+        assert_eq!(ram, expected, "{run}");
+    }
+}
+
+/// `spanned, present` of a zone by a map.
+fn pages_by_map(map: &[Range], kind: &str) -> (u64, u64) {
+    let [dma, dma32] = ZONE_ENDS;
+    let (start, end) = match kind {
+        "DMA" => (0, dma),
+        "DMA32" => (dma, dma32),
+        _ => (dma32, u64::MAX),
+    };
+    (end.min(end_frame(map)) - start, ram_pages(map, start, end))
+}
+
+#[test]
+fn t01d_page_counts_follow_from_the_map() {
+    let Some(host) = kvm() else { return };
+    for (mem, zones) in [("16M", 1), ("256M", 2), ("6G", 3)] {
+        let map = map_of(mem);
+        let guest = Guest::on(host).mem(mem).cpus(1);
+        let run = guest.run(&["mm pfns", "cat /proc/zoneinfo", "cat /proc/meminfo"]).start().assert_ok();
+        let (counts, info) = (run.output(0), zoneinfo(run.output(1)));
+        let lines = counts.lines_with("zone=");
+        assert_eq!((lines.len(), info.len()), (zones, zones), "{run}");
+        for (line, zone) in lines.iter().zip(&info) {
+            assert_eq!(line.fact("zone"), zone.zone, "{run}");
+            let counted = (line.number("spanned"), line.number("present"));
+            assert_eq!(counted, pages_by_map(&map, &zone.zone), "{run}");
+            assert_eq!((zone.spanned, zone.present), counted, "{run}");
+            let kept = (line.number("managed"), line.number("reserved"));
+            assert_eq!(kept.0 + kept.1, zone.present, "{run}");
+            assert_eq!(zone.managed, kept.0, "{run}");
+        }
+        let managed: u64 = info.iter().map(|zone| zone.managed).sum();
+        assert_eq!(meminfo(run.output(2), "MemTotal"), managed * 4, "{run}");
+        let holes = counts.line_with("holes_kB=");
+        let present = ram_pages(&map, 0, u64::MAX) * 4;
+        assert_eq!(holes.number("present_kB"), present, "{run}");
+        assert_eq!(holes.number("holes_kB"), end_frame(&map) * 4 - present, "{run}");
+    }
+}
+
+#[test]
+fn t01d_present_is_memory_less_holes_on_every_host() {
+    for_each_host(|host| {
+        let run = Guest::on(host).mem("256M").run(&["e820", "mm pfns"]).start().assert_ok();
+        let present = ram_pages(&e820(run.output(0)), 0, u64::MAX);
+        let total = run.output(1).line_with("total ");
+        assert_eq!(total.number("present"), present, "{run}");
+        assert_eq!(total.number("managed") + total.number("reserved"), present, "{run}");
+        assert_eq!(present * 4, 262_144 - run.output(1).number("holes_kB"), "{run}");
+    });
+}
+
+#[test]
+fn t01c_frame_descriptors_take_at_most_64_bytes() {
+    let Some(host) = kvm() else { return };
+    let run = Guest::on(host).mem("512M").cpus(1).script("mm pfns; pt cost").start().assert_ok();
+    let frames = run.all().line_with("total ").number("spanned");
+    let leaves = run.all().lines_with("region=vmemmap ");
+    let pages = |leaf: &Text<'_>| leaf.number("leaves") * if leaf.fact("leaf") == "2M" { 512 } else { 1 };
+    let bytes = leaves.iter().map(pages).sum::<u64>() * PAGE_SIZE;
+    assert!(bytes / frames <= 64 && bytes >= frames * 8, "{bytes} bytes for {frames} frames\n{run}");
+}
+
+#[test]
+fn t01e_mem_and_memmap_trim_the_map() {
+    let Some(host) = kvm() else { return };
+    let boot = |append: &str| {
+        let guest = Guest::on(host).mem("256M").cpus(1).append(append);
+        guest.run(&["mm pfns", "cat /proc/iomem"]).start().assert_ok()
+    };
+    let present = |run: &Run| run.output(0).line_with("total ").number("present");
+    let map = map_of("256M");
+    let run = boot("mem=64M");
+    assert_eq!(present(&run), ram_pages(&map, 0, (64 << 20) / PAGE_SIZE), "{run}");
+    run.output(1).assert_line("00100000-03ffffff : System RAM");
+    let run = boot("memmap=16M$0x8000000");
+    assert_eq!(present(&run), ram_pages(&map, 0, u64::MAX) - (16 << 20) / PAGE_SIZE, "{run}");
+    run.output(1).assert_line("08000000-08ffffff : Reserved");
+    run.output(1).assert_line("09000000-0fffffff : System RAM");
+}
+
+/// DirectMap4k, 2M and 1G in kB.
+fn direct_map(text: Text<'_>) -> [u64; 3] {
+    ["DirectMap4k", "DirectMap2M", "DirectMap1G"].map(|name| meminfo(text, name))
+}
+
+/// Kilobytes of pages that hold any RAM.
+fn mapped_kb(map: &[Range]) -> u64 {
+    let usable = map.iter().filter(|range| range.usable);
+    usable.map(|range| range.end.div_ceil(PAGE_SIZE) - range.start / PAGE_SIZE).sum::<u64>() * 4
+}
+
+#[test]
+fn t13a_t13b_the_direct_map_covers_ram_with_the_largest_leaves() {
+    for_each_host(|host| {
+        let run =
+            Guest::on(host).mem("2G").run(&["e820", "cat /proc/meminfo", "features"]).start().assert_ok();
+        let [small, medium, large] = direct_map(run.output(1));
+        assert_eq!(small + medium + large, mapped_kb(&e820(run.output(0))), "{run}");
+        // RAM from 1 GiB to 2 GiB is one leaf where the CPU has such; the first GiB holds the hole below 1 MiB.
+        let pdpe1gb = run.output(2).line_with("pdpe1gb=").number("pdpe1gb");
+        assert_eq!(large, pdpe1gb << 20, "{run}");
+        // Small leaves only around the hole below 1 MiB and the borders of rights in the image.
+        assert!(small <= 4 * 2048, "{run}");
+    });
+}
+
+#[test]
+fn t13c_small_leaves_are_paid_for_in_tables() {
+    let tables = |append: &str| {
+        let guest = Guest::on(any_host()).mem("256M").append(append);
+        let run = guest.run(&["e820", "cat /proc/meminfo"]).start().assert_ok();
+        let sizes = direct_map(run.output(1));
+        assert_eq!(sizes.iter().sum::<u64>(), mapped_kb(&e820(run.output(0))), "{run}");
+        (sizes, meminfo(run.output(1), "PageTables"), run)
+    };
+    let ([_, medium, large], before, _) = tables("");
+    let ([_, none, none_either], after, run) = tables("directmap=4k");
+    assert_eq!((none, none_either, large), (0, 0, 0), "{run}");
+    // Each large leaf has become a table of 4 KiB.
+    assert_eq!(after - before, medium / 2048 * 4, "{run}");
+    assert!(after >= 262_144 / 512, "{run}");
+}
+
+#[test]
+fn t13d_translation_and_mmu_agree() {
+    for_each_host(|host| {
+        let run = Guest::on(host).mem("256M").script("mm va-pa 1000").start().assert_ok();
+        run.all().assert_line("checked=1000 mismatch=0 ok");
+    });
+}
+
+#[test]
+fn t15a_pages_have_4096_bytes() {
+    let run = Guest::on(any_host()).run(&["getconf", "getconf PAGESIZE"]).start().assert_ok();
+    run.output(0).assert_line("PAGESIZE 4096");
+    assert_eq!(run.output(1).as_str(), "4096\n", "{run}");
+    for command in ["pt unmap 0x1001", "vm sparse 2 stride=4097"] {
+        let run = Guest::on(any_host()).script(command).start().assert_status(2);
+        let error = run.all().line_with("error: EINVAL: ");
+        assert!(error.as_str().contains("is not a multiple of 4096"), "{run}");
+    }
+}
+
+#[test]
+fn t15b_a_frame_tells_its_block() {
+    // The same commands find the same blocks in every run of the same machine.
+    let boot = |last: &str| {
+        let guest = Guest::on(any_host()).mem("128M").cpus(1);
+        guest.run(&["alloc order=9 gfp=GFP_KERNEL", last]).start()
+    };
+    let pfn = boot("echo").assert_ok().output(0).number("pfn");
+    assert_eq!(pfn % 512, 0);
+    for at in [pfn, pfn + 1, pfn + 511] {
+        let run = boot(&format!("mm folio {at:#x}")).assert_ok();
+        assert_eq!(run.output(0).number("pfn"), pfn, "{run}");
+        let folio = run.output(1);
+        assert_eq!((folio.number("order"), folio.number("head")), (9, pfn), "{run}");
+        assert_eq!((folio.number("refs"), folio.fact("state")), (1, "allocated"), "{run}");
+    }
+    let run = boot("mm folio 0x200").assert_ok();
+    // The image begins at 2 MiB.
+    assert_eq!(run.output(1).fact("state"), "reserved", "{run}");
+    let run = boot("mm folio 0xdead000").assert_status(2);
+    run.output(1).assert_line("error: bad pfn 0xdead000");
+}
