@@ -2,7 +2,7 @@
 //!
 //! Owns: collecting the ranges and nesting them. RAM comes from the memory map that is in use, so `mem=` and
 //! `memmap=` show; what is not RAM from the firmware's, `memmap=`, the image and the devices.
-//! Source: Linux `arch/x86/kernel/e820.c` (`e820_type_to_string`, `trim_bios_range`), `setup.c`.
+//! Source: Linux `arch/x86/kernel/e820.c` (`e820_type_to_string`), `setup.c`.
 
 use crate::boot_info;
 use crate::memory::{PHYS, boot};
@@ -79,17 +79,13 @@ pub fn iomem(w: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
-/// RAM, whatever node it is on. The first page is never used: firmware may have left things there.
+/// RAM, whatever node it is on.
 fn add_ram(spans: &mut Spans) {
     let Some(memory) = PHYS.memblock() else { return };
     let neighbours = |a: &mm::memblock::Region, b: &mm::memblock::Region| a.end == b.start;
     for run in memory.memory().chunk_by(neighbours) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        let start = first.start.max(PAGE_SIZE);
-        spans.add(start, last.end.saturating_sub(start), "System RAM", None);
-        if first.start < PAGE_SIZE {
-            spans.add(first.start, PAGE_SIZE - first.start, "Reserved", None);
-        }
+        spans.add(first.start, last.end - first.start, "System RAM", None);
     }
 }
 
