@@ -4,9 +4,9 @@ use super::value;
 
 #[test]
 fn numbers_are_read_by_key() {
-    let output = "ballast 0.1\r\nbuddy order0_pair=231 order9_pair=388\r\n";
-    assert_eq!(value(output, "order0_pair").unwrap(), 231);
-    assert_eq!(value(output, "order9_pair").unwrap(), 388);
+    let output = "ballast 0.1\r\nbuddy order0_pair=231.5 order9_pair=388\r\n";
+    assert_eq!(value(output, "order0_pair").unwrap(), 231.5);
+    assert_eq!(value(output, "order9_pair").unwrap(), 388.0);
 }
 
 #[test]
