@@ -1,6 +1,6 @@
 //! `disk`: the disks, what is on them, and patterns that a host can check.
 
-use super::words::number;
+use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
 use crate::drivers::blk::{self, Disk};
@@ -11,7 +11,7 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const DISK: &[Command] = &[Command {
     name: "disk",
-    usage: "list | crc NAME | fill NAME seed=N  [sector=N] [sectors=N]",
+    usage: "list | crc NAME [sector=N] [sectors=N] | fill NAME [seed=N] [sector=N] [sectors=N]",
     summary: "lists disks; CRC-32 of a region; writes a pattern and flushes",
     run: disk,
 }];
@@ -62,27 +62,49 @@ struct Region {
     sectors: u64,
 }
 
-fn region(args: &mut Args<'_>) -> Result<Region, ExitStatus> {
+/// Settings of a command, in any order. All are understood before a disk is touched.
+#[derive(Default)]
+struct Settings {
+    sector: Option<u64>,
+    sectors: Option<u64>,
+    seed: Option<u64>,
+}
+
+impl Settings {
+    fn parse(args: &mut Args<'_>) -> Result<Self, ExitStatus> {
+        let mut settings = Self::default();
+        while let Some(word) = args.next_word() {
+            match parse::setting(word) {
+                ("sector", Some(text)) => settings.sector = Some(parse::number("sector", text)?),
+                ("sectors", Some(text)) => settings.sectors = Some(parse::number("sectors", text)?),
+                ("seed", Some(text)) => settings.seed = Some(parse::number("seed", text)?),
+                _ => return Err(parse::unexpected("disk", word)),
+            }
+        }
+        Ok(settings)
+    }
+
+    fn region(&self, name: &str, disk: &'static Disk) -> Result<Region, ExitStatus> {
+        let sector = self.sector.unwrap_or(0);
+        let rest = disk.sectors().saturating_sub(sector);
+        let sectors = self.sectors.unwrap_or(DEFAULT_SECTORS.min(rest));
+        if sectors == 0 || sectors > rest {
+            return Err(usage(format_args!(
+                "{name}: {sectors} sectors at {sector} are not on the disk of {}",
+                disk.sectors()
+            )));
+        }
+        Ok(Region { disk, sector, sectors })
+    }
+}
+
+/// The region that the arguments name, and the seed if there is one.
+fn region(args: &mut Args<'_>) -> Result<(Region, Option<u64>), ExitStatus> {
     let name = args.next_word().unwrap_or("");
     let disk = blk::find(name)
         .ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("{name}: no such device")))?;
-    let sector = key(args, "sector")?.unwrap_or(0);
-    let rest = disk.sectors().saturating_sub(sector);
-    let sectors = key(args, "sectors")?.unwrap_or(DEFAULT_SECTORS.min(rest));
-    if sectors == 0 || sectors > rest {
-        return Err(usage(format_args!(
-            "{name}: {sectors} sectors at {sector} are not on the disk of {}",
-            disk.sectors()
-        )));
-    }
-    Ok(Region { disk, sector, sectors })
-}
-
-fn key(args: &mut Args<'_>, name: &str) -> Result<Option<u64>, ExitStatus> {
-    match args.take_key(name) {
-        None => Ok(None),
-        Some(text) => number(text).map(Some).ok_or_else(|| usage(format_args!("bad {name} '{text}'"))),
-    }
+    let settings = Settings::parse(args)?;
+    Ok((settings.region(name, disk)?, settings.seed))
 }
 
 /// Frames for requests, given back when dropped.
@@ -121,7 +143,10 @@ fn io_error(disk: &Disk, error: impl core::fmt::Debug) -> ExitStatus {
 }
 
 fn crc(args: &mut Args<'_>) -> Outcome {
-    let region = region(args)?;
+    let (region, seed) = region(args)?;
+    if seed.is_some() {
+        return Err(usage(format_args!("disk crc: seed= is for fill")));
+    }
     let buffer = Buffer::alloc()?;
     let mut hasher = Hasher::new();
     for (sector, length) in region.chunks() {
@@ -141,8 +166,8 @@ fn crc(args: &mut Args<'_>) -> Outcome {
 
 /// Writes 64-bit words that depend on the seed and the word's place, then flushes.
 fn fill(args: &mut Args<'_>) -> Outcome {
-    let region = region(args)?;
-    let seed = key(args, "seed")?.unwrap_or(0);
+    let (region, seed) = region(args)?;
+    let seed = seed.unwrap_or(0);
     let buffer = Buffer::alloc()?;
     let mut hasher = Hasher::new();
     for (sector, length) in region.chunks() {
