@@ -129,7 +129,21 @@ fn print_names() {
     let [_, ebx, ecx, edx] = cpu::cpuid(FIRST_HYPERVISOR_LEAF, 0);
     let under_hypervisor = leaf(1)[Ecx as usize] >> 31 & 1 != 0;
     let signature = if under_hypervisor { text(&[ebx, ecx, edx]) } else { Text::<16>::new() };
-    console::print(format_args!("hypervisor_signature={}\n", or_none(signature.as_str())));
+    console::print(format_args!(
+        "hypervisor_signature={}\naccelerator={}\n",
+        or_none(signature.as_str()),
+        accelerator(signature.as_str())
+    ));
+}
+
+/// What runs this machine, as the guest can tell.
+fn accelerator(signature: &str) -> &'static str {
+    match signature {
+        "KVMKVMKVM" if boot::is_ring0_slow() => "kvm-software",
+        "KVMKVMKVM" => "kvm",
+        "TCGTCGTCGTCG" => "tcg",
+        _ => "unknown",
+    }
 }
 
 fn or_none(text: &str) -> &str {
