@@ -29,8 +29,7 @@ const KEPT: [&str; 3] = ["CARGO_HOME", "CARGO_MAKEFLAGS", "CARGO_NET_OFFLINE"];
 
 fn main() {
     if let Err(reason) = build() {
-        println!("cargo::warning={reason}");
-        let _ = fs::write(format!("{}/guest.elf", env::var("OUT_DIR").unwrap_or_default()), []);
+        println!("cargo::error={reason}");
     }
 }
 

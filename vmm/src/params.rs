@@ -8,16 +8,19 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use shared::params::{self, ParamSpec, SCHEMA};
 
+/// What to do about a mistake: the texts of the schema are those of a guest that goes on.
+const REFUSED: &str = "refused before boot; correct it, or let the guest decide with --params lenient";
+
 /// Checks the user's part of a command line for a machine with `ram` bytes. Each result is a line that
 /// names one mistake; none means that the guest will take everything.
 pub fn mistakes(cmdline: &str, ram: u64) -> Vec<String> {
     let mut lines = Vec::new();
     params::parse(cmdline, &mut |event| {
         if event.is_error() {
-            lines.push(event.to_string());
+            lines.push(format!("{event} ({REFUSED})"));
         }
     });
-    params::cross_check(cmdline, ram, &mut |conflict| lines.push(conflict.to_string()));
+    params::cross_check(cmdline, ram, &mut |conflict| lines.push(format!("{conflict} ({REFUSED})")));
     lines
 }
 

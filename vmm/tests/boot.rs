@@ -113,7 +113,7 @@ fn what_cannot_boot_is_refused_in_one_line() {
             2,
             "/etc/passwd is not an ELF file; give an ELF kernel with a PVH note",
         ),
-        (&["--kernel", env!("CARGO_BIN_EXE_vmm"), "--mem", "64M"], 2, ""),
+        (&["--kernel", "/proc/self/exe"], 2, "/proc/self/exe has no PVH note; "),
         (&["--kernel", path, "--disk", "/nonexistent"], 2, "disk image /nonexistent does not exist"),
     ];
     for (words, status, start) in cases {

@@ -44,12 +44,12 @@ pub fn build(
     let mut events = EventLoop::new().map_err(|error| BuildError::EventLoop(error.to_string()))?;
     let devices = devices::create(config, &vm, &ram, &end, &mut events)?;
     phases.mark("devices");
-    let entry = loader::load(&ram, kernel.name(), kernel.bytes())?;
+    loader::load(&ram, kernel)?;
     phases.mark("kernel");
     let tables = acpi::build(&config.topology, &ranges, &devices.slots)?;
     pvh::write(&ram, &cmdline::with_devices(&config.cmdline, &devices.slots), &e820_map(&ranges), &tables)?;
     phases.mark("boot_data");
-    let vcpus = create_vcpus(config, kvm, &vm, entry, &Arc::new(devices.buses), &end)?;
+    let vcpus = create_vcpus(config, kvm, &vm, kernel.entry(), &Arc::new(devices.buses), &end)?;
     phases.mark("vcpus");
     let devices::Devices { console, disks, transports, .. } = devices;
     Ok(Machine { vm, vcpus, events, console, disks, transports, end, ram })

@@ -14,7 +14,10 @@ fn good_lines_pass_and_bad_ones_are_named() {
     assert_eq!(bad.len(), 2, "{bad:?}");
     let conflict = mistakes("mem=1G", RAM);
     assert_eq!(conflict.len(), 1, "{conflict:?}");
-    assert!(conflict[0].contains("more than RAM"), "{conflict:?}");
+    assert!(
+        conflict[0].contains("more than RAM") && conflict[0].contains("--params lenient"),
+        "{conflict:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Notes of well-formed, foreign and broken files.
+//! Segments and notes of well-formed, foreign and broken files.
 
 use super::*;
 
@@ -52,4 +52,15 @@ fn broken_files_have_no_notes() {
         broken[index] = 0xff;
         assert!(notes_of(&broken, "Ballast").len() <= 1);
     }
+}
+
+#[test]
+fn a_segment_outside_the_file_is_told() {
+    let whole = elf_with(&[7; 8]);
+    assert_eq!(segments(&whole, PT_NOTE).collect::<Vec<_>>(), [Some([7; 8].as_slice())]);
+    assert_eq!(segments(&whole, PT_LOAD).count(), 0);
+    assert_eq!(segments(&whole[..whole.len() - 1], PT_NOTE).collect::<Vec<_>>(), [None]);
+    assert_eq!(segments(&whole[..70], PT_LOAD).count(), 0, "the type is still in the file");
+    assert_eq!(segments(&whole[..66], PT_LOAD).collect::<Vec<_>>(), [None], "not even the type is");
+    assert_eq!(segments(b"#!/bin/sh", PT_NOTE).count(), 0);
 }

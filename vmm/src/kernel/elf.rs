@@ -1,8 +1,12 @@
-//! The notes of an ELF file.
+//! What the host reads from an ELF file: its segments and notes.
 //!
-//! Owns: finding a note by the name of its owner. Everything is bounds-checked: the file may be anything.
-//! Source: System V ABI, "Note Section"; ELF-64 Object File Format, version 1.5.
+//! Stays outside: loading (`loader`). Everything is bounds-checked: the file may be anything.
+//! Source: ELF-64 Object File Format, version 1.5; System V ABI, "Note Section".
 
+/// First bytes of every ELF file.
+pub const MAGIC: &[u8] = b"\x7fELF";
+/// Program header type of a segment to load.
+pub const PT_LOAD: u32 = 1;
 /// Program header type of notes.
 const PT_NOTE: u32 = 4;
 /// Names and descriptors are padded to this many bytes.
@@ -22,7 +26,7 @@ pub struct Note<'a> {
 /// All notes in the little-endian ELF64 file `elf` whose owner is `owner`.
 pub fn notes_of<'a>(elf: &'a [u8], owner: &str) -> Vec<Note<'a>> {
     let mut found = Vec::new();
-    for segment in note_segments(elf) {
+    for segment in segments(elf, PT_NOTE).flatten() {
         let mut rest = segment;
         while let Some((name, note, after)) = split_note(rest) {
             if name.strip_suffix(&[0]).unwrap_or(name) == owner.as_bytes() {
@@ -34,18 +38,25 @@ pub fn notes_of<'a>(elf: &'a [u8], owner: &str) -> Vec<Note<'a>> {
     found
 }
 
-/// The contents of every note segment.
-fn note_segments(elf: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The segments of type `wanted` in the little-endian ELF64 file `elf`: the bytes the file has for each,
+/// or `None` for a segment that does not lie in the file.
+pub fn segments(elf: &[u8], wanted: u32) -> impl Iterator<Item = Option<&[u8]>> {
     let table = u64_at(elf, 32).unwrap_or(0);
     let size = u16_at(elf, 54).unwrap_or(0);
-    let count = if elf.starts_with(b"\x7fELF") { u16_at(elf, 56).unwrap_or(0) } else { 0 };
+    let count = if elf.starts_with(MAGIC) { u16_at(elf, 56).unwrap_or(0) } else { 0 };
+    let header = move |index| {
+        let start = usize::try_from(table.checked_add(index * u64::from(size))?).ok()?;
+        elf.get(start..)
+    };
     (0..u64::from(count)).filter_map(move |index| {
-        let header = usize::try_from(table.checked_add(index * u64::from(size))?).ok()?;
-        let header = elf.get(header..)?;
-        (u32_at(header, 0)? == PT_NOTE).then_some(())?;
-        let start = usize::try_from(u64_at(header, 8)?).ok()?;
-        let length = usize::try_from(u64_at(header, 32)?).ok()?;
-        elf.get(start..start.checked_add(length)?)
+        let Some((header, kind)) = header(index).and_then(|header| Some((header, u32_at(header, 0)?))) else {
+            return Some(None);
+        };
+        (kind == wanted).then(|| {
+            let start = usize::try_from(u64_at(header, 8)?).ok()?;
+            let length = usize::try_from(u64_at(header, 32)?).ok()?;
+            elf.get(start..start.checked_add(length)?)
+        })
     })
 }
 
