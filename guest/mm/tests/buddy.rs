@@ -294,6 +294,12 @@ fn neighbouring_arenas_do_not_merge() {
         arena.verify().unwrap();
         assert_eq!((arena.free_pages(), arena.free_blocks(order(3))), (8, 1));
     }
+    // Nor does one take back what the other gave out.
+    let page = b.alloc(order(0), &mut |_| {}).unwrap();
+    let at = page.pfn();
+    assert_eq!(a.free(page, &mut |_| {}), Err(FreeError::NotOwned(at)));
+    // SAFETY: the refused page is still ours.
+    b.free(unsafe { b.frames_from_raw(at, order(0)) }, &mut |_| {}).unwrap();
     a.dissolve().unwrap();
     b.dissolve().unwrap();
     assert_eq!(board.total_free_pages(), 16);

@@ -119,6 +119,17 @@ fn nodes_are_asked_by_distance() {
     assert_eq!(node_order(&board, 3), [3, 0, 2, 1]);
 }
 
+/// Among equally near nodes one without CPUs is asked first: nobody else is likely to need it.
+#[test]
+fn nodes_without_cpus_are_asked_first() {
+    let mut plan = Plan::ram(&[]);
+    for n in 0..3 {
+        plan = plan.node_ram(n, u64::from(n) * 32 * MIB + MIB..u64::from(n + 1) * 32 * MIB);
+    }
+    assert!(plan.topology.set_cpu_node(CpuId(0), node(0)) && plan.topology.set_cpu_node(CpuId(1), node(1)));
+    assert_eq!(node_order(&plan.boot(), 0), [0, 2, 1]);
+}
+
 /// `__GFP_THISNODE` does not leave the node, and the running CPU decides which node that is.
 #[test]
 fn thisnode_stays_and_the_cpu_chooses() {

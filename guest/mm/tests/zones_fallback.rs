@@ -102,6 +102,18 @@ fn a_mostly_used_pageblock_is_only_stolen_from() {
     board.verify().unwrap();
 }
 
+/// The tail of an exact allocation goes back to the lists of its pageblock, not to those of the request.
+#[test]
+fn an_exact_tail_returns_to_its_pageblock() {
+    let board = Plan::pages(1024, 512).boot();
+    (0..400).for_each(|_| assert!(board.take(MOVABLE, 0).is_some()));
+    let frames = board.alloc_pages_exact(UNMOVABLE, 3, &mut |_| {}).unwrap();
+    assert_eq!(board.type_of(frames.pfn().get()), Movable);
+    board.verify().unwrap();
+    board.free_pages_exact(frames).unwrap();
+    board.verify().unwrap();
+}
+
 /// Exactly half of the pageblock is enough for a claim, one page less is not.
 #[test]
 fn half_a_pageblock_is_enough() {
