@@ -65,7 +65,12 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
             if let Some(why) = why {
                 eprintln!("vmm: warning: {why}; going on with QEMU's TCG, which is slow");
             }
-            tcg::run(&config, &kernel, &args.tcg_cpu).map_err(|error| Failure::new(error.status(), &error))?
+            let end = tcg::run(&config, &kernel, &args.tcg_cpu);
+            phases.mark("guest");
+            if args.stats {
+                print(&format!("{phases}\n"));
+            }
+            end.map_err(|error| Failure::new(error.status(), &error))?
         }
         Accelerator::Kvm(kvm) => {
             phases.mark("open_kvm");

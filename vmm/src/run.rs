@@ -13,7 +13,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOp
 use crate::devices::virtio::console;
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
-use crate::kvm::vcpu::{self, Vcpu};
+use crate::kvm::vcpu::{self, Vcpu, VcpuThread};
 use crate::machine::{EventLoop, Machine};
 use crate::signals::Signals;
 
@@ -79,9 +79,8 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>) -> Result<End, RunE
     let threads = vcpus.drain(..).map(Vcpu::spawn).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
     let reason = serve(events, end, deadline);
-    for thread in threads {
-        thread.stop();
-    }
+    threads.iter().for_each(VcpuThread::request_stop);
+    threads.into_iter().for_each(VcpuThread::join);
     // What is lost here had no reader left: the status still counts.
     let _ = console::drain(console, DRAIN_LIMIT);
     Ok(reason)

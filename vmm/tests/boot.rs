@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,22 @@ fn a_reader_that_goes_away_does_not_change_the_status() {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         assert_eq!(child.wait().unwrap().code(), Some(5), "{accel}");
+    }
+}
+
+#[test]
+fn a_stuck_reader_does_not_stop_the_time_limit() {
+    for accel in accelerators() {
+        let kernel = kernel(false);
+        let path = kernel.path().to_str().unwrap();
+        let mut command = vmm(&["--accel", accel, "--kernel", path, "--append", "p", "--timeout", "2"]);
+        let start = Instant::now();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let pipe = child.stdout.take().unwrap();
+        // SAFETY: changes the size of a pipe that we own. A small one is full at once.
+        assert!(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } > 0);
+        assert_eq!(child.wait().unwrap().code(), Some(7), "{accel}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{accel}");
     }
 }
 

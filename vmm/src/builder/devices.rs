@@ -21,7 +21,7 @@ use crate::devices::i8042::{I8042, I8042_BASE, I8042_PORTS};
 use crate::devices::output::Output;
 use crate::devices::serial::{SERIAL_GSI, SERIAL_PORTS, SerialPort};
 use crate::devices::virtio::blk::{Access, BlkCounters, Block, DiskImage};
-use crate::devices::virtio::console::Console;
+use crate::devices::virtio::console::{Console, Written};
 use crate::devices::virtio::{NOTIFY_OFFSET, SharedVirtioDevice, VirtioMmio};
 use crate::devices::{VirtioSlot, virtio_slots};
 use crate::exit::EndSignal;
@@ -53,7 +53,9 @@ pub(super) fn create(
     end: &Arc<EndSignal>,
     events: &mut EventLoop,
 ) -> Result<Devices, BuildError> {
-    let console = Arc::new(Mutex::new(Console::new(duplicate_stdout()?)));
+    let console = Console::new(duplicate_stdout()?);
+    let written = console.written();
+    let console = Arc::new(Mutex::new(console));
     let mut disks = Vec::with_capacity(config.disks.len());
     let mut virtio: Vec<(String, SharedVirtioDevice)> = vec![(String::from("console"), console.clone())];
     for disk in &config.disks {
@@ -63,7 +65,7 @@ pub(super) fn create(
     }
     let slots = virtio_slots(virtio.len() as u32);
     let ram = Arc::new(ram.clone());
-    let mut buses = Buses { pio: port_bus(vm, end)?, mmio: Bus::new() };
+    let mut buses = Buses { pio: port_bus(vm, end, written)?, mmio: Bus::new() };
     let mut transports = Vec::with_capacity(virtio.len());
     for (slot, (name, device)) in slots.iter().zip(virtio) {
         let transport = Arc::new(Mutex::new(attach(vm, &ram, *slot, device, events)?));
@@ -105,10 +107,10 @@ fn open_disk(disk: &DiskConfig) -> Result<Block, BuildError> {
     Ok(Block::new(image, &disk.id)?)
 }
 
-fn port_bus(vm: &Vm, end: &Arc<EndSignal>) -> Result<Bus, BuildError> {
+fn port_bus(vm: &Vm, end: &Arc<EndSignal>, console: Written) -> Result<Bus, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
     vm.register_irq(&interrupt, SERIAL_GSI)?;
-    let serial = SerialPort::new(interrupt, Output::stdout());
+    let serial = SerialPort::new(interrupt, Output::stdout(end.clone()));
     let mut bus = Bus::new();
     bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial)))?;
     bus.insert(DEBUG_EXIT_PORT.into(), DEBUG_EXIT_PORTS, Arc::new(Mutex::new(DebugExit::new(end.clone()))))?;

@@ -1,39 +1,50 @@
 //! The way of guest output to the standard output of the monitor.
 //!
-//! Owns: what happens when nobody reads any more. The machine then runs on silently, because its exit
-//! status still counts (`vmm run | head -1`).
-//! Stays outside: ordering between devices; each write goes out at once, nothing is buffered here.
+//! Owns: what happens when nobody reads. When the reader is gone the machine runs on silently, because
+//! its exit status still counts (`vmm run | head -1`). When the reader is stuck the guest waits, but not
+//! beyond the end of the machine (time limit, Ctrl-C).
+//! Invariants: each write goes out at once, nothing is buffered here, and it goes out after what the console had
+//! taken before, so that a report of a crash does not land in the middle of what the guest printed earlier.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use crate::exit::EndSignal;
 
 /// A writer that never fails: output nobody can take is dropped.
 #[derive(Debug)]
 pub struct Output {
     /// `None` once the reader is gone.
     file: Option<File>,
+    end: Arc<EndSignal>,
 }
 
 impl Output {
-    /// Writes to the standard output of this process.
-    pub fn stdout() -> Self {
-        Self { file: io::stdout().as_fd().try_clone_to_owned().ok().map(File::from) }
-    }
-
-    /// Writes to `file`.
-    pub fn to_file(file: File) -> Self {
-        Self { file: Some(file) }
+    /// Writes to the standard output of this process. Waiting for it ends when a signal comes after
+    /// `end` was raised.
+    pub fn stdout(end: Arc<EndSignal>) -> Self {
+        Self { file: io::stdout().as_fd().try_clone_to_owned().ok().map(File::from), end }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.console.take_if(|console| !console.wait(Instant::now() + PATIENCE));
         while let Some(file) = &mut self.file {
             match file.write(bytes) {
                 Ok(written) => return Ok(written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if self.end.end().is_some() {
+                        self.file = None;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !wait_writable(file) && self.end.end().is_some() {
+                        self.file = None;
+                    }
+                }
                 Err(_) => self.file = None,
             }
         }
@@ -45,11 +56,13 @@ impl Write for Output {
     }
 }
 
-/// Blocks until `file`, which somebody made non-blocking, takes bytes again or breaks.
-fn wait_writable(file: &File) {
+/// Blocks until `file`, which somebody made non-blocking, takes bytes again or breaks. Returns false when
+/// a signal ended the wait.
+fn wait_writable(file: &File) -> bool {
     let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: `poll` is one valid pollfd and outlives the call; the descriptor is open.
-    unsafe { libc::poll(&mut poll, 1, -1) };
+    let ready = unsafe { libc::poll(&mut poll, 1, -1) };
+    ready >= 0
 }
 
 #[cfg(test)]

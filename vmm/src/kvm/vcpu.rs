@@ -1,6 +1,6 @@
 //! One vCPU: its thread, and what to do about each exit of KVM_RUN.
 //!
-//! Owns: the run loop and the way to get a vCPU out of KVM_RUN ([`VcpuThread::stop`]).
+//! Owns: the run loop and the way to get a vCPU out of KVM_RUN ([`VcpuThread::request_stop`]).
 //! Stays outside: what an access means (`devices`), what an end means (`exit`).
 //! Invariants: a kick is never lost. The signal handler sets `immediate_exit` of the vCPU that runs on
 //! the interrupted thread, so a signal that arrives just before KVM_RUN still makes it return.
@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, kvm_run};
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -20,6 +21,9 @@ use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 use super::regs;
 use crate::devices::bus::Bus;
 use crate::exit::{End, EndSignal};
+
+/// How long a kick gets to take effect.
+const KICK_INTERVAL: Duration = Duration::from_micros(100);
 
 thread_local! {
     /// `immediate_exit` of the vCPU this thread runs, for the signal handler; null elsewhere.
@@ -56,7 +60,7 @@ pub struct VcpuThread {
     stop: Arc<AtomicBool>,
 }
 
-/// Makes the kick signal of [`VcpuThread::stop`] harmless; once per process, before any vCPU runs.
+/// Makes the kick signal of [`VcpuThread`] harmless; once per process, before any vCPU runs.
 pub fn install_kick_handler() -> io::Result<()> {
     extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
         let flag = IMMEDIATE_EXIT.get();
@@ -203,12 +207,26 @@ impl Drop for PanicGuard {
 }
 
 impl VcpuThread {
-    /// Gets the vCPU out of the guest and waits for its thread to end.
-    pub fn stop(self) {
+    /// Asks the vCPU to leave the guest for good. Returns at once.
+    pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
-        // SAFETY: the thread has not been joined, so its id is valid; the handler is harmless.
-        unsafe { libc::pthread_kill(self.handle.as_pthread_t(), kick_signal()) };
+        self.kick();
+    }
+
+    /// Waits for the thread, which was asked to stop, to end.
+    pub fn join(self) {
+        // A kick can come just before the thread blocks on something other than KVM_RUN, such as a
+        // standard output that nobody reads; so it is repeated.
+        while !self.handle.is_finished() {
+            std::thread::sleep(KICK_INTERVAL);
+            self.kick();
+        }
         // A vCPU thread that panicked has nothing left to stop.
         let _ = self.handle.join();
+    }
+
+    fn kick(&self) {
+        // SAFETY: the thread has not been joined, so its id is valid; the handler is harmless.
+        unsafe { libc::pthread_kill(self.handle.as_pthread_t(), kick_signal()) };
     }
 }

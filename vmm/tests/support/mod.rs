@@ -2,7 +2,7 @@
 //!
 //! The kernel prints its command line on COM1, then does what the line's first character says:
 //! a digit ends the machine with that status, `u` with the status 256, `c` is a triple fault,
-//! `r` a reset through the keyboard controller, `s` spins and `h` halts for ever.
+//! `r` a reset through the keyboard controller; `s` spins, `h` halts and `p` prints for ever.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ std::arch::global_asm!(
     "je 5f",
     "cmp $'s', %cl",
     "je 6f",
+    "cmp $'p', %cl",
+    "je 8f",
     "cmp $'h', %cl",
     "je 7f",
     "mov $256, %eax",
@@ -52,6 +54,8 @@ std::arch::global_asm!(
     "6: jmp 6b",
     "7: hlt",
     "jmp 7b",
+    "8: outb %al, %dx",
+    "jmp 8b",
     "tiny_kernel_end:",
     ".code64",
     ".popsection",

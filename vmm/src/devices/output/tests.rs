@@ -5,11 +5,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::console::Console;
 
 fn pipe() -> (UnixStream, Output) {
     let (reader, writer) = UnixStream::pair().unwrap();
     writer.set_nonblocking(true).unwrap();
-    (reader, Output::to_file(File::from(OwnedFd::from(writer))))
+    let file = Some(File::from(OwnedFd::from(writer)));
+    (reader, Output { file, end: Arc::new(EndSignal::new().unwrap()) })
 }
 
 #[test]
@@ -32,4 +35,22 @@ fn a_reader_that_went_away_is_no_error() {
         output.write_all(b"nobody listens").unwrap();
     }
     assert!(output.file.is_none());
+}
+
+#[test]
+fn what_the_console_took_before_comes_first() {
+    let (mut reader, writer) = UnixStream::pair().unwrap();
+    let file = File::from(OwnedFd::from(writer));
+    let mut console = Console::new(file.try_clone().unwrap());
+    // More than the socket holds, so that most of it is still to be written.
+    let taken = 1 << 20;
+    for _ in 0..taken {
+        console.write_config(8, b"c");
+    }
+    let mut output = Output::to_file(file, Some(console.written()));
+    let report = std::thread::spawn(move || output.write_all(b"report").unwrap());
+    let mut got = vec![0; taken + 6];
+    reader.read_exact(&mut got).unwrap();
+    report.join().unwrap();
+    assert!(got.ends_with(b"report"));
 }

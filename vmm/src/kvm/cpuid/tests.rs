@@ -1,4 +1,4 @@
-//! Ids and topology, without KVM.
+//! Ids and topology, and the whole table where this host has KVM.
 
 use super::*;
 
@@ -28,4 +28,26 @@ fn the_core_level_spans_all_vcpus() {
         assert_eq!((level.eax, level.ebx, level.ecx), (shift, u32::from(cpus), 0x201));
     }
     assert_eq!((smt_level().eax, smt_level().ebx, smt_level().ecx), (0, 1, 0x100));
+}
+
+#[test]
+fn kvm_takes_the_table_and_a_vcpu_has_it() {
+    let Ok(kvm) = crate::accel::open_kvm() else {
+        eprintln!("NOT TESTED: this host has no usable /dev/kvm");
+        return;
+    };
+    let vcpu = kvm.create_vm().unwrap().create_vcpu(5).unwrap();
+    let template = template(&kvm, 6, 2_000_000).unwrap();
+    vcpu.set_cpuid2(&for_vcpu(&template, 5)).unwrap();
+    let set = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).unwrap();
+    let leaf = |function, index| {
+        let wanted = |e: &&kvm_cpuid_entry2| e.function == function && e.index == index;
+        set.as_slice().iter().find(wanted).copied().unwrap()
+    };
+    assert!(leaf(0, 0).eax >= 0xb);
+    assert_eq!(leaf(1, 0).ebx >> 16, 5 << 8 | 6, "APIC id and number of processors");
+    assert_eq!((leaf(0xb, 0).ebx, leaf(0xb, 0).edx), (1, 5));
+    assert_eq!((leaf(0xb, 1).eax, leaf(0xb, 1).ebx, leaf(0xb, 1).edx), (3, 6, 5));
+    assert!(leaf(HYPERVISOR_BASE, 0).eax >= HYPERVISOR_TIMING);
+    assert_eq!((leaf(HYPERVISOR_TIMING, 0).eax, leaf(HYPERVISOR_TIMING, 0).ebx), (2_000_000, 1_000_000));
 }

@@ -21,7 +21,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::super::device::{Activation, Backlog, VirtioDevice};
 use super::super::queue::{Chain, DeviceQueue};
 use super::super::{DeviceFault, GuestRam, lock};
-use super::output::{Output, OutputLoss};
+use super::output::{Output, OutputLoss, Written};
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -67,6 +67,11 @@ impl Console {
             queue.waker().wake();
         }
         accepted
+    }
+
+    /// Tells when the sink has got all output, for others that write to it.
+    pub fn written(&self) -> Written {
+        self.output.written()
     }
 
     /// Output that did not reach the sink, if any.

@@ -10,4 +10,4 @@ mod device;
 mod output;
 
 pub use device::{Console, drain};
-pub use output::OutputLoss;
+pub use output::{OutputLoss, Written};

@@ -101,30 +101,19 @@ impl Output {
     /// counts as lost, with everything that comes later.
     pub fn settle(&self, deadline: Instant) {
         self.flush();
-        let mut state = self.wait_while(deadline, |state| state.in_flight + state.pending.len() > 0);
+        let mut state = self.shared.wait_while(deadline, State::is_busy);
         state.give_up("the reader is stuck");
     }
 
     /// Waits until there is room, or until `deadline`.
     pub fn wait_for_room(&self, deadline: Instant) {
         self.flush();
-        drop(self.wait_while(deadline, |state| state.pending.len() >= ROOM));
+        drop(self.shared.wait_while(deadline, |state| state.pending.len() >= ROOM));
     }
 
-    fn wait_while(&self, deadline: Instant, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.shared.state);
-        while busy(&state) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            // A poisoned lock is used on, as in `lock`.
-            state = match self.shared.changed.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-        state
+    /// For others that write to the same sink, in their turn.
+    pub fn written(&self) -> Written {
+        Written(Arc::clone(&self.shared))
     }
 
     fn start(&self, sink: File) {
@@ -138,6 +127,34 @@ impl Output {
     }
 }
 
+impl Shared {
+    fn wait_while(&self, deadline: Instant, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
+        while busy(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            // A poisoned lock is used on, as in `lock`.
+            state = match self.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        state
+    }
+}
+
+/// Tells when the sink has got everything that was taken.
+pub struct Written(Arc<Shared>);
+
+impl Written {
+    /// Waits until nothing is pending, or until `deadline`; whether nothing is.
+    pub fn wait(&self, deadline: Instant) -> bool {
+        !self.0.wait_while(deadline, State::is_busy).is_busy()
+    }
+}
+
 impl Drop for Output {
     /// The writer finishes on its own; nobody waits for a reader that may never come.
     fn drop(&mut self) {
@@ -147,6 +164,10 @@ impl Drop for Output {
 }
 
 impl State {
+    fn is_busy(&self) -> bool {
+        self.in_flight + self.pending.len() > 0
+    }
+
     /// Counts all that is not written yet as lost because of `reason`, unless there is nothing.
     fn give_up(&mut self, reason: &str) {
         let bytes = (self.in_flight + mem::take(&mut self.pending).len()) as u64;
