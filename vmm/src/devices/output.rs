@@ -10,22 +10,29 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::devices::virtio::console::Written;
 use crate::exit::EndSignal;
 
+/// How long a write waits for the console's. A reader so slow has the console blocked anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A writer that never fails: output nobody can take is dropped.
-#[derive(Debug)]
 pub struct Output {
     /// `None` once the reader is gone.
     file: Option<File>,
+    /// The console that shares the reader; `None` once it is stuck.
+    console: Option<Written>,
     end: Arc<EndSignal>,
 }
 
 impl Output {
-    /// Writes to the standard output of this process. Waiting for it ends when a signal comes after
-    /// `end` was raised.
-    pub fn stdout(end: Arc<EndSignal>) -> Self {
-        Self { file: io::stdout().as_fd().try_clone_to_owned().ok().map(File::from), end }
+    /// Writes to the standard output of this process, after what `console` has taken. Waiting for the
+    /// reader ends when a signal comes after `end` was raised.
+    pub fn stdout(end: Arc<EndSignal>, console: Written) -> Self {
+        let file = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
+        Self { file, console: Some(console), end }
     }
 }
 

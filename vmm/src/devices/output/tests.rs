@@ -8,11 +8,15 @@ use super::*;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::console::Console;
 
+fn output(file: Option<File>, console: Option<Written>) -> Output {
+    Output { file, console, end: Arc::new(EndSignal::new().unwrap()) }
+}
+
 fn pipe() -> (UnixStream, Output) {
     let (reader, writer) = UnixStream::pair().unwrap();
     writer.set_nonblocking(true).unwrap();
     let file = Some(File::from(OwnedFd::from(writer)));
-    (reader, Output { file, end: Arc::new(EndSignal::new().unwrap()) })
+    (reader, output(file, None))
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn what_the_console_took_before_comes_first() {
     for _ in 0..taken {
         console.write_config(8, b"c");
     }
-    let mut output = Output::to_file(file, Some(console.written()));
+    let mut output = output(Some(file), Some(console.written()));
     let report = std::thread::spawn(move || output.write_all(b"report").unwrap());
     let mut got = vec![0; taken + 6];
     reader.read_exact(&mut got).unwrap();
