@@ -3,6 +3,7 @@
 //! Owns: copies of all of it, made before any of that memory can be reused. Stays outside: what the words
 //! mean. Source: Xen `xen/include/public/arch-x86/hvm/start_info.h`.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use shared::layout::{DIRECT_MAP, EXTENDED_RAM_START};
 
@@ -65,13 +66,17 @@ pub enum BadBoot {
     BadCmdline,
 }
 
-static mut INFO: BootInfo = BootInfo {
+struct Cell(UnsafeCell<BootInfo>);
+// SAFETY: written once by the boot CPU before READ says so, afterwards only read.
+unsafe impl Sync for Cell {}
+
+static INFO: Cell = Cell(UnsafeCell::new(BootInfo {
     ranges: [Range { start: 0, size: 0, kind: 0, _reserved: 0 }; MAX_RANGES],
     range_count: 0,
     cmdline: [0; MAX_CMDLINE],
     cmdline_len: 0,
     rsdp: 0,
-};
+}));
 static READ: AtomicBool = AtomicBool::new(false);
 
 /// A value at a physical address that the boot tables show.
@@ -93,7 +98,7 @@ pub fn read(start_info: u32) -> Result<&'static BootInfo, BadBoot> {
         return Err(BadBoot::NoMemoryMap);
     }
     // SAFETY: the only writer, before READ makes the structure visible to anyone.
-    let info = unsafe { &mut *(&raw mut INFO) };
+    let info: &mut BootInfo = unsafe { &mut *INFO.0.get() };
     info.rsdp = start.rsdp_at;
     for n in 0..u64::from(start.memmap_entries) {
         let entry = peek::<Range>(start.memmap_at + n * size_of::<Range>() as u64);
@@ -119,7 +124,7 @@ pub fn read(start_info: u32) -> Result<&'static BootInfo, BadBoot> {
 /// What [`read`] found; empty before.
 pub fn get() -> Option<&'static BootInfo> {
     // SAFETY: written once, before READ.
-    READ.load(Ordering::Acquire).then(|| unsafe { &*(&raw const INFO) })
+    READ.load(Ordering::Acquire).then(|| unsafe { &*INFO.0.get() })
 }
 
 /// The kernel command line; empty before [`read`].

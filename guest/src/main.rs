@@ -147,7 +147,7 @@ fn start_cpu(cpu: u32, apic_id: u32) {
     // SAFETY: `prepare` has run; area and stack are this CPU's for good; nothing changed the boot tables.
     match unsafe { smp::start(apic_id, cpu, &resources) } {
         Ok(()) => core::mem::forget(stack),
-        Err(_) => console::print(format_args!("CPU {cpu}: APIC {apic_id} does not answer\n")),
+        Err(silent) => console::print(format_args!("CPU {cpu}: APIC {} does not answer\n", silent.apic_id)),
     }
 }
 

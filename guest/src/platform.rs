@@ -94,7 +94,7 @@ impl Platform {
         }
         match option {
             NumaOption::Off | NumaOption::NoAcpi => Ok(()),
-            NumaOption::On => self.from_tables(map),
+            NumaOption::On => self.read_tables(map),
             NumaOption::FakeNodes(count) => self.fake(map, u64::from(count)),
             NumaOption::FakeSize(size) => {
                 let size = align_down(size, FAKE_NODE_MIN).max(FAKE_NODE_MIN);
@@ -108,7 +108,7 @@ impl Platform {
         }
     }
 
-    fn from_tables(&mut self, map: &mut Memblock) -> Result<(), MemblockError> {
+    fn read_tables(&mut self, map: &mut Memblock) -> Result<(), MemblockError> {
         let numa = match self.tables.as_ref().map(|tables| &tables.numa) {
             Some(Ok(numa)) => *numa,
             Some(Err(AcpiError::Missing { .. })) | None => return Ok(()),

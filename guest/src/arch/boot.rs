@@ -43,7 +43,7 @@ const _: () = {
     assert!(layout::FIXMAP_LAPIC == layout::FIXMAP_IOAPIC + 4096);
     assert!(table_index(layout::FIXMAP_LAPIC, 1) == 509);
     assert!(table_index(layout::FIXMAP_LAPIC, 3) == 511 && table_index(layout::FIXMAP_LAPIC, 4) == 511);
-    assert!(size_of::<PerCpu>() % 4096 == 0);
+    assert!(size_of::<PerCpu>().is_multiple_of(4096));
 };
 
 unsafe extern "C" {
@@ -59,8 +59,6 @@ pub struct Entry {
     pub start_info: u32,
     /// TSC units of 32 CPL0 loop turns: far above 20 000 where ring 0 is interpreted.
     pub probe_tsc: u32,
-    /// The ring that the kernel runs in: 0 or 3.
-    pub ring: u32,
 }
 
 static PROBE_TSC: AtomicU32 = AtomicU32::new(0);
@@ -85,7 +83,7 @@ extern "C" fn start_rust(start_info: u32, probe_tsc: u32, ring: u32) -> ! {
     percpu::set_stack((&raw const boot_stack_bottom) as u64, (&raw const boot_stack_top) as u64);
     idt::install(ring);
     PROBE_TSC.store(probe_tsc, Ordering::Relaxed);
-    crate::kernel_main(Entry { start_info, probe_tsc, ring })
+    crate::kernel_main(Entry { start_info, probe_tsc })
 }
 
 /// Leaves ring 0 for ring 3 (the `ring=3` parameter on a host whose ring 0 is fast).

@@ -15,9 +15,7 @@ unsafe extern "C" {
     fn gate_write_cr3();
     fn gate_read_cr3();
     fn gate_read_cr4();
-    fn gate_write_cr4();
     fn gate_read_msr();
-    fn gate_write_msr();
     fn gate_cpuid();
     fn gate_halt();
     fn gate_enable_interrupts();
@@ -108,21 +106,6 @@ pub fn read_cr4() -> u64 {
     }
 }
 
-/// Changes CR4.
-///
-/// # Safety
-/// The new value must keep long mode, SSE and the paging mode as they are.
-pub unsafe fn write_cr4(value: u64) {
-    // SAFETY: by the caller.
-    unsafe {
-        if ring() == 0 {
-            asm!("mov cr4, {}", in(reg) value, options(nostack, preserves_flags));
-        } else {
-            gate(gate_write_cr4, value, 0);
-        }
-    }
-}
-
 /// Reads a model-specific register that exists on every CPU we run on.
 pub fn read_msr(msr: u32) -> u64 {
     // SAFETY: callers name architectural registers only; reading them has no effect.
@@ -137,22 +120,6 @@ pub fn read_msr(msr: u32) -> u64 {
         }
     };
     (low & 0xffff_ffff) | high << 32
-}
-
-/// Writes a model-specific register.
-///
-/// # Safety
-/// The register exists and the value leaves the running code what it relies on.
-pub unsafe fn write_msr(msr: u32, value: u64) {
-    // SAFETY: by the caller.
-    unsafe {
-        if ring() == 0 {
-            asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32,
-                options(nostack, preserves_flags));
-        } else {
-            gate(gate_write_msr, u64::from(msr), value);
-        }
-    }
 }
 
 /// One CPUID leaf of the virtual CPU: eax, ebx, ecx, edx. At CPL3 the plain instruction would show the

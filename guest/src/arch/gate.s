@@ -28,9 +28,6 @@ OPERATION write_cr3
 OPERATION read_cr3
     movq %cr3, %rdi
     iretq
-OPERATION write_cr4
-    movq %rdi, %cr4
-    iretq
 OPERATION read_cr4
     movq %cr4, %rdi
     iretq
@@ -39,13 +36,6 @@ OPERATION read_msr
     rdmsr
     movl %edx, %esi
     movl %eax, %edi
-    iretq
-OPERATION write_msr
-    movl %edi, %ecx
-    movl %esi, %eax
-    shrq $32, %rsi
-    movl %esi, %edx
-    wrmsr
     iretq
 OPERATION cpuid
     movl %edi, %eax

@@ -91,16 +91,3 @@ fn replay() {
         percpu::mask();
     }
 }
-
-/// Waits with the CPU asleep until `done` says so. Called with interrupts unmasked.
-pub fn wait_until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        disable();
-        // What `done` waits for comes by interrupt. Had it come since the look above, it is recorded now
-        // and `halt` returns at once.
-        if !done() {
-            super::cpu::halt();
-        }
-        enable();
-    }
-}

@@ -346,12 +346,6 @@ pub fn this() -> *mut PerCpu {
     read_u64!(this) as *mut PerCpu
 }
 
-/// Depth of the soft interrupt mask.
-#[inline]
-pub fn soft_mask() -> u32 {
-    read_u32!(soft_mask)
-}
-
 /// Whether any recorded interrupt waits.
 #[inline]
 pub fn any_pending() -> bool {

@@ -71,7 +71,7 @@ pub mod offset {
     pub const RIP: usize = offset_of!(TrapFrame, rip);
 }
 
-const _: () = assert!(offset::BYTES % 16 == 0 && offset::RIP + 40 == offset::BYTES);
+const _: () = assert!(offset::BYTES.is_multiple_of(16) && offset::RIP + 40 == offset::BYTES);
 
 /// The page-fault vector.
 pub const PAGE_FAULT: u64 = 14;

@@ -1,9 +1,8 @@
 //! `sysctl`: reads and changes settings at run time, as the tool of that name does.
 
-use super::{Args, Command, Outcome, fail, usage};
+use super::{Args, Command, Outcome, usage};
 use crate::console;
 use crate::settings::{self, Complaint, Refused, Shown};
-use shared::exit::ExitStatus;
 use shared::params;
 
 /// The family.
@@ -52,12 +51,6 @@ fn write(name: &str, value: &str) -> Outcome {
             console::print(format_args!("{} = {value}\n", spec.sysctl_name().unwrap_or_default()));
             Ok(())
         }
-        Err(refused) => {
-            let status = match refused {
-                Refused::Unknown => ExitStatus::Usage,
-                Refused::Bad(_) | Refused::TooMuch(_) => ExitStatus::CheckFailed,
-            };
-            Err(fail(status, format_args!("{}", Complaint(name, refused))))
-        }
+        Err(refused) => Err(usage(format_args!("{}", Complaint(name, refused)))),
     }
 }

@@ -7,8 +7,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const TRAPS: &[Command] = &[Command {
     name: "traps",
-    usage: "stress [seconds=N|ms=N]",
-    summary: "all kinds of traps at once on all CPUs, every register checked",
+    usage: "stress [seconds=N|ms=N] | cost",
+    summary: "all kinds of traps at once, every register checked; what each costs",
     run: traps,
 }];
 
@@ -16,9 +16,15 @@ const DEFAULT_MS: u64 = 5000;
 const MAX_MS: u64 = 3_600_000;
 
 fn traps(args: &mut Args<'_>) -> Outcome {
-    if !args.take("stress") {
-        return Err(usage(format_args!("traps: expected 'stress'")));
+    match args.next_word() {
+        Some("stress") => stress(args),
+        Some("cost") if stress::cost::run() => Ok(()),
+        Some("cost") => Err(fail(ExitStatus::OutOfMemory, format_args!("traps: no memory"))),
+        _ => Err(usage(format_args!("traps: expected 'stress' or 'cost'"))),
     }
+}
+
+fn stress(args: &mut Args<'_>) -> Outcome {
     let (text, unit) = match args.take_key("seconds") {
         Some(text) => (Some(text), 1000),
         None => (args.take_key("ms"), 1),

@@ -4,6 +4,7 @@
 //! Owns: its counters, and a window of addresses a CPU whose pages the fault handler maps. A message that was
 //! sent and never seen is lost; each sender has at most one on its way to each CPU.
 
+pub mod cost;
 mod probe;
 mod tally;
 
@@ -159,13 +160,30 @@ fn xorshift(mut state: u64) -> impl FnMut() -> u64 {
     }
 }
 
+/// The frame behind all windows, and the fault handler before ours.
+struct Session {
+    frame: Pfn,
+    before: Option<trap::Handler>,
+}
+
+/// From here on faults in the windows are repaired. `None` without memory for it.
+fn begin_faults() -> Option<Session> {
+    let (frame, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
+    FRAME.store(frame.get(), Ordering::Relaxed);
+    Some(Session { frame, before: trap::set_handler(Some(handle_fault)) })
+}
+
+/// The windows are empty; faults in them are faults again.
+fn end_faults(session: Session) {
+    trap::set_handler(session.before);
+    free_block(session.frame, Order::ZERO);
+}
+
 /// Runs the stress on every CPU for `ms` milliseconds and prints what it saw. `None` without memory for it.
 pub fn run(ms: u64) -> Option<Verdict> {
-    let (pfn, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
-    FRAME.store(pfn.get(), Ordering::Relaxed);
+    let session = begin_faults()?;
     TALLY.iter().for_each(Cpu::clear);
     MAIL.iter().flatten().flatten().for_each(|mailbox| mailbox.sent.store(0, Ordering::Relaxed));
-    let before = trap::set_handler(Some(handle_fault));
     irq::set_handler(irq::line::TIMER, on_timer);
     irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
@@ -179,7 +197,6 @@ pub fn run(ms: u64) -> Option<Verdict> {
     RUNNING.store(false, Ordering::Release);
     // The last messages and timers arrive.
     time::delay(20_000_000);
-    trap::set_handler(before);
-    free_block(pfn, Order::ZERO);
-    Some(tally::report(|line| console::print(line)))
+    end_faults(session);
+    Some(tally::report(console::print))
 }

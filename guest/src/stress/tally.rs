@@ -1,7 +1,7 @@
 //! What the stress counts, a CPU each, and the mailboxes of its messages.
 
 use super::Verdict;
-use crate::arch::{cpu, smp};
+use crate::arch::{cpu, smp, tlb};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -89,9 +89,10 @@ pub fn report(print: impl FnOnce(fmt::Arguments<'_>)) -> Verdict {
     let lost = sent.abs_diff(received);
     print(format_args!(
         "stress: ring={} cpus={} gates={gates} faults={faults} spins={spins} timers={timers} sent={sent} \
-         received={received} wrong={wrong} lost={lost}\n",
+         received={received} flushes={} wrong={wrong} lost={lost}\n",
         cpu::ring(),
         cpus(),
+        tlb::flushes(),
     ));
     Verdict { wrong, lost }
 }

@@ -94,11 +94,11 @@ static QUEUES: [RunQueue; MAX_CPUS] = [const {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpawnError {
     /// All [`MAX_TASKS`] slots are taken.
-    NoSlot,
+    Slots,
     /// No memory for its stack.
-    NoMemory,
+    Memory,
     /// The CPU does not run.
-    NoCpu,
+    Cpu,
 }
 
 fn run_queue(cpu: u32) -> &'static RunQueue {
@@ -228,7 +228,7 @@ fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
             return Ok(task);
         }
     }
-    Err(SpawnError::NoSlot)
+    Err(SpawnError::Slots)
 }
 
 /// Makes a task of the code that runs now, on the stack from `bottom` to `top`. Once a CPU, first of all.
@@ -249,7 +249,7 @@ pub fn spawn(
     argument: usize,
 ) -> Result<&'static Task, SpawnError> {
     if cpu >= smp::online() {
-        return Err(SpawnError::NoCpu);
+        return Err(SpawnError::Cpu);
     }
     let task = prepare(name, cpu, entry, argument)?;
     task.set_state(State::Parked);
@@ -261,7 +261,7 @@ fn prepare(name: &'static str, cpu: u32, entry: Entry, argument: usize) -> Resul
     let task = claim(name, cpu)?;
     let Some(stack) = Stack::alloc() else {
         task.set_state(State::Free);
-        return Err(SpawnError::NoMemory);
+        return Err(SpawnError::Memory);
     };
     let bounds = (stack.bottom(), stack.top());
     let rsp = switch::first_frame(&stack);
@@ -320,21 +320,6 @@ pub fn park() {
     me.set_state(State::Parked);
     drop(ready);
     schedule();
-    irq::enable();
-}
-
-/// Lets other tasks of this CPU run.
-pub fn yield_now() {
-    let me = current();
-    irq::disable();
-    let mut ready = run_queue(me.cpu()).ready.lock(&CPU);
-    if ready.is_empty() {
-        drop(ready);
-    } else {
-        ready.push(me);
-        drop(ready);
-        schedule();
-    }
     irq::enable();
 }
 

@@ -323,11 +323,6 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether the device is done with the request and its memory.
-    pub fn is_done(&self) -> bool {
-        self.disk.slots.is_done(self.slot)
-    }
-
     /// Sleeps until the request is done.
     pub fn wait(self) -> Outcome {
         loop {

@@ -21,7 +21,7 @@ mod segments;
 mod slots;
 mod wire;
 
-pub use disk::{Disk, Operation, Segment, Ticket};
+pub use disk::Disk;
 
 use super::virtio::{Device, Unusable};
 use crate::memory;
