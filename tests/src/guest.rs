@@ -131,6 +131,7 @@ fn finish(mut command: Command, host: Option<Host>, limit: Duration) -> Run {
         stderr: read(&mut stderr),
         elapsed,
     };
+    eprintln!("{:?}: {}", run.elapsed, run.command);
     assert!(status.is_some(), "vmm did not end within {limit:?}\n{run}");
     run
 }

@@ -27,11 +27,9 @@ fn t01a_the_guest_sees_the_map_that_the_monitor_dumps() {
     for mem in ["16M", "256M", "3G", "6G"] {
         let run = Guest::on(host).mem(mem).run(&["e820", "cat /proc/iomem"]).start().assert_ok();
         assert_eq!(run.output(0).as_str(), dumped(mem), "{run}");
-        // Linux keeps frame 0 from everybody.
         let usable = map_of(mem).into_iter().filter(|range| range.usable);
-        let expected: Vec<_> = usable
-            .map(|range| format!("{:08x}-{:08x} : System RAM", range.start.max(PAGE_SIZE), range.end - 1))
-            .collect();
+        let expected: Vec<_> =
+            usable.map(|range| format!("{:08x}-{:08x} : System RAM", range.start, range.end - 1)).collect();
         let ram: Vec<_> =
             run.output(1).lines_with(" : System RAM").iter().map(|line| line.as_str()).collect();
         assert_eq!(ram, expected, "{run}");

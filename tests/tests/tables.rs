@@ -92,7 +92,7 @@ fn t20c_an_entry_prints_its_frame_and_flags() {
 }
 
 #[test]
-fn t18b_roots_differ_below_and_agree_above() {
+fn t18a_t18b_roots_differ_below_and_agree_above() {
     for_each_host(|host| {
         let run = Guest::on(host).run(&["pt roots", "pt switch A B", "pt roots"]).start().assert_ok();
         let (kernel, switch) = (run.output(0).line_with("root=kernel"), run.output(1));
