@@ -13,6 +13,7 @@
 //! | `numa` | T79: nodes |
 //! | `disks` | data read and written |
 //! | `crash` | how a guest dies |
+//! | `readme` | the sample of README.md |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
 mod buddy;
@@ -21,6 +22,7 @@ mod disks;
 mod machine;
 mod memory;
 mod numa;
+mod readme;
 mod refusals;
 mod tables;
 mod zones;
