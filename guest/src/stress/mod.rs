@@ -29,6 +29,8 @@ const WINDOW_STRIDE: u64 = 1 << 39;
 const PAGES: u64 = 512;
 /// Between two timer interrupts of a CPU.
 const TIMER_NS: u64 = 300_000;
+/// How long a message may be on its way: a host that has put a CPU aside takes a while to come back to it.
+const ARRIVAL_NS: u64 = 5_000_000_000;
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
 static END: AtomicU64 = AtomicU64::new(0);
@@ -195,8 +197,9 @@ pub fn run(ms: u64) -> Option<Verdict> {
     run_here(0);
     helpers.into_iter().flatten().for_each(task::Task::join);
     RUNNING.store(false, Ordering::Release);
-    // The last messages and timers arrive.
+    // The last timers fire, and what they send arrives.
     time::delay(20_000_000);
+    tally::settle(ARRIVAL_NS);
     end_faults(session);
     Some(tally::report(console::print))
 }

@@ -1,7 +1,7 @@
 //! What the stress counts, a CPU each, and the mailboxes of its messages.
 
 use super::Verdict;
-use crate::arch::{cpu, smp, tlb};
+use crate::arch::{cpu, smp, time, tlb};
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -75,6 +75,19 @@ pub fn cpus() -> usize {
     (smp::online() as usize).min(CPUS)
 }
 
+fn sent() -> u64 {
+    MAIL.iter().flatten().flatten().map(|mailbox| mailbox.sent.load(Ordering::Relaxed)).sum()
+}
+
+/// Waits until every message has arrived, at most `ns` nanoseconds.
+pub fn settle(ns: u64) {
+    let received = || TALLY.iter().map(|tally| tally.received.load(Ordering::Relaxed)).sum::<u64>();
+    let (start, length) = (cpu::rdtsc(), time::ns_to_tsc(ns));
+    while sent() != received() && cpu::rdtsc().wrapping_sub(start) < length {
+        core::hint::spin_loop();
+    }
+}
+
 /// Prints the sums.
 pub fn report(print: impl FnOnce(fmt::Arguments<'_>)) -> Verdict {
     let mut sums = [0; 6];
@@ -84,7 +97,7 @@ pub fn report(print: impl FnOnce(fmt::Arguments<'_>)) -> Verdict {
         }
     }
     let [received, timers, faults, gates, spins, wrong] = sums;
-    let sent: u64 = MAIL.iter().flatten().flatten().map(|mailbox| mailbox.sent.load(Ordering::Relaxed)).sum();
+    let sent = sent();
     // More seen than sent would be as wrong as a loss.
     let lost = sent.abs_diff(received);
     print(format_args!(
