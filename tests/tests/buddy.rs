@@ -136,6 +136,31 @@ fn t28b_bad_lists_are_refused() {
     refused("buddy list order=1 zone=Any", "error: bad zone 'Any' (DMA, DMA32, Normal, HighMem, Movable)");
 }
 
+/// Takes six single pages of a fresh arena, which are its first six, frees some and takes as many again: the places
+/// taken, in pages from the start of the arena.
+fn taken_again(freed: &[u64]) -> Vec<u64> {
+    let arena = small(&["buddy arena 1024"]).start().assert_ok().output(0).number("pfn");
+    let frees: Vec<_> = freed.iter().map(|page| format!("free {:#x}", arena + page)).collect();
+    let mut commands = vec!["buddy arena 1024"];
+    commands.extend(["alloc 0"; 6]);
+    commands.extend(frees.iter().map(String::as_str));
+    commands.extend(vec!["alloc 0"; freed.len()]);
+    let run = small(&commands).start().assert_ok();
+    let page = |n: usize| run.output(n).number("pfn") - arena;
+    assert_eq!((1..7).map(page).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5], "{run}");
+    (7 + freed.len()..commands.len()).map(page).collect()
+}
+
+#[test]
+fn t28c_the_last_page_in_is_the_first_out_unless_it_may_soon_merge() {
+    // The neighbours of these are all in use.
+    assert_eq!(taken_again(&[1, 3]), [3, 1]);
+    assert_eq!(taken_again(&[3, 1]), [1, 3]);
+    // Pages 6 and 7 are one free block, so page 5 would merge twice once page 4 is free: it waits at the tail.
+    assert_eq!(taken_again(&[1, 5]), [1, 5]);
+    assert_eq!(taken_again(&[5, 1]), [1, 5]);
+}
+
 #[test]
 fn t29_split_trace() {
     for_each_host(|host| {

@@ -66,7 +66,7 @@ fn t79a_nodes_are_those_given_to_the_monitor() {
 }
 
 #[test]
-fn t79b_sysfs_shows_the_same_nodes() {
+fn t79a_sysfs_shows_the_same_nodes() {
     let Some(host) = kvm() else { return };
     let node = "/sys/devices/system/node/node";
     let guest = Guest::on(host).numa("node=0,cpus=0-1,mem=64M,distance=1:33").numa("node=1,cpus=2,mem=64M");
