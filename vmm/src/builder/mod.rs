@@ -21,6 +21,7 @@ use crate::exit::EndSignal;
 use crate::kernel::Kernel;
 use crate::kvm::vcpu::{Buses, Vcpu};
 use crate::kvm::vm::Vm;
+use crate::kvm::writes::CollectedWrites;
 use crate::kvm::{KvmError, cpuid, regs};
 use crate::loader;
 use crate::machine::{EventLoop, Machine};
@@ -49,7 +50,8 @@ pub fn build(
     let tables = acpi::build(&config.topology, &ranges, &devices.slots)?;
     pvh::write(&ram, &cmdline::with_devices(&config.cmdline, &devices.slots), &e820_map(&ranges), &tables)?;
     phases.mark("boot_data");
-    let vcpus = create_vcpus(config, kvm, &vm, kernel.entry(), &Arc::new(devices.buses), &end)?;
+    let bases = devices.slots.iter().map(|slot| slot.base);
+    let vcpus = create_vcpus(config, kvm, &vm, kernel.entry(), bases, &Arc::new(devices.buses), &end)?;
     phases.mark("vcpus");
     let devices::Devices { console, disks, transports, .. } = devices;
     Ok(Machine { vm, vcpus, events, console, disks, transports, end, ram })
@@ -60,6 +62,7 @@ fn create_vcpus(
     kvm: &Kvm,
     vm: &Vm,
     entry: u64,
+    device_bases: impl Iterator<Item = u64>,
     buses: &Arc<Buses>,
     end: &Arc<EndSignal>,
 ) -> Result<Vec<Vcpu>, BuildError> {
@@ -69,10 +72,11 @@ fn create_vcpus(
     let tsc_khz = boot_cpu.get_tsc_khz().map_err(KvmError::setup("tell the TSC frequency"))?;
     let template = cpuid::template(kvm, count, tsc_khz)?;
     regs::set_pvh_entry(boot_cpu, entry)?;
+    let writes = Arc::new(CollectedWrites::register(kvm, vm.fd(), boot_cpu, device_bases)?);
     let mut vcpus = Vec::with_capacity(fds.len());
     for (index, fd) in (0..).zip(fds) {
         fd.set_cpuid2(&cpuid::for_vcpu(&template, index)).map_err(KvmError::setup("set CPUID"))?;
-        vcpus.push(Vcpu::new(index, fd, Arc::clone(buses), Arc::clone(end)));
+        vcpus.push(Vcpu::new(index, fd, Arc::clone(buses), Arc::clone(&writes), Arc::clone(end)));
     }
     Ok(vcpus)
 }

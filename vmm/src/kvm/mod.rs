@@ -5,6 +5,7 @@ pub mod regs;
 pub mod stats;
 pub mod vcpu;
 pub mod vm;
+pub mod writes;
 
 use std::io;
 

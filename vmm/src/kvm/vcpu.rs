@@ -19,6 +19,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use super::regs;
+use super::writes::CollectedWrites;
 use crate::devices::bus::Bus;
 use crate::exit::{End, EndSignal};
 
@@ -50,6 +51,7 @@ pub struct Vcpu {
     index: u8,
     fd: VcpuFd,
     buses: Arc<Buses>,
+    writes: Arc<CollectedWrites>,
     end: Arc<EndSignal>,
     stop: Arc<AtomicBool>,
 }
@@ -79,9 +81,15 @@ fn kick_signal() -> libc::c_int {
 }
 
 impl Vcpu {
-    /// A vCPU that serves its accesses from `buses` and reports to `end`.
-    pub fn new(index: u8, fd: VcpuFd, buses: Arc<Buses>, end: Arc<EndSignal>) -> Self {
-        Self { index, fd, buses, end, stop: Arc::new(AtomicBool::new(false)) }
+    /// A vCPU that serves its accesses, and `writes` before each, from `buses` and reports to `end`.
+    pub fn new(
+        index: u8,
+        fd: VcpuFd,
+        buses: Arc<Buses>,
+        writes: Arc<CollectedWrites>,
+        end: Arc<EndSignal>,
+    ) -> Self {
+        Self { index, fd, buses, writes, end, stop: Arc::new(AtomicBool::new(false)) }
     }
 
     /// The vCPU's descriptor, for its counters.
@@ -118,6 +126,7 @@ impl Vcpu {
             Ok(exit) => exit,
             Err(error) => return self.run_failed(error),
         };
+        self.writes.deliver(&self.buses.mmio);
         match exit {
             VcpuExit::IoIn(port, data) => {
                 self.buses.pio.read(port.into(), data);
