@@ -69,7 +69,7 @@ fn hosts() -> &'static [Host] {
         match (facts.find("kvm"), facts.find("kvm.kind")) {
             (Some("ok"), Some("software")) => found.push(Host::SoftKvm),
             (Some("ok"), _) => found.push(Host::HardKvm),
-            (why, _) => missing("KVM", why),
+            _ => missing("KVM", text.lines().find_map(|line| line.strip_prefix("kvm="))),
         }
         let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
         match qemu {
