@@ -39,8 +39,8 @@ pub fn build(
     let ranges = layout::ram_ranges(config.topology.nodes());
     let ram = memory::allocate(&ranges, config.pages, config.prefault)?;
     phases.mark("memory");
-    let vm = Vm::new(kvm, &ram)?;
-    phases.mark("vm");
+    let vm = Vm::new(kvm, &ram, phases)?;
+    phases.mark("irqchip");
     let end = Arc::new(EndSignal::new().map_err(BuildError::Events)?);
     let mut events = EventLoop::new().map_err(|error| BuildError::EventLoop(error.to_string()))?;
     let devices = devices::create(config, &vm, &ram, &end, &mut events)?;

@@ -15,6 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::KvmError;
 use crate::memory::GuestRam;
+use crate::timing::Phases;
 
 /// Where KVM may put the three pages it needs on Intel hosts without unrestricted guests; just below
 /// the BIOS range at the end of 4 GiB, where no device and no RAM lies.
@@ -32,9 +33,11 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Creates a VM on `kvm` whose memory is `ram`, one memslot per region.
-    pub fn new(kvm: &Kvm, ram: &GuestRam) -> Result<Self, KvmError> {
+    /// Creates a VM on `kvm` whose memory is `ram`, one memslot per region. The cost of memslots grows with
+    /// the memory, so they are a phase of their own in `phases`.
+    pub fn new(kvm: &Kvm, ram: &GuestRam, phases: &mut Phases) -> Result<Self, KvmError> {
         let fd = kvm.create_vm().map_err(KvmError::setup("create a VM"))?;
+        phases.mark("vm");
         for (slot, region) in (0..).zip(ram.iter()) {
             let memslot = kvm_userspace_memory_region {
                 slot,
@@ -47,6 +50,7 @@ impl Vm {
             // clone; regions of one collection do not overlap.
             unsafe { fd.set_user_memory_region(memslot) }.map_err(KvmError::setup("map guest RAM"))?;
         }
+        phases.mark("memslots");
         fd.set_identity_map_address(IDENTITY_MAP_ADDRESS).map_err(KvmError::setup("place its page table"))?;
         fd.set_tss_address(TSS_ADDRESS).map_err(KvmError::setup("place its task state segment"))?;
         fd.create_irq_chip().map_err(KvmError::setup("create interrupt controllers"))?;

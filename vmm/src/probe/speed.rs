@@ -12,6 +12,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::kvm::regs;
 use crate::kvm::vm::Vm;
 use crate::memory::{self, HostPages, RamRange};
+use crate::timing::Phases;
 
 /// Where the loop lies.
 const CODE: u64 = 0x1000;
@@ -72,7 +73,7 @@ pub(super) fn ring0_ns(kvm: &Kvm) -> Result<u64, String> {
     let ram = memory::allocate(&[range], HostPages::Small, false).map_err(|error| error.to_string())?;
     ram.write_slice(&PROGRAM, GuestAddress(CODE)).map_err(|error| error.to_string())?;
     ram.write_obj(ROUNDS, GuestAddress(CODE + ROUNDS_AT)).map_err(|error| error.to_string())?;
-    let vm = Vm::new(kvm, &ram).map_err(|error| error.to_string())?;
+    let vm = Vm::new(kvm, &ram, &mut Phases::start()).map_err(|error| error.to_string())?;
     let mut vcpu = vm.create_vcpu(0).map_err(|error| error.to_string())?;
     regs::set_pvh_entry(&vcpu, CODE).map_err(|error| error.to_string())?;
     for _ in 0..2 {
