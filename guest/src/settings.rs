@@ -4,7 +4,7 @@
 //! outside: names, types, ranges and texts (`shared::params`), what a setting does (its reader), and
 //! parameters that repeat, whose readers walk the command line themselves. Invariants: a stored value has
 //! passed its parameter's check; a bad value leaves the old one in place. A setting whose mechanism does not
-//! exist yet can be read and written like any other.
+//! exist yet can be read and written like any other, and boot says so.
 //! Source: Linux `kernel/params.c`; `mm/page-writeback.c` and `mm/util.c` for the pairs.
 
 use crate::console;
@@ -27,6 +27,24 @@ const EITHER_OR: &[(&str, &str)] = &[
     ("sysctl.vm.dirty_bytes", "sysctl.vm.dirty_ratio"),
     ("sysctl.vm.dirty_background_bytes", "sysctl.vm.dirty_background_ratio"),
     ("sysctl.vm.overcommit_kbytes", "sysctl.vm.overcommit_ratio"),
+];
+
+/// Parameters that something reads. All others are checked, stored and shown, and boot says that this is all:
+/// a setting that silently does nothing misleads whoever tunes by it.
+const EFFECTIVE: &[&str] = &[
+    "ring",
+    "mem",
+    "memmap",
+    "zones.dma",
+    "zones.dma32",
+    "directmap",
+    "nogbpages",
+    "numa",
+    "virtio_mmio.device",
+    "run",
+    "params",
+    "sysctl.vm.overcommit_kbytes",
+    "sysctl.vm.overcommit_ratio",
 ];
 
 const MIN_FREE: &str = "sysctl.vm.min_free_kbytes";
@@ -60,8 +78,12 @@ pub fn complain(cmdline: &str, ram: u64) -> Result<(), ExitStatus> {
     params::parse(cmdline, &mut |event| {
         mistakes |= event.is_error();
         refused |= matches!(event, Event::BadValue(bad) if bad.is_refused());
-        if !matches!(event, Event::Known { spec, .. } if spec.notice.is_empty()) {
-            console::print(format_args!("{event}\n"));
+        match event {
+            Event::Known { spec, .. } if EFFECTIVE.contains(&spec.name) => {}
+            Event::Known { spec, .. } if spec.notice.is_empty() => {
+                console::print(format_args!("mm: {}: accepted, without effect in this version\n", spec.name));
+            }
+            _ => console::print(format_args!("{event}\n")),
         }
     });
     params::cross_check(cmdline, ram, &mut |conflict| {

@@ -204,3 +204,15 @@ fn guest_commands_refuse_in_one_line_with_status_2() {
         assert_eq!(run.stderr, "", "{run}");
     }
 }
+
+/// A parameter whose mechanism does not exist yet is taken with a line that says so; one that works is taken in silence.
+#[test]
+fn b30_a_parameter_without_effect_says_so() {
+    let run = Guest::on(any_host())
+        .append("debug_pagealloc=on zones.dma32=64M")
+        .run(&["sysctl vm.swappiness"])
+        .start()
+        .assert_ok();
+    run.all().assert_line("mm: debug_pagealloc: accepted, without effect in this version");
+    assert!(run.all().lines_with("zones.dma32").is_empty());
+}
