@@ -12,8 +12,8 @@ pub const LOCAL_DISTANCE: u8 = 10;
 pub const REMOTE_DISTANCE: u8 = 20;
 /// Largest distance of nodes that can reach each other.
 pub const MAX_DISTANCE: u8 = 254;
-/// Most nodes of a machine.
-pub const MAX_NODES: usize = 64;
+/// Most nodes of a machine: what the memory manager numbers.
+pub const MAX_NODES: usize = 8;
 
 /// What is wrong with a distance matrix. Every text begins with `invalid SLIT entry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

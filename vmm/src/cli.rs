@@ -200,9 +200,10 @@ impl CliError {
         !self.error.use_stderr()
     }
 
-    /// The help as it is.
-    pub fn help(&self) -> String {
-        self.error.render().ansi().to_string()
+    /// The help, with the escape sequences of a terminal or plain.
+    pub fn help(&self, coloured: bool) -> String {
+        let text = self.error.render();
+        if coloured { text.ansi().to_string() } else { text.to_string() }
     }
 
     /// The mistake as one line.

@@ -2,8 +2,9 @@
 //!
 //! The only place that prints or exits.
 
+use std::env;
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use shared::exit::ExitStatus;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let phases = Phases::start();
     let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) if error.is_help() => return print(&error.help()),
+        Err(error) if error.is_help() => return print(&error.help(wants_colour())),
         Err(error) => return fail(Failure(ExitStatus::Usage, vec![error.line()])),
     };
     let result = match cli.command {
@@ -108,6 +109,11 @@ fn run_machine(
         }
     }
     end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))
+}
+
+/// Whether output goes to a terminal whose user has not asked for plain text (<https://no-color.org>).
+fn wants_colour() -> bool {
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Prints to standard output. A reader that went away is no failure.

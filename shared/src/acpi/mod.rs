@@ -21,7 +21,7 @@ mod table;
 pub use error::{AcpiError, Signature};
 pub use list::List;
 pub use madt::{IoApic, LocalApic, Madt, Override};
-pub use numa::{CpuAffinity, DEFAULT_REMOTE_DISTANCE, LOCAL_DISTANCE, MemoryAffinity, Numa};
+pub use numa::{CpuAffinity, MemoryAffinity, Numa};
 
 use rsdp::Root;
 use table::Table;
@@ -29,7 +29,7 @@ use table::Table;
 /// The most CPUs that are listed.
 pub const MAX_CPUS: usize = 64;
 /// The most NUMA nodes that are listed.
-pub const MAX_NODES: usize = 8;
+pub const MAX_NODES: usize = crate::numa::MAX_NODES;
 /// The most memory ranges that are listed.
 pub const MAX_MEMORY_RANGES: usize = 32;
 /// The most I/O APICs that are listed.

@@ -11,11 +11,7 @@ use super::slit::Distances;
 use super::srat::{self, Affinity, Entry};
 use super::table::Table;
 use super::{MAX_CPUS, MAX_MEMORY_RANGES, MAX_NODES, PhysRead};
-
-/// Distance of a node to itself.
-pub const LOCAL_DISTANCE: u8 = 10;
-/// Distance between two nodes when no table says otherwise.
-pub const DEFAULT_REMOTE_DISTANCE: u8 = 20;
+use crate::numa::{LOCAL_DISTANCE, REMOTE_DISTANCE};
 
 /// The node of a CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,7 +168,7 @@ fn domains<M: PhysRead>(srat: &Table<'_, M>) -> Result<List<u32, MAX_NODES>, Acp
 }
 
 fn default_distances() -> [[u8; MAX_NODES]; MAX_NODES] {
-    let mut distances = [[DEFAULT_REMOTE_DISTANCE; MAX_NODES]; MAX_NODES];
+    let mut distances = [[REMOTE_DISTANCE; MAX_NODES]; MAX_NODES];
     for (node, row) in distances.iter_mut().enumerate() {
         if let Some(own) = row.get_mut(node) {
             *own = LOCAL_DISTANCE;

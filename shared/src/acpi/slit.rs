@@ -3,8 +3,8 @@
 
 use super::PhysRead;
 use super::error::AcpiError;
-use super::numa::LOCAL_DISTANCE;
 use super::table::{HEADER_BYTES, Table};
+use crate::numa::LOCAL_DISTANCE;
 
 /// A 64-bit count of domains precedes the matrix of bytes.
 const MATRIX_OFFSET: u32 = HEADER_BYTES + 8;

@@ -39,7 +39,8 @@ fn help_and_version_are_no_mistakes() {
     for words in [["vmm", "--help"], ["vmm", "--version"]] {
         let error = CliError { error: Cli::try_parse_from(words).unwrap_err() };
         assert!(error.is_help());
-        assert!(!error.help().is_empty());
+        assert!(!error.help(false).contains('\u{1b}'));
+        assert!(!error.help(true).is_empty());
     }
     // Without any word the help is shown, but the status is that of a mistake.
     let bare = CliError { error: Cli::try_parse_from(["vmm"]).unwrap_err() };
