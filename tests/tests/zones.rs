@@ -170,3 +170,22 @@ fn t50_forbidden_flags_are_refused() {
         assert!(run.all().line_with("error: ").as_str().starts_with(start), "{run}");
     }
 }
+
+/// A page above 16 MiB reaches a device with 24 address lines through a bounce buffer, one below as it is.
+#[test]
+fn t46c_a_device_that_cannot_reach_a_page_gets_a_bounce_buffer() {
+    for_each_host(|host| {
+        let run = Guest::on(host)
+            .mem("128M")
+            .run(&["dma map mask=24", "dma map mask=24 gfp=GFP_DMA", "dma map mask=32", "mm verify"])
+            .start()
+            .assert_ok();
+        let bounced = run.output(0);
+        assert_eq!((bounced.number("bounce"), bounced.fact("data")), (1, "ok"));
+        assert!(bounced.number("pfn") >= 0x1000 && bounced.number("bus") < 16 << 20, "{run}");
+        for direct in [run.output(1), run.output(2)] {
+            assert_eq!((direct.number("bounce"), direct.fact("data")), (0, "ok"));
+            assert_eq!(direct.number("bus"), direct.number("pfn") << 12);
+        }
+    });
+}

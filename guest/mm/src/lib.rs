@@ -13,11 +13,13 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`] |
+//! | 4 | [`pgtable`], [`dma`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
+#[cfg(not(all(loom, test)))]
+pub mod dma;
 #[cfg(not(all(loom, test)))]
 pub mod frame;
 #[cfg(not(all(loom, test)))]

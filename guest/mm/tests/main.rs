@@ -4,6 +4,7 @@
 mod board;
 mod buddy;
 mod buddy_model;
+mod dma;
 mod inspect;
 mod map;
 mod map_change;

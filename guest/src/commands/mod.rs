@@ -8,6 +8,7 @@ mod bench;
 mod buddy;
 mod crash;
 mod disk;
+mod dma;
 mod features;
 mod files;
 mod machine;
@@ -47,6 +48,7 @@ static FAMILIES: &[&[Command]] = &[
     buddy::BUDDY,
     crash::CRASH,
     disk::DISK,
+    dma::DMA,
     features::FEATURES,
     files::FILES,
     machine::MACHINE,
