@@ -15,7 +15,7 @@ use crate::settings;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
-use mm::addr::{Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr, align_down, align_up};
+use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr, align_down, align_up};
 use mm::frame::{Frame, Tables};
 use mm::memblock::{Direction, Memblock, MemblockError, NodeChoice, Request};
 use mm::pgtable::{Leaves, PageRange, PageTable, PtError};
@@ -235,6 +235,29 @@ fn map_fixed(tree: &PageTable<'_, Kernel>, frames: &BootTables) -> Result<(), Fa
     Ok(())
 }
 
+/// Whole 4 MiB blocks of one node, without a block between them that has no RAM. Their descriptors lie
+/// together: the fewer 2 MiB pages boot touches, the fewer the host has to clear.
+struct Run {
+    start: u64,
+    end: u64,
+    node: Option<NodeId>,
+}
+
+impl Run {
+    /// Extends this run by `next`, or gives back what is left of it: a run of its own.
+    fn absorb(&mut self, next: Self) -> Option<Self> {
+        let start = next.start.max(self.end);
+        if next.end <= self.end {
+            return None;
+        }
+        if start == self.end && next.node == self.node {
+            self.end = next.end;
+            return None;
+        }
+        Some(Self { start, ..next })
+    }
+}
+
 /// Gives every 4 MiB block with RAM its frame descriptors, on the node of that RAM, and zeroes the words of
 /// pageblocks. Descriptors are zeroed as their block is taken in.
 fn map_descriptors(
@@ -247,19 +270,19 @@ fn map_descriptors(
     let end =
         Pfn::new(align_up(memory.end().get(), block).unwrap_or(0) / PAGE_SIZE).ok_or(Failure::NoRoot)?;
     let size = Tables::size(end);
-    let mut done = 0;
     let regions = memory.clone();
-    for region in regions.memory() {
-        let start = align_down(region.start, block).max(done);
-        let stop = align_up(region.end, block).unwrap_or(region.end);
-        if start >= stop {
-            continue;
-        }
-        done = stop;
+    let mut runs = regions.memory().iter().filter_map(|region| {
+        let start = align_down(region.start, block);
+        Some(Run { start, end: align_up(region.end, block)?, node: region.node })
+    });
+    let mut run = runs.next();
+    while let Some(mut current) = run {
+        run = runs.find_map(|next| current.absorb(next));
         let per_page = size_of::<Frame>() as u64;
-        let (offset, length) = (start / PAGE_SIZE * per_page, (stop - start) / PAGE_SIZE * per_page);
+        let pages = (current.end - current.start) / PAGE_SIZE;
+        let (offset, length) = (current.start / PAGE_SIZE * per_page, pages * per_page);
         let request = Request {
-            node: region.node.map_or(NodeChoice::Any, NodeChoice::Prefer),
+            node: current.node.map_or(NodeChoice::Any, NodeChoice::Prefer),
             ..Request::new(length, if length >= HUGE { HUGE } else { PAGE_SIZE })
         };
         let pa = memory.alloc(&request)?;
@@ -267,7 +290,11 @@ fn map_descriptors(
     }
     let words = align_up(size.pageblocks, PAGE_SIZE).unwrap_or(size.pageblocks);
     let low = PhysAddr::truncate(paging::BOOT_DIRECT_END);
-    let pa = memory.alloc(&Request { max: low, ..Request::new(words, PAGE_SIZE) })?;
+    let pa = memory.alloc(&Request {
+        max: low,
+        direction: Direction::BottomUp,
+        ..Request::new(words, PAGE_SIZE)
+    })?;
     let pageblocks = MACHINE.physmem().ptr(pa).ok_or(Failure::NoRoot)?;
     // SAFETY: the range was just reserved and the boot tables show it.
     unsafe { pageblocks.as_ptr().write_bytes(0, words as usize) };

@@ -75,8 +75,8 @@ fn create_vcpus(
     let writes = Arc::new(CollectedWrites::register(kvm, vm.fd(), boot_cpu, device_bases)?);
     let mut vcpus = Vec::with_capacity(fds.len());
     for (index, fd) in (0..).zip(fds) {
-        fd.set_cpuid2(&cpuid::for_vcpu(&template, index)).map_err(KvmError::setup("set CPUID"))?;
-        vcpus.push(Vcpu::new(index, fd, Arc::clone(buses), Arc::clone(&writes), Arc::clone(end)));
+        let cpuid = cpuid::for_vcpu(&template, index);
+        vcpus.push(Vcpu::new(index, fd, cpuid, Arc::clone(buses), Arc::clone(&writes), Arc::clone(end)));
     }
     Ok(vcpus)
 }

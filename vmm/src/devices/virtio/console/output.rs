@@ -5,13 +5,15 @@
 //! Stays outside: where the bytes come from (`device`).
 //! Invariants: bytes reach the sink exactly as the guest wrote them, in order, or are counted as
 //! lost. Only the writer thread ever waits for the sink: a terminal that is stopped or a pipe that
-//! nobody reads holds up neither disks nor the monitor's own signals and time limit. A sink that
-//! has failed takes nothing any more, and the guest never notices.
+//! nobody reads holds up neither disks nor the monitor's own signals and time limit. A pipe with room
+//! is written to directly, which saves the first output the start of a thread. A sink that has failed
+//! takes nothing any more, and the guest never notices.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
@@ -34,9 +36,12 @@ pub struct OutputLoss {
 /// The near end of the way to the sink.
 pub struct Output {
     shared: Arc<Shared>,
-    /// The sink until the first byte comes. The writer starts only then, so that it inherits the
-    /// signal mask of a running machine.
-    idle_sink: Option<File>,
+    sink: Arc<File>,
+    /// The sink can tell at once that it would block.
+    is_pipe: bool,
+    /// The writer starts when something has to wait, so that it inherits the signal mask of a running
+    /// machine.
+    has_writer: bool,
 }
 
 #[derive(Default)]
@@ -62,7 +67,8 @@ struct State {
 impl Output {
     /// Output to `sink`: a terminal, a pipe or a file, blocking or not.
     pub fn new(sink: File) -> Self {
-        Self { shared: Arc::default(), idle_sink: Some(sink) }
+        let is_pipe = sink.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        Self { shared: Arc::default(), sink: Arc::new(sink), is_pipe, has_writer: false }
     }
 
     /// What did not reach the sink so far. Once the sink has failed, all later bytes are lost.
@@ -72,9 +78,6 @@ impl Output {
 
     /// Takes `bytes`, all of them. Call [`Self::flush`] after the last of several.
     pub fn push(&mut self, bytes: &[u8]) {
-        if let Some(sink) = self.idle_sink.take_if(|_| !bytes.is_empty()) {
-            self.start(sink);
-        }
         let mut state = lock(&self.shared.state);
         match &mut state.loss {
             Some(loss) => loss.bytes += bytes.len() as u64,
@@ -82,8 +85,18 @@ impl Output {
         }
     }
 
-    /// Has the writer write what was pushed. Does not wait for it.
-    pub fn flush(&self) {
+    /// Has what was pushed written. Does not wait for it.
+    pub fn flush(&mut self) {
+        let mut state = lock(&self.shared.state);
+        if self.is_pipe && state.in_flight == 0 {
+            let written = write_at_once(&self.sink, &state.pending);
+            state.pending.drain(..written);
+        }
+        let waits = !state.pending.is_empty();
+        drop(state);
+        if waits && !self.has_writer {
+            self.start();
+        }
         self.shared.changed.notify_all();
     }
 
@@ -99,14 +112,14 @@ impl Output {
 
     /// Waits until all pending bytes are written or lost, or until `deadline`; what is left then
     /// counts as lost, with everything that comes later.
-    pub fn settle(&self, deadline: Instant) {
+    pub fn settle(&mut self, deadline: Instant) {
         self.flush();
         let mut state = self.shared.wait_while(deadline, State::is_busy);
         state.give_up("the reader is stuck");
     }
 
     /// Waits until there is room, or until `deadline`.
-    pub fn wait_for_room(&self, deadline: Instant) {
+    pub fn wait_for_room(&mut self, deadline: Instant) {
         self.flush();
         drop(self.shared.wait_while(deadline, |state| state.pending.len() >= ROOM));
     }
@@ -116,13 +129,14 @@ impl Output {
         Written(Arc::clone(&self.shared))
     }
 
-    fn start(&self, sink: File) {
+    fn start(&mut self) {
+        self.has_writer = true;
         let shared = Arc::clone(&self.shared);
+        let sink = Arc::clone(&self.sink);
         let writer =
             thread::Builder::new().name("console".to_owned()).spawn(move || write_out(&sink, &shared));
         if let Err(error) = writer {
-            let reason = error.to_string();
-            lock(&self.shared.state).loss = Some(OutputLoss { bytes: 0, reason });
+            lock(&self.shared.state).give_up(&error.to_string());
         }
     }
 }
@@ -209,6 +223,15 @@ fn write_out(sink: &File, shared: &Shared) {
         drop(state);
         shared.changed.notify_all();
     }
+}
+
+/// Writes as many of `bytes` as `pipe` takes without waiting. Errors are left to the writer.
+fn write_at_once(pipe: &File, bytes: &[u8]) -> usize {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the descriptor is open because `pipe` is borrowed; `part` describes `bytes`, which the call
+    // only reads. Offset -1 is what a pipe wants.
+    let written = unsafe { libc::pwritev2(pipe.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    usize::try_from(written).unwrap_or(0).min(bytes.len())
 }
 
 /// Writes all of `bytes`; an error comes with how many are not written.
