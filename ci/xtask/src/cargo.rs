@@ -45,6 +45,13 @@ pub fn guest(repo: &Repo, folder: &str) -> Command {
     command
 }
 
+/// Cargo in the workspace that compares allocators.
+pub fn peers(repo: &Repo) -> Command {
+    let mut command = clean(repo, "bench-peers");
+    command.current_dir(repo.root().join("ci/bench-peers"));
+    command
+}
+
 /// Cargo of the installed nightly toolchain, or `None` without one.
 pub fn nightly(repo: &Repo, folder: &str) -> Option<Command> {
     let toolchains = Command::new("rustup").args(["toolchain", "list"]).stdin(Stdio::null()).output().ok()?;

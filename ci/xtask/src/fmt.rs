@@ -1,4 +1,4 @@
-//! `fmt`: formats both workspaces, or checks that they are.
+//! `fmt`: formats all workspaces, or checks that they are.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +15,10 @@ pub fn run(repo: &Repo, check: bool) -> Result<bool> {
     host.args(["fmt", "--all"]);
     let mut guest = cargo::guest(repo, "guest");
     guest.arg("fmt");
+    let mut peers = cargo::peers(repo);
+    peers.arg("fmt");
     let mut right = true;
-    for mut command in [host, guest] {
+    for mut command in [host, guest, peers] {
         right &= exec::run(checked(&mut command, check), LIMIT)?.success;
     }
     Ok(right)

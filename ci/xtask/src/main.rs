@@ -36,7 +36,7 @@ struct Cli {
 enum Verb {
     /// Install what the tests need (Debian, as root); says nothing when all is there
     Setup,
-    /// Format both workspaces
+    /// Format all workspaces
     Fmt {
         /// Change nothing; fail if something is not formatted
         #[arg(long)]

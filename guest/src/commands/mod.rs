@@ -13,6 +13,8 @@ mod features;
 mod files;
 mod machine;
 mod mm;
+#[cfg(feature = "bench-peers")]
+mod peers;
 mod pt;
 mod support;
 mod sysctl;
@@ -53,6 +55,8 @@ static FAMILIES: &[&[Command]] = &[
     files::FILES,
     machine::MACHINE,
     mm::MM,
+    #[cfg(feature = "bench-peers")]
+    peers::PEERS,
     pt::PT,
     sysctl::SYSCTL,
     tour::TOUR,

@@ -1,5 +1,6 @@
 //! `bench`: measurements. Not part of `test`, because their results depend on what else the machine does.
 
+mod alloc;
 mod boot;
 mod guest;
 mod icount;
@@ -23,6 +24,12 @@ pub enum Bench {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
     },
+    /// Time per allocation beside other allocators, on this machine and in the guest; writes docs/measurements.md
+    Alloc {
+        /// Rounds; in each of them every allocator is measured once
+        #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md
     AllocIcount,
 }
@@ -31,6 +38,7 @@ pub enum Bench {
 pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Boot { runs } => boot::run(repo, *runs),
+        Bench::Alloc { rounds } => alloc::run(repo, *rounds),
         Bench::AllocIcount => icount::run(repo),
     }
 }
