@@ -14,6 +14,7 @@
 //! | 2 | [`sync`], [`frame`], [`memblock`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`] |
+//! | 5 | [`vmalloc`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -29,3 +30,5 @@ pub mod pgtable;
 pub mod phys;
 pub mod port;
 pub mod sync;
+#[cfg(not(all(loom, test)))]
+pub mod vmalloc;

@@ -14,6 +14,7 @@ mod map_race;
 mod map_tlb;
 mod memblock;
 mod pte;
+mod vmalloc;
 mod walk;
 mod zones;
 mod zones_fallback;

@@ -14,7 +14,9 @@
 //! - Other ranges are free to change at the same time, even below the same tables: a new table is linked by
 //!   compare-and-exchange, and the loser takes the winner's.
 //!
-//! Tables are unlinked only by unmap and freed only after a flush ([`Gather`]). Memory orderings are in `slot`.
+//! - A prune frees only tables that its range covers whole, so that rule concerns its own range alone.
+//!
+//! Tables are unlinked only by unmap and prune, and freed only after a flush ([`Gather`]). Memory orderings are in `slot`.
 //!
 //! The upper half of every root holds the same entries, linked once and never unlinked, so a change below
 //! them shows in all roots. Entries of tables carry all rights; the leaf alone decides.
@@ -28,6 +30,7 @@ mod map;
 mod populate;
 mod range;
 mod root;
+mod scan;
 mod slot;
 mod split;
 mod sweep;
@@ -75,7 +78,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     /// # Safety
     /// 1. `root` is a table of the machine's root level, and every present entry below it that is not a leaf
     ///    leads to a table of the next level. All of them stay tables while the handle is used, but for those
-    ///    that `unmap` unlinks.
+    ///    that `unmap` and `prune` unlink.
     /// 2. Who changes entries through the handle, its slots included, keeps to the rules of
     ///    [the module](crate::pgtable) and writes only what keeps (1).
     /// 3. No change breaks a mapping that Rust relies on (code, stacks, references).
