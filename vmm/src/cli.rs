@@ -112,6 +112,11 @@ pub struct RunArgs {
     /// Bring all guest memory in before the guest starts
     #[arg(long, help_heading = "Host")]
     pub prefault: bool,
+    /// Run without system call filters, for debugging and on hosts without seccomp
+    ///
+    /// Only for guests you trust: one that breaks out of its machine can then do all that you can.
+    #[arg(long, help_heading = "Host")]
+    pub no_seccomp: bool,
     /// The CPU model of `--accel tcg`
     #[arg(long, value_name = "MODEL", default_value = "max", hide = true)]
     pub tcg_cpu: String,

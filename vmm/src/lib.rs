@@ -20,6 +20,7 @@ pub mod memory;
 pub mod params;
 pub mod probe;
 pub mod run;
+pub mod sandbox;
 pub mod signals;
 pub mod stats;
 pub mod tcg;

@@ -96,7 +96,7 @@ fn run_machine(
     phases: &mut Phases,
 ) -> Result<End, Failure> {
     let stats = args.stats.then(|| MachineStats::open(machine));
-    let end = run::run(machine, config.timeout);
+    let end = run::run(machine, config.timeout, config.sandbox);
     phases.mark("guest");
     for fault in machine.device_faults() {
         eprintln!("vmm: warning: {fault}");

@@ -5,16 +5,17 @@
 //! Invariants: when [`run`] returns, no vCPU runs any more and no guest output is lost.
 
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
-use crate::devices::virtio::console;
+use crate::devices::virtio::console::{self, Console};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
-use crate::kvm::vcpu::{self, Vcpu, VcpuThread};
+use crate::kvm::vcpu::{self, VcpuThread};
 use crate::machine::{EventLoop, Machine};
+use crate::sandbox::{Role, Sandbox, SandboxError, ThreadFilter};
 use crate::signals::Signals;
 
 /// Why a machine could not be run.
@@ -29,6 +30,12 @@ pub enum RunError {
     /// A vCPU got no thread.
     #[error("cannot start a vCPU thread: {0}; use fewer --cpus or raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
+    /// The console got no thread.
+    #[error("cannot start the console's thread: {0}; raise the limit on processes (ulimit -u)")]
+    Console(#[source] io::Error),
+    /// The threads cannot be confined.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
 /// Wakes the event loop when the machine has ended.
@@ -57,10 +64,11 @@ impl MutEventSubscriber for EndWatcher {
 /// How long the console may take to get rid of its last output.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs `machine` to its end, which is at the latest after `timeout`.
+/// Runs `machine` to its end, which is at the latest after `timeout`, every thread of it in `sandbox`. That of
+/// the calling thread is for ever: it can open nothing afterwards.
 ///
 /// The machine stays as it was at its end, for those who want to look at its memory and counters.
-pub fn run(machine: &mut Machine, timeout: Option<Duration>) -> Result<End, RunError> {
+pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -> Result<End, RunError> {
     let Machine { vcpus, events, console, end, .. } = machine;
     vcpu::install_kick_handler().map_err(RunError::Signals)?;
     let signals = Signals::watch(Arc::clone(end)).map_err(RunError::Signals)?;
@@ -76,14 +84,33 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>) -> Result<End, RunE
         events.add_subscriber(Box::new(input));
     }
     let deadline = timeout.map(|limit| Instant::now() + limit);
-    let threads = vcpus.drain(..).map(Vcpu::spawn).collect::<Result<Vec<_>, _>>();
+    let vcpu_filter = sandbox.filter(Role::Vcpu)?;
+    let main_filter = sandbox.filter(Role::Main)?;
+    start_writer(console, sandbox.filter(Role::Console)?, end)?;
+    let threads = vcpus.drain(..).map(|vcpu| vcpu.spawn(vcpu_filter.clone())).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
+    main_filter.enter()?;
     let reason = serve(events, end, deadline);
     threads.iter().for_each(VcpuThread::request_stop);
     threads.into_iter().for_each(VcpuThread::join);
     // What is lost here had no reader left: the status still counts.
     let _ = console::drain(console, DRAIN_LIMIT);
     Ok(reason)
+}
+
+/// Starts the writer of the console's output. A writer that cannot be confined ends the machine.
+fn start_writer(
+    console: &Mutex<Console>,
+    filter: ThreadFilter,
+    end: &Arc<EndSignal>,
+) -> Result<(), RunError> {
+    let end = Arc::clone(end);
+    let enter = move || {
+        let entered = filter.enter();
+        entered.map_err(|error| end.report(End::Failure(error.to_string()))).is_ok()
+    };
+    let console = console.lock().unwrap_or_else(PoisonError::into_inner);
+    console.start_writer(enter).map_err(RunError::Console)
 }
 
 /// Serves the devices until the machine ends or `deadline` has come.

@@ -17,6 +17,7 @@ use shared::params::parse_size;
 use crate::boot::cmdline::{self, CmdlineError};
 use crate::cli::{HugePages, Ring, RunArgs};
 use crate::memory::HostPages;
+use crate::sandbox::Sandbox;
 
 pub use disk::{DiskConfig, DiskSource};
 pub use topology::Topology;
@@ -80,6 +81,8 @@ pub struct MachineConfig {
     pub prefault: bool,
     /// When to stop.
     pub timeout: Option<Duration>,
+    /// Whether the monitor's threads get system call filters.
+    pub sandbox: Sandbox,
 }
 
 impl MachineConfig {
@@ -114,6 +117,7 @@ impl MachineConfig {
             },
             prefault: args.prefault,
             timeout: args.timeout.map(time_limit).transpose()?,
+            sandbox: if args.no_seccomp { Sandbox::Off } else { Sandbox::On },
         })
     }
 }

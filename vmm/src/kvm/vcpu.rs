@@ -22,6 +22,7 @@ use super::regs;
 use super::writes::CollectedWrites;
 use crate::devices::bus::Bus;
 use crate::exit::{End, EndSignal};
+use crate::sandbox::ThreadFilter;
 
 /// How long a kick gets to take effect.
 const KICK_INTERVAL: Duration = Duration::from_micros(100);
@@ -100,23 +101,26 @@ impl Vcpu {
         &self.fd
     }
 
-    /// Runs the vCPU on a thread of its own. Fails when the host has no thread left.
-    pub fn spawn(self) -> io::Result<VcpuThread> {
+    /// Runs the vCPU on a thread of its own, under `filter`. Fails when the host has no thread left.
+    pub fn spawn(self, filter: ThreadFilter) -> io::Result<VcpuThread> {
         let stop = Arc::clone(&self.stop);
         let builder = std::thread::Builder::new().name(format!("vcpu{}", self.index));
         let guard = PanicGuard { index: self.index, end: Arc::clone(&self.end) };
         let run = move || {
             let _guard = guard;
-            self.run();
+            self.run(&filter);
         };
         Ok(VcpuThread { handle: builder.spawn(run)?, stop })
     }
 
-    fn run(mut self) {
+    fn run(mut self, filter: &ThreadFilter) {
         // Here, because it takes 0.1 ms and the vCPUs can do it side by side.
         if let Err(error) = self.fd.set_cpuid2(&self.cpuid) {
             let report = format!("vCPU {}: KVM cannot set CPUID: {error}", self.index);
             return self.end.report(End::Failure(report));
+        }
+        if let Err(error) = filter.enter() {
+            return self.end.report(End::Failure(error.to_string()));
         }
         let run: *mut kvm_run = self.fd.get_kvm_run();
         // SAFETY: `run` points to the mapped structure; only an address is formed.

@@ -27,6 +27,7 @@ use crate::input::TypedInput;
 use crate::kernel::Kernel;
 use crate::machine::EventLoop;
 use crate::run::{self, EndWatcher, RunError};
+use crate::sandbox::Role;
 use crate::signals::Signals;
 
 use args::Files;
@@ -101,6 +102,11 @@ pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str) -> Result<End, Tc
         events.add_subscriber(Box::new(TypedInput::new(forward).map_err(RunError::Input)?));
     }
     events.add_subscriber(Box::new(ChildWatcher::new(&child, Arc::clone(&end)).map_err(TcgError::Start)?));
+    config
+        .sandbox
+        .filter(Role::Qemu(child.id()))
+        .and_then(|filter| filter.enter())
+        .map_err(RunError::Sandbox)?;
     let deadline = config.timeout.map(|limit| Instant::now() + limit);
     let reason = run::serve(&mut events, &end, deadline);
     // It may have ended by itself; then there is nothing to kill.
@@ -144,11 +150,16 @@ fn start(arguments: &[String], errors: File) -> Result<Child, TcgError> {
     command.args(arguments).stdin(Stdio::piped()).stderr(errors);
     // In a group of its own it gets no Ctrl-C from the terminal; this process ends it instead.
     command.process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and the calls that
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl, getppid and the calls that
     // restore the signal mask, which the child would inherit blocked.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // A parent that died before the line above sends no signal any more.
+            if libc::getppid().cast_unsigned() != parent {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             let mut none = std::mem::zeroed();
             libc::sigemptyset(&mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());

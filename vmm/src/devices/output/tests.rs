@@ -46,6 +46,7 @@ fn what_the_console_took_before_comes_first() {
     let (mut reader, writer) = UnixStream::pair().unwrap();
     let file = File::from(OwnedFd::from(writer));
     let mut console = Console::new(file.try_clone().unwrap());
+    console.start_writer(|| true).unwrap();
     // More than the socket holds, so that most of it is still to be written.
     let taken = 1 << 20;
     for _ in 0..taken {

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -56,6 +57,11 @@ impl Console {
     /// A console whose output goes to `sink`, usually a duplicate of standard output.
     pub fn new(sink: File) -> Self {
         Self { output: Output::new(sink), input: VecDeque::new(), receive: None, transmit: None }
+    }
+
+    /// Starts the thread that writes output the sink does not take at once; see [`Output::start`].
+    pub fn start_writer(&self, enter: impl FnOnce() -> bool + Send + 'static) -> io::Result<()> {
+        self.output.start(enter)
     }
 
     /// Queues `bytes` as input for the guest and returns how many were accepted: fewer than all
@@ -139,7 +145,9 @@ impl VirtioDevice for Console {
     }
 
     fn write_config(&mut self, offset: u64, data: &[u8]) {
-        if let (EMERG_WRITE_OFFSET, [character, ..]) = (offset, data) {
+        // These bytes come without a buffer that could be held back, so a guest that writes on and on while
+        // nobody reads loses them: the host's memory is not its to fill.
+        if let (EMERG_WRITE_OFFSET, [character, ..], false) = (offset, data, self.output.is_full()) {
             self.output.push(&[*character]);
             self.output.flush();
         }

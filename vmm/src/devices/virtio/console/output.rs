@@ -39,9 +39,6 @@ pub struct Output {
     sink: Arc<File>,
     /// The sink can tell at once that it would block.
     is_pipe: bool,
-    /// The writer starts when something has to wait, so that it inherits the signal mask of a running
-    /// machine.
-    has_writer: bool,
 }
 
 #[derive(Default)]
@@ -68,12 +65,25 @@ impl Output {
     /// Output to `sink`: a terminal, a pipe or a file, blocking or not.
     pub fn new(sink: File) -> Self {
         let is_pipe = sink.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
-        Self { shared: Arc::default(), sink: Arc::new(sink), is_pipe, has_writer: false }
+        Self { shared: Arc::default(), sink: Arc::new(sink), is_pipe }
     }
 
     /// What did not reach the sink so far. Once the sink has failed, all later bytes are lost.
     pub fn loss(&self) -> Option<OutputLoss> {
         lock(&self.shared.state).loss.clone()
+    }
+
+    /// Starts the writer, once, on a thread that begins with `enter` and does nothing else if that says false.
+    /// It inherits the signal mask of the caller. What has to wait before waits for it.
+    pub fn start(&self, enter: impl FnOnce() -> bool + Send + 'static) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let sink = Arc::clone(&self.sink);
+        let write = move || {
+            if enter() {
+                write_out(&sink, &shared);
+            }
+        };
+        thread::Builder::new().name("console".to_owned()).spawn(write).map(drop)
     }
 
     /// Takes `bytes`, all of them. Call [`Self::flush`] after the last of several.
@@ -92,12 +102,13 @@ impl Output {
             let written = write_at_once(&self.sink, &state.pending);
             state.pending.drain(..written);
         }
-        let waits = !state.pending.is_empty();
         drop(state);
-        if waits && !self.has_writer {
-            self.start();
-        }
         self.shared.changed.notify_all();
+    }
+
+    /// Whether as much waits for the sink as may wait.
+    pub fn is_full(&self) -> bool {
+        lock(&self.shared.state).pending.len() >= ROOM
     }
 
     /// Whether more output may be pushed now. If not, `waker` is used once when it may.
@@ -127,17 +138,6 @@ impl Output {
     /// For others that write to the same sink, in their turn.
     pub fn written(&self) -> Written {
         Written(Arc::clone(&self.shared))
-    }
-
-    fn start(&mut self) {
-        self.has_writer = true;
-        let shared = Arc::clone(&self.shared);
-        let sink = Arc::clone(&self.sink);
-        let writer =
-            thread::Builder::new().name("console".to_owned()).spawn(move || write_out(&sink, &shared));
-        if let Err(error) = writer {
-            lock(&self.shared.state).give_up(&error.to_string());
-        }
     }
 }
 

@@ -15,8 +15,15 @@ const RX: usize = 0;
 const TX: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A console whose writer runs.
+pub fn started(sink: File) -> Arc<Mutex<Console>> {
+    let console = Console::new(sink);
+    console.start_writer(|| true).unwrap();
+    Arc::new(Mutex::new(console))
+}
+
 fn console(sink: File) -> (Rig, Arc<Mutex<Console>>) {
-    let console = Arc::new(Mutex::new(Console::new(sink)));
+    let console = started(sink);
     (Rig::ready(console.clone(), EVENT_IDX, 2), console)
 }
 
@@ -108,7 +115,7 @@ fn only_device_readable_buffers_are_output() {
 #[test]
 fn emergency_write_needs_no_queue() {
     let sink = tempfile::tempfile().unwrap();
-    let console = Arc::new(Mutex::new(Console::new(sink.try_clone().unwrap())));
+    let console = started(sink.try_clone().unwrap());
     let mut rig = Rig::new(console.clone());
     for byte in *b"oops\n" {
         rig.transport.write(0x108, &u32::from(byte).to_le_bytes());
@@ -277,7 +284,7 @@ fn input_fills_the_receive_buffers() {
 #[test]
 fn input_waits_for_receive_buffers() {
     let sink = tempfile::tempfile().unwrap();
-    let console = Arc::new(Mutex::new(Console::new(sink)));
+    let console = started(sink);
     console.lock().unwrap().push_input(b"early ");
     let mut rig = Rig::ready(console.clone(), EVENT_IDX, 2);
     console.lock().unwrap().push_input(b"late");

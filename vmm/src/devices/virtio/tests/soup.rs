@@ -4,7 +4,6 @@
 //! nothing else. Every byte outside those is compared before and after.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -14,7 +13,6 @@ use vm_memory::{GuestAddress, GuestMemory, Permissions};
 use super::blk::{get_id, put_header, temporary_disk};
 use super::driver::*;
 use crate::devices::bus::BusDevice;
-use crate::devices::virtio::console::Console;
 
 const RING_SIZE: u16 = 16;
 /// How long an answer may take on a busy machine.
@@ -145,7 +143,7 @@ proptest! {
     #[test]
     fn a_console_survives_any_soup(soup in soup(), queue in 0usize..2) {
         let sink = std::fs::File::options().write(true).open("/dev/null").unwrap();
-        let console = Arc::new(Mutex::new(Console::new(sink)));
+        let console = super::console::started(sink);
         let mut rig = Rig::ready(console.clone(), soup.features, 2);
         console.lock().unwrap().push_input(&[0x42; 3000]);
         feed(&mut rig, queue, &soup)?;

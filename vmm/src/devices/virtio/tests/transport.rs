@@ -1,6 +1,6 @@
 //! The register window: every offset and width, the status machine, negotiation, queue setup.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use event_manager::{EventManager, SubscriberOps};
 use virtio_bindings::virtio_mmio::*;
@@ -8,7 +8,6 @@ use virtio_bindings::virtio_mmio::*;
 use super::blk::{get_id, temporary_disk};
 use super::driver::*;
 use crate::devices::bus::BusDevice;
-use crate::devices::virtio::console::Console;
 
 const DESC_LOW: u32 = VIRTIO_MMIO_QUEUE_DESC_LOW;
 
@@ -329,7 +328,7 @@ fn resets_race_with_requests() {
 
 #[test]
 fn an_event_loop_serves_the_queues() {
-    let console = Arc::new(Mutex::new(Console::new(tempfile::tempfile().unwrap())));
+    let console = super::console::started(tempfile::tempfile().unwrap());
     let mut rig = Rig::ready(console.clone(), EVENT_IDX, 2);
     let mut manager = EventManager::new().unwrap();
     manager.add_subscriber(rig.transport.events());

@@ -1,13 +1,11 @@
 //! Boots a tiny kernel through the `vmm` binary, on every accelerator this host has.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{accelerators, boot, error_line, kernel, vmm};
+use crate::support::{accelerators, boot, error_line, kernel, vmm};
 
 #[test]
 fn the_status_of_the_guest_is_the_status_of_the_process() {
