@@ -94,6 +94,12 @@ impl port::PhysMem for DirectMap {
         NonNull::new((shared::layout::DIRECT_MAP + addr.get()) as *mut u8)
     }
 
+    #[inline]
+    fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr> {
+        let offset = (ptr.as_ptr() as u64).wrapping_sub(shared::layout::DIRECT_MAP);
+        (offset < paging::direct_map_end()).then(|| PhysAddr::truncate(offset))
+    }
+
     unsafe fn zero(&self, pfn: Pfn) {
         let Some(page) = self.ptr(pfn.addr()) else { return };
         // SAFETY: the caller owns the frame, and the direct map shows all of it.

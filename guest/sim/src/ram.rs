@@ -139,6 +139,15 @@ impl PhysMem for Ram {
         Some(unsafe { bank.base.add(offset as usize) })
     }
 
+    #[inline]
+    fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr> {
+        let at = ptr.as_ptr() as usize;
+        self.ranges.iter().find_map(|bank| {
+            let offset = at.checked_sub(bank.base.as_ptr() as usize)? as u64;
+            (offset < bank.end - bank.start).then(|| PhysAddr::new(bank.start + offset))?
+        })
+    }
+
     unsafe fn zero(&self, pfn: Pfn) {
         // SAFETY: the frame has PAGE bytes and the caller owns it.
         unsafe { self.frame(pfn).write_bytes(0, PAGE) }

@@ -11,7 +11,9 @@
 //! |---|---|
 //! | 0..4 | state: kind, order, migrate type, owner; bits 12 and up are for page flags |
 //! | 4..12 | links of the list that the block is on |
-//! | 12..32 | reserve for later storeys: refcount 4, index or swap entry 8, mapcount 4, mapping id 4 |
+//! | 12..32 | one word of 32 bits and two of 64 for whoever holds the block (the unions of Linux's `struct page`) |
+//!
+//! The holder clears what it wrote there before it gives the block back.
 
 mod index;
 mod list;
@@ -20,26 +22,28 @@ mod pageblock;
 mod state;
 mod table;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use index::FrameIdx;
 pub(crate) use list::FrameList;
 pub use migrate::MigrateType;
 pub use pageblock::{Pageblock, ZoneId, ZoneKind};
-pub(crate) use state::{Kind, Owner, Refused, State};
+pub(crate) use state::{Kind, Owner, PageType, Refused, State};
 pub(crate) use table::FrameTable;
 pub use table::{Tables, TablesSize};
 
 /// The descriptor of one frame.
 ///
-/// The words are atomic because statistics read them without a lock; they are only written by the holder of the
-/// lock of the zone (or arena) that the frame belongs to, so relaxed accesses are enough.
+/// The words are atomic because statistics read them without a lock. State and links are only written by the
+/// holder of the lock of the zone (or arena) that the frame belongs to, and while the block is held by its holder,
+/// so relaxed accesses are enough.
 #[repr(C, align(32))]
 #[derive(Default)]
 pub struct Frame {
     state: AtomicU32,
     next: AtomicU32,
     prev: AtomicU32,
-    _reserve: [u32; 5],
+    held: AtomicU32,
+    held_words: [AtomicU64; 2],
 }
 
 const _: () = assert!(size_of::<Frame>() == 32);
@@ -55,5 +59,17 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn set_state(&self, state: State) {
         self.state.store(state.raw(), Ordering::Relaxed);
+    }
+
+    /// The small word of whoever holds the block.
+    #[inline(always)]
+    pub(crate) fn held(&self) -> &AtomicU32 {
+        &self.held
+    }
+
+    /// The two large words of whoever holds the block.
+    #[inline(always)]
+    pub(crate) fn held_words(&self) -> &[AtomicU64; 2] {
+        &self.held_words
     }
 }

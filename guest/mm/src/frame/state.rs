@@ -9,6 +9,7 @@
 //! | 2 | owner: the zone, or a private arena |
 //! | 4..8 | order of the block that starts here |
 //! | 8..11 | migrate type: of the list it is on, or that it was allocated for |
+//! | 12..14 | page type: what an allocated block is used for, where that must be known from the frame |
 
 use super::MigrateType;
 use crate::addr::Order;
@@ -36,6 +37,18 @@ pub(crate) enum Owner {
     Arena,
 }
 
+/// What an allocated block is used for (Linux `enum pagetype`). Such a block is freed by its user only: the type
+/// must be gone before the zone takes it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PageType {
+    /// Nothing that the frame says.
+    None,
+    /// Objects of a slab cache.
+    Slab,
+    /// One object that is too large for the slab caches.
+    LargeKmalloc,
+}
+
 const KIND_MASK: u32 = 0b11;
 const FREE: u32 = 1;
 const ALLOCATED: u32 = 2;
@@ -43,8 +56,10 @@ const OWNER_SHIFT: u32 = 2;
 const ORDER_SHIFT: u32 = 4;
 const ORDER_MASK: u32 = 0xf << ORDER_SHIFT;
 const TYPE_SHIFT: u32 = 8;
+const USE_SHIFT: u32 = 12;
+const USE_MASK: u32 = 0b11 << USE_SHIFT;
 /// Everything but the migrate type.
-const BLOCK_MASK: u32 = KIND_MASK | 1 << OWNER_SHIFT | ORDER_MASK;
+const BLOCK_MASK: u32 = KIND_MASK | 1 << OWNER_SHIFT | ORDER_MASK | USE_MASK;
 
 /// Why a block cannot be released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +139,22 @@ impl State {
         MigrateType::from_bits(self.0 >> TYPE_SHIFT)
     }
 
+    /// What the block is used for.
+    #[inline(always)]
+    pub(crate) const fn page_type(self) -> PageType {
+        match (self.0 & USE_MASK) >> USE_SHIFT {
+            1 => PageType::Slab,
+            2 => PageType::LargeKmalloc,
+            _ => PageType::None,
+        }
+    }
+
+    /// The same block, used for this.
+    #[inline(always)]
+    pub(crate) const fn with_page_type(self, page_type: PageType) -> Self {
+        Self(self.0 & !USE_MASK | (page_type as u32) << USE_SHIFT)
+    }
+
     /// Whether a free block of exactly this order and owner starts here (Linux `page_is_buddy`).
     #[inline(always)]
     pub(crate) const fn is_free_block(self, order: Order, owner: Owner) -> bool {
@@ -136,7 +167,8 @@ impl State {
         if self.0 & BLOCK_MASK == Self::block(ALLOCATED, order, owner) {
             return Ok(());
         }
-        match (self.kind(), owner as u32 == self.owner() as u32) {
+        let is_plain = owner as u32 == self.owner() as u32 && self.0 & USE_MASK == 0;
+        match (self.kind(), is_plain) {
             (Kind::Allocated, true) => Err(Refused::WrongOrder(self.order())),
             _ => Err(Refused::NotHeld),
         }

@@ -31,7 +31,7 @@ mod zone;
 mod zonelist;
 
 use crate::addr::NodeId;
-use crate::frame::ZoneId;
+use crate::frame::{FrameTable, ZoneId};
 use crate::memblock::Memblock;
 use crate::port::Machine;
 use crate::sync::{InitError, Once};
@@ -93,6 +93,11 @@ impl<M: Machine> Phys<M> {
     #[inline(always)]
     fn layout(&self) -> Result<&Layout, AllocError> {
         self.layout.get().ok_or(AllocError::NotBooted)
+    }
+
+    /// The frame descriptors, for those who keep something in them while they hold a block; none before boot.
+    pub(crate) fn frame_table(&self) -> Option<&FrameTable> {
+        self.layout.get().map(|layout| &layout.ground.table)
     }
 
     /// The nodes that have memory or CPUs, in order; none before boot.
