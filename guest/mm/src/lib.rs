@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`] |
 //! | 5 | [`vmalloc`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -29,6 +29,8 @@ pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;
 pub mod port;
+#[cfg(not(all(loom, test)))]
+pub mod slab;
 pub mod sync;
 #[cfg(not(all(loom, test)))]
 pub mod vmalloc;

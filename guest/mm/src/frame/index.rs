@@ -53,6 +53,20 @@ impl FrameIdx {
         Self::trusted(self.get() & !(order.pages() as u32 - 1))
     }
 
+    /// The frame `n` pages into the block of `order` that starts here; `None` past its end.
+    #[inline(always)]
+    pub(crate) const fn within(self, order: Order, n: u32) -> Option<Self> {
+        // The block is covered as a whole, and starts at a multiple of its size.
+        if n < order.pages() as u32 { Self::trusted(self.get() | n) } else { None }
+    }
+
+    /// The frame `n` pages before this one, if it lies in the same 4 MiB block.
+    #[inline(always)]
+    pub(crate) const fn back(self, n: u32) -> Option<Self> {
+        let to = self.get().wrapping_sub(n);
+        if to >> Order::MAX.get() == self.get() >> Order::MAX.get() { Self::trusted(to) } else { None }
+    }
+
     /// The frame `half` pages further on, which is the upper half of the block of twice that size here.
     ///
     /// The caller splits a block, which is aligned to its size, so the result is inside it.

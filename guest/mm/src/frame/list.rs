@@ -50,6 +50,12 @@ impl FrameList {
         self.first
     }
 
+    /// The last frame.
+    #[inline(always)]
+    pub(crate) const fn last(&self) -> Option<FrameIdx> {
+        self.last
+    }
+
     /// Puts `idx`, which is on no list, in front.
     #[inline(always)]
     pub(crate) fn push_front(&mut self, table: &FrameTable, idx: FrameIdx) {

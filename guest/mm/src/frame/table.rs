@@ -45,6 +45,7 @@ impl Tables {
 }
 
 /// See the module documentation. The empty table is all zero, so that a static before boot is, too.
+#[derive(Clone, Copy)]
 pub(crate) struct FrameTable {
     frames: *const Frame,
     pageblocks: *const AtomicU16,

@@ -5,16 +5,20 @@
 //! Invariants: data is reachable only through a guard; a guard never leaves its CPU.
 //!
 //! Lock order, outermost first (a lock may only be taken while holding locks that stand before it; Linux
-//! `mm/rmap.c`): address-space tree, folio, rmap, leaf page table, {page-cache tree, swap slots, LRU}, zone.
+//! `mm/rmap.c`): address-space tree, folio, rmap, leaf page table, {page-cache tree, swap slots, LRU}, slab
+//! node, zone.
 //! Two zone locks are never held together, and nothing is locked below a zone.
 //!
 //! In a test build with `--cfg loom` the atomics are loom's, so that the model checker sees every access.
 
 mod atomic;
 mod once;
+mod ownership;
 mod spin;
 #[cfg(all(loom, test))]
 mod tests;
 
 pub use once::{InitError, Once};
+#[cfg(not(all(loom, test)))]
+pub(crate) use ownership::{Chain, Freed, Place, RemoteWord};
 pub use spin::{SpinGuard, SpinLock};

@@ -4,10 +4,12 @@
 
 extern crate std;
 
+use super::ownership::{Freed, Place, RemoteWord};
 use super::{InitError, Once, SpinLock};
 use crate::port::{Cpu, CpuId};
 use core::cell::Cell;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 use std::vec::Vec;
 
@@ -110,5 +112,158 @@ fn once_can_be_retried_after_failure() {
         })
         .unwrap();
         assert_eq!(once.get(), Some(&7));
+    });
+}
+
+/// A slab of three objects: the shared word, and links of which every access is seen by the model checker.
+struct Slab {
+    word: AtomicU64,
+    links: [loom::cell::UnsafeCell<Option<u32>>; 3],
+    claims: AtomicUsize,
+}
+
+// SAFETY: the protocol under test says who may touch a link; the checker fails if it is wrong.
+unsafe impl Sync for Slab {}
+// SAFETY: as above.
+unsafe impl Send for Slab {}
+
+impl Slab {
+    fn new(place: Place) -> Arc<Self> {
+        let slab = Self {
+            word: AtomicU64::new(0),
+            links: [(); 3].map(|()| loom::cell::UnsafeCell::new(None)),
+            claims: AtomicUsize::new(0),
+        };
+        RemoteWord(&slab.word).init(place);
+        Arc::new(slab)
+    }
+
+    fn word(&self) -> RemoteWord<'_> {
+        RemoteWord(&self.word)
+    }
+
+    fn link(&self, object: u32, to: Option<u32>) {
+        // SAFETY: the freer owns the object until it is on a list.
+        self.links[object as usize].with_mut(|link| unsafe { *link = to });
+    }
+
+    /// Frees `object` on `cpu`: onto the chain, or, by whoever becomes the owner, onto `local`.
+    fn free(&self, cpu: u32, object: u32, local: &mut Vec<u32>) {
+        if self.word().load().is(Place::Owned(cpu)) {
+            self.link(object, local.last().copied());
+            local.push(object);
+            return;
+        }
+        let freed = self.word().free(cpu, object, |chain| {
+            self.link(object, (chain.count != 0).then_some(chain.first));
+            true
+        });
+        if freed == Freed::Claimed {
+            self.claims.fetch_add(1, Ordering::Relaxed);
+            self.link(object, None);
+            local.push(object);
+        }
+    }
+
+    /// Takes the chain and follows it.
+    fn take(&self) -> Vec<u32> {
+        let chain = self.word().take_chain();
+        let (mut next, mut objects) = ((chain.count != 0).then_some(chain.first), Vec::new());
+        while let Some(object) = next {
+            objects.push(object);
+            // SAFETY: the chain was taken off, so its objects are the taker's.
+            next = self.links[object as usize].with(|link| unsafe { *link });
+        }
+        assert_eq!(objects.len(), chain.count as usize);
+        objects
+    }
+}
+
+/// Two CPUs free into a full slab: one of them becomes the owner, and no object is lost or doubled.
+#[test]
+fn a_full_slab_gets_one_owner_and_keeps_every_object() {
+    loom::model(|| {
+        let slab = Slab::new(Place::Full);
+        let other = {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || {
+                let mut local = Vec::new();
+                slab.free(1, 0, &mut local);
+                local
+            })
+        };
+        let mut local = Vec::new();
+        slab.free(2, 1, &mut local);
+        slab.free(2, 2, &mut local);
+        let mut all = other.join().unwrap();
+        all.append(&mut local);
+        all.append(&mut slab.take());
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
+        assert_eq!(slab.claims.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// The owner gives the slab up while others free: either it gets their objects, or one of them becomes the owner.
+#[test]
+fn giving_up_a_slab_races_with_frees() {
+    loom::model(|| {
+        let slab = Slab::new(Place::Owned(0));
+        let freers: Vec<_> = (1..3)
+            .map(|cpu| {
+                let slab = Arc::clone(&slab);
+                thread::spawn(move || {
+                    let mut local = Vec::new();
+                    slab.free(cpu, cpu, &mut local);
+                    local
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        loop {
+            all.append(&mut slab.take());
+            if slab.word().retire(0) {
+                break;
+            }
+        }
+        freers.into_iter().for_each(|freer| all.append(&mut freer.join().unwrap()));
+        // What came after a new owner was found is still on the chain.
+        all.append(&mut slab.take());
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+    });
+}
+
+/// A slab changes hands with its chain: nothing that was pushed before or after is lost, and the last one to push
+/// onto a slab of the node sees that all came back.
+#[test]
+fn handing_over_keeps_the_chain() {
+    loom::model(|| {
+        let slab = Slab::new(Place::Owned(0));
+        let freer = {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || {
+                let freed = slab.word().free(1, 0, |_| true);
+                matches!(freed, Freed::Pushed(word) if word.is(Place::Node) && word.chain().count == 1)
+            })
+        };
+        slab.word().hand_to(Place::Node);
+        let seen_here = slab.word().load().chain().count == 1;
+        let seen_there = freer.join().unwrap();
+        assert!(seen_here || seen_there);
+        assert_eq!(slab.take(), [0]);
+        assert_eq!(slab.word().load().place(), Place::Node);
+    });
+}
+
+/// An object that is the first of the chain already is not linked to itself.
+#[test]
+fn a_refused_link_changes_nothing() {
+    loom::model(|| {
+        let slab = Slab::new(Place::Node);
+        assert!(matches!(slab.word().free(1, 2, |_| true), Freed::Pushed(_)));
+        let before = slab.word().load();
+        assert_eq!(slab.word().free(1, 2, |chain| chain.first != 2), Freed::Refused);
+        assert_eq!(slab.word().load(), before);
     });
 }

@@ -1,0 +1,205 @@
+//! Objects out of a cache.
+//!
+//! Owns: the fast path, and where a CPU finds its next free objects: what others have freed into its active slab,
+//! then the slabs that it keeps, then those of its node, then a new slab, and when there is no memory for one the
+//! slabs of other nodes. Invariants: the frames come from the caller's allocator, which may sleep, so no interrupt
+//! is masked while it is asked. Source: Linux `slab_alloc_node`, `___slab_alloc` (`mm/slub.c`).
+
+use super::cache::{Cache, CpuSlab, Here, count};
+use super::frame::SlabFrame;
+use super::{SlabFlags, Slabs};
+use crate::addr::NodeId;
+use crate::frame::FrameIdx;
+use crate::phys::{AllocError, FrameAllocator, GfpFlags};
+use crate::port::{Cpu, Machine};
+use crate::sync::{Chain, Place};
+use core::panic::Location;
+use core::ptr::NonNull;
+
+/// Who asks: the line of code.
+pub(super) type Site = &'static Location<'static>;
+
+impl<'p, M: Machine> Slabs<'p, M> {
+    /// Allocates an object of `cache` (Linux `kmem_cache_alloc`). `frames` supplies new slabs.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    #[inline(always)]
+    #[track_caller]
+    pub fn alloc(
+        &self,
+        cache: &Cache,
+        frames: &impl FrameAllocator<'p>,
+        gfp: GfpFlags,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let here = cache.here(self.machine().cpu());
+        let Some(object) = cache.pop(here.part) else {
+            drop(here);
+            return self.alloc_slow(cache, frames, gfp, Location::caller());
+        };
+        count(&here.part.allocs);
+        drop(here);
+        if cache.zero_on_alloc || gfp.contains(GfpFlags::__GFP_ZERO) {
+            cache.zero(object);
+        }
+        Ok(object)
+    }
+
+    /// There is nothing on this CPU's list.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(
+        &self,
+        cache: &Cache,
+        frames: &impl FrameAllocator<'p>,
+        gfp: GfpFlags,
+        site: Site,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if cache.is_checked() {
+            return self.alloc_checked(cache, frames, gfp, site);
+        }
+        let cpu = self.machine().cpu();
+        let mut fresh = None;
+        let mut failed = None;
+        let object = loop {
+            let here = cache.here(cpu);
+            // An interrupt may have brought objects meanwhile.
+            let found = cache.pop(here.part).or_else(|| {
+                self.refill(cache, &here, &mut fresh, failed.is_some()).then(|| cache.pop(here.part))?
+            });
+            if let Some(object) = found {
+                count(&here.part.allocs);
+                count(&here.part.slow);
+                if let Some(idx) = fresh {
+                    self.keep(cache, &here, idx);
+                }
+                break object;
+            }
+            let owner = Place::Owned(here.cpu);
+            drop(here);
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            match self.new_slab(cache, frames, gfp, owner) {
+                Ok(idx) => fresh = Some(idx),
+                Err(error) => failed = Some(error),
+            }
+        };
+        if cache.zero_on_alloc || gfp.contains(GfpFlags::__GFP_ZERO) {
+            cache.zero(object);
+        }
+        Ok(object)
+    }
+
+    /// Finds this CPU, whose list is empty, an active slab with free objects. `fresh` is a new slab, `anywhere` says
+    /// that there will be none.
+    fn refill(
+        &self,
+        cache: &Cache,
+        here: &Here<'_, M::Cpu>,
+        fresh: &mut Option<FrameIdx>,
+        anywhere: bool,
+    ) -> bool {
+        let part = here.part;
+        if let Some(idx) = part.slab.get() {
+            let word = SlabFrame::at(&cache.table, idx).word();
+            loop {
+                let chain = word.take_chain();
+                if chain.count != 0 {
+                    part.freelist.set(cache.address_of(part.base.get(), chain));
+                    return true;
+                }
+                if word.retire(here.cpu) {
+                    part.slab.set(None);
+                    part.bytes.set(0);
+                    break;
+                }
+            }
+        }
+        let next = fresh
+            .take()
+            .or_else(|| cache.take_kept(part))
+            .or_else(|| self.take_partial(cache, here, self.local_node()))
+            .or_else(|| anywhere.then(|| self.take_anywhere(cache, here))?);
+        next.is_some_and(|idx| self.activate(cache, part, idx))
+    }
+
+    /// The node of the running CPU.
+    pub(super) fn local_node(&self) -> usize {
+        let node = self.phys.topology().map(|topology| topology.node_of(self.machine().cpu().id()));
+        node.unwrap_or(NodeId::ZERO).index()
+    }
+
+    /// Makes a slab that this CPU owns, and that is on no list, its active one. False if no object is free.
+    fn activate(&self, cache: &Cache, part: &CpuSlab, idx: FrameIdx) -> bool {
+        let slab = SlabFrame::at(&cache.table, idx);
+        let Some(base) = self.slab_base(idx) else { return false };
+        let mut first = slab.freelist();
+        if first == 0 {
+            let chain = slab.word().take_chain();
+            first = if chain.count == 0 { 0 } else { cache.address_of(base.as_ptr(), chain) };
+        }
+        slab.set_freelist(0);
+        slab.set_inuse(cache.geometry.objects);
+        part.slab.set(Some(idx));
+        part.base.set(base.as_ptr());
+        // Where frees are to be zeroed they all take the long way.
+        part.bytes.set(if cache.zero_on_free { 0 } else { cache.geometry.used_bytes() });
+        part.freelist.set(first);
+        first != 0
+    }
+
+    /// Takes a slab off the list of a node.
+    fn take_partial(&self, cache: &Cache, here: &Here<'_, M::Cpu>, node: usize) -> Option<FrameIdx> {
+        let part = cache.node(node);
+        if part.partial_count() == 0 {
+            return None;
+        }
+        let mut partial = part.lock(self.machine().cpu());
+        let idx = partial.first()?;
+        partial.remove(&cache.table, idx);
+        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Owned(here.cpu));
+        Some(idx)
+    }
+
+    fn take_anywhere(&self, cache: &Cache, here: &Here<'_, M::Cpu>) -> Option<FrameIdx> {
+        (0..cache.node_count as usize).find_map(|node| self.take_partial(cache, here, node))
+    }
+}
+
+impl Cache {
+    /// Takes the first object of this CPU's list.
+    #[inline(always)]
+    fn pop(&self, part: &CpuSlab) -> Option<NonNull<u8>> {
+        let object = NonNull::new(part.base.get().with_addr(part.freelist.get()))?;
+        // SAFETY: what is on the list is free, and the list is this CPU's with interrupts masked.
+        part.freelist.set(unsafe { self.next(object) });
+        Some(object)
+    }
+
+    /// The address of the first object of a chain, in a slab that starts at `base`.
+    pub(super) fn address_of(&self, base: *mut u8, chain: Chain) -> usize {
+        base.addr() + chain.first as usize * size_of::<usize>()
+    }
+
+    /// Takes a slab that this CPU keeps.
+    fn take_kept(&self, part: &CpuSlab) -> Option<FrameIdx> {
+        // SAFETY: the list is this CPU's, with interrupts masked by the caller, and this is the only reference.
+        let list = unsafe { &mut *part.partial.get() };
+        let idx = list.first()?;
+        list.remove(&self.table, idx);
+        part.partial_count.set(part.partial_count.get() - 1);
+        Some(idx)
+    }
+
+    /// Zeroes an object that was just allocated or is just being freed.
+    #[inline]
+    pub(super) fn zero(&self, object: NonNull<u8>) {
+        // A constructed object, or one that keeps its type, has content that must stay.
+        if self.ctor.is_some() || self.flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
+            return;
+        }
+        // SAFETY: the object is the caller's alone and has that many bytes.
+        unsafe { object.write_bytes(0, self.geometry.object_size as usize) }
+    }
+}

@@ -1,0 +1,90 @@
+//! Giving slabs back that hold no object (Linux `__kmem_cache_shrink`, `flush_all`).
+//!
+//! Owns: moving the slabs of the running CPU to their nodes, and emptying the lists of nodes. Stays outside: getting
+//! to the other CPUs; whoever wants everything back calls [`Slabs::flush_cpu`] on each of them first.
+
+use super::Slabs;
+use super::cache::{Cache, Here};
+use super::frame::SlabFrame;
+use crate::frame::FrameIdx;
+use crate::port::Machine;
+use crate::sync::Place;
+use core::ptr::NonNull;
+
+impl<'p, M: Machine> Slabs<'p, M> {
+    /// Gives up all slabs of `cache` that this CPU owns: to their nodes, or to the page allocator when empty.
+    pub fn flush_cpu(&self, cache: &Cache) {
+        let here = cache.here(self.machine().cpu());
+        if let Some(idx) = self.deactivate(cache, &here) {
+            self.hand_to_node(cache, idx);
+        }
+        self.spill(cache, &here, 0);
+    }
+
+    /// Gives back the empty slabs on the lists of the nodes; how many there were (Linux `kmem_cache_shrink`).
+    pub fn shrink(&self, cache: &Cache) -> u64 {
+        let mut slabs = 0;
+        for node in cache.all_nodes() {
+            loop {
+                let mut partial = node.lock(self.machine().cpu());
+                let empty = partial.iter(&cache.table).find(|idx| {
+                    let slab = SlabFrame::at(&cache.table, *idx);
+                    slab.word().load().chain().count == slab.inuse()
+                });
+                let Some(idx) = empty else { break };
+                partial.remove(&cache.table, idx);
+                drop(partial);
+                self.discard(cache, idx);
+                slabs += 1;
+            }
+        }
+        slabs
+    }
+
+    /// Takes the active slab out of use; `None` if there is none or no object of it is free.
+    fn deactivate(&self, cache: &Cache, here: &Here<'_, M::Cpu>) -> Option<FrameIdx> {
+        let part = here.part;
+        let idx = part.slab.take()?;
+        let (base, mut at) = (part.base.get(), part.freelist.replace(0));
+        part.bytes.set(0);
+        let slab = SlabFrame::at(&cache.table, idx);
+        slab.set_freelist(at);
+        let mut free = 0;
+        while let Some(object) = NonNull::new(base.with_addr(at)).filter(|_| at != 0) {
+            free += 1;
+            // SAFETY: what is on the list is free, and the list is this CPU's with interrupts masked.
+            at = unsafe { cache.next(object) };
+        }
+        slab.set_inuse(cache.geometry.objects.saturating_sub(free));
+        (free != 0 || !slab.word().retire(here.cpu)).then_some(idx)
+    }
+
+    /// Hands slabs that this CPU keeps to their nodes, those longest unused first, until it keeps `left`.
+    pub(super) fn spill(&self, cache: &Cache, here: &Here<'_, M::Cpu>, left: u32) {
+        let part = here.part;
+        while part.partial_count.get() > left {
+            // SAFETY: the list is this CPU's, interrupts are masked, and this is the only reference.
+            let list = unsafe { &mut *part.partial.get() };
+            let Some(idx) = list.last() else { return };
+            list.remove(&cache.table, idx);
+            part.partial_count.set(part.partial_count.get() - 1);
+            self.hand_to_node(cache, idx);
+        }
+    }
+
+    /// Puts a slab that this CPU owns, and that is on no list, on the list of its node; one without objects in use
+    /// goes back if the node has enough.
+    fn hand_to_node(&self, cache: &Cache, idx: FrameIdx) {
+        let slab = SlabFrame::at(&cache.table, idx);
+        let Some((_, block)) = cache.table.lookup(idx.pfn()) else { return };
+        let node = cache.node(block.zone().node.index());
+        let is_empty = || slab.word().load().chain().count == slab.inuse();
+        if is_empty() && node.partial_count() >= u64::from(cache.min_partial) {
+            self.discard(cache, idx);
+            return;
+        }
+        let mut partial = node.lock(self.machine().cpu());
+        partial.push(&cache.table, idx);
+        slab.word().hand_to(Place::Node);
+    }
+}
