@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 0 | [`addr`] |
 //! | 1 | [`port`] |
-//! | 2 | [`sync`], [`frame`], [`memblock`] |
+//! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`] |
 //! | 5 | [`vmalloc`] |
@@ -21,6 +21,7 @@
 pub mod addr;
 #[cfg(not(all(loom, test)))]
 pub mod dma;
+pub mod fault_inject;
 #[cfg(not(all(loom, test)))]
 pub mod frame;
 #[cfg(not(all(loom, test)))]

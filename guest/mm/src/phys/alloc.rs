@@ -88,6 +88,9 @@ impl<M: Machine> Phys<M> {
         let order = Order::covering(pages).ok_or(AllocError::BadSize)?;
         let idx = self.find(layout, self.local_node(layout), gfp, order, &mut |_| {})?;
         if let Some((_, block)) = layout.ground.table.lookup(idx.pfn()) {
+            if self.debug.is_on() {
+                self.retire_tail(idx, order, pages);
+            }
             let zone = layout.zone(block.zone());
             zone.trim(self.machine.cpu(), &layout.ground, idx, order, pages, trace);
         }
@@ -97,6 +100,22 @@ impl<M: Machine> Phys<M> {
     /// The first zone along the zonelist of `node` that has a block, and a block from it.
     #[inline(always)]
     fn find(
+        &self,
+        layout: &Layout,
+        node: NodeId,
+        gfp: GfpFlags,
+        order: Order,
+        trace: &mut impl FnMut(Step),
+    ) -> Result<FrameIdx, AllocError> {
+        if self.debug.is_on() {
+            return self.find_checked(layout, node, gfp, order, trace);
+        }
+        self.find_plain(layout, node, gfp, order, trace)
+    }
+
+    /// As `find`, with no checks.
+    #[inline(always)]
+    pub(super) fn find_plain(
         &self,
         layout: &Layout,
         node: NodeId,
@@ -125,7 +144,8 @@ impl<M: Machine> Phys<M> {
         Err(AllocError::OutOfMemory)
     }
 
-    fn zero(&self, idx: FrameIdx, order: Order) {
+    /// Zeroes a block that nobody knows yet.
+    pub(super) fn zero(&self, idx: FrameIdx, order: Order) {
         for n in 0..order.pages() {
             if let Some(pfn) = idx.pfn().checked_add(n) {
                 // SAFETY: the block was just allocated and nobody knows it yet.
@@ -164,6 +184,9 @@ impl<M: Machine> Phys<M> {
         trace: &mut impl FnMut(Step),
     ) -> Result<(), FreeError> {
         let (pfn, order) = frames.into_raw();
+        if self.debug.is_on() {
+            self.retire(pfn, order);
+        }
         let layout = self.layout.get().ok_or(FreeError::BadPfn(pfn))?;
         let ground = &layout.ground;
         let (idx, block) = ground.table.lookup(pfn).ok_or(FreeError::BadPfn(pfn))?;

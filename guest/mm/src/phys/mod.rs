@@ -13,6 +13,7 @@ mod allocator;
 mod arena;
 mod boot;
 mod buddy;
+mod debug;
 mod deferred;
 mod error;
 mod fallback;
@@ -38,6 +39,8 @@ use crate::sync::{InitError, Once};
 pub use allocator::{FrameAllocator, ZoneAllocator};
 pub use arena::{Arena, ArenaBusy};
 pub use boot::{BootConfig, ZoneLimits};
+use debug::Debug;
+pub use debug::{Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageReport};
 pub use error::{AllocError, BootError, FreeError};
 pub use fragstat::Fragmentation;
 use fragstat::Fragstat;
@@ -58,13 +61,20 @@ pub struct Phys<M> {
     layout: Once<Layout>,
     leaks: Leaks,
     fragstat: Fragstat,
+    debug: Debug,
 }
 
 impl<M: Machine> Phys<M> {
     /// Before boot: nothing can be allocated.
     #[must_use]
     pub const fn new(machine: M) -> Self {
-        Self { machine, layout: Once::new(Layout::empty()), leaks: Leaks::new(), fragstat: Fragstat::new() }
+        Self {
+            machine,
+            layout: Once::new(Layout::empty()),
+            leaks: Leaks::new(),
+            fragstat: Fragstat::new(),
+            debug: Debug::new(),
+        }
     }
 
     /// Builds nodes and zones. The cost does not grow with the amount of memory.
