@@ -63,12 +63,16 @@ fn kernel_main(entry: Entry) -> ! {
         report::unable(format_args!("memory: {error}"));
     }
     settings::settle_defaults();
+    memory::checks::start();
     become_task();
     banner(&entry, &platform);
     start_devices(cmdline, &platform);
     start_cpus(&platform);
     let status = match settings::complain(cmdline, ram) {
-        Ok(()) => run(cmdline),
+        Ok(()) => {
+            memory::checks::start_failures();
+            run(cmdline)
+        }
         Err(status) => status,
     };
     report::exit(status)

@@ -16,7 +16,8 @@ use mm::frame::ZoneKind;
 use mm::sync::SpinLock;
 use shared::exit::ExitStatus;
 use shared::params::{
-    self, BadValue, Conflict, DefaultValue, Event, Kind, OnBad, ParamSpec, SCHEMA, SYSCTL_PREFIX, Value,
+    self, BadValue, Conflict, DefaultValue, Event, FaultAttr, Kind, OnBad, ParamSpec, SCHEMA, SYSCTL_PREFIX,
+    Value,
 };
 
 /// The value of each parameter, by its place in the schema; `None` means its default.
@@ -43,6 +44,13 @@ const EFFECTIVE: &[&str] = &[
     "virtio_mmio.device",
     "run",
     "params",
+    "page_poison",
+    "init_on_alloc",
+    "init_on_free",
+    "failslab",
+    "fail_page_alloc",
+    "fail_page_alloc.min-order",
+    "fail_page_alloc.ignore-gfp-wait",
     "sysctl.vm.overcommit_kbytes",
     "sysctl.vm.overcommit_ratio",
 ];
@@ -170,6 +178,14 @@ fn value_of(spec: &'static ParamSpec) -> Option<Value<'static>> {
 /// The setting called `name` as a number in its unit, sizes in bytes.
 pub fn number(name: &str) -> Option<u64> {
     value_of(params::lookup(name)?)?.as_u64()
+}
+
+/// The fault-injection attribute called `name`, if it was given.
+pub fn fault(name: &str) -> Option<FaultAttr> {
+    match value_of(params::lookup(name)?)? {
+        Value::Fault(attr) => Some(attr),
+        _ => None,
+    }
 }
 
 /// Every setting that `sysctl` knows, in the order of the schema.

@@ -9,6 +9,7 @@ mod buddy;
 mod crash;
 mod disk;
 mod dma;
+mod faults;
 mod features;
 mod files;
 mod machine;
@@ -51,6 +52,7 @@ static FAMILIES: &[&[Command]] = &[
     crash::CRASH,
     disk::DISK,
     dma::DMA,
+    faults::FAULTS,
     features::FEATURES,
     files::FILES,
     machine::MACHINE,

@@ -6,12 +6,14 @@
 //! | file | job |
 //! |---|---|
 //! | `map` | firmware's map and parameters to memblock |
+//! | `checks` | poison, zeroing, failures on purpose |
 //! | `boot` | kernel page tables, frame descriptors, zones |
 //! | `count` | frames in use by node |
 //! | `tables` | where table frames come from |
 //! | `stack` | kernel stacks with guard pages |
 
 pub mod boot;
+pub mod checks;
 mod count;
 mod map;
 pub mod stack;

@@ -16,8 +16,8 @@ const SAVED: u64 = 6;
 
 /// Lays out a new stack as if its task had been switched away from at its very beginning.
 pub fn first_frame(stack: &Stack) -> u64 {
-    // At `task_first`'s call the stack must be 16-byte aligned: the return address sits 16 below the top.
-    let at = stack.top() - 16;
+    // At `task_first`'s call the stack must be 16-byte aligned: returning to it must leave nothing on the stack.
+    let at = stack.top() - 8;
     let rsp = at - SAVED * 8;
     // SAFETY: the words lie in the new stack, which nobody uses yet.
     unsafe {

@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `arena` | the arena that a script may have open |
+//! | `balance` | what is in use, before and after |
 //! | `area` | where commands may map things |
 //! | `block` | an owned block of frames, its words and its marks |
 //! | `ledger` | any number of blocks, without other memory |
@@ -17,6 +18,7 @@
 
 pub mod area;
 pub mod arena;
+mod balance;
 mod block;
 mod ledger;
 pub mod parse;
@@ -28,6 +30,7 @@ mod translate;
 mod window;
 mod words;
 
+pub use balance::Balance;
 pub use block::Block;
 pub use ledger::Ledger;
 pub use pool::Pool;

@@ -69,6 +69,15 @@ pub fn gfp(text: &str) -> Parsed<GfpFlags> {
     Ok(flags)
 }
 
+/// A yes or no.
+pub fn yes(what: &str, text: &str) -> Parsed<bool> {
+    match text {
+        "Y" | "y" | "1" | "on" => Ok(true),
+        "N" | "n" | "0" | "off" => Ok(false),
+        _ => Err(usage(format_args!("bad {what} '{text}' (Y or N)"))),
+    }
+}
+
 /// A kind of zone.
 pub fn zone(text: &str) -> Parsed<ZoneKind> {
     ZoneKind::ALL

@@ -31,8 +31,9 @@ impl Window {
         }
         let page = VirtAddr::truncate(area::WINDOW + self.used * PAGE_SIZE);
         let bits = PteBits::WRITE | PteBits::NO_EXEC | ring_bits();
-        kernel_root().map(page, pa.pfn().addr(), Level::PTE, bits, &KernelTables)?;
+        // Counted first: tables made on the way to a failure go when the window is closed.
         self.used += 1;
+        kernel_root().map(page, pa.pfn().addr(), Level::PTE, bits, &KernelTables)?;
         Ok(page.get() + pa.page_offset())
     }
 

@@ -1,0 +1,37 @@
+//! What is in use, to be compared before and after: nothing may be lost.
+
+use crate::memory::PHYS;
+use core::fmt;
+
+/// What is in use at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    free_pages: u64,
+    leaked_pages: u64,
+}
+
+impl Balance {
+    /// The balance now.
+    pub fn take() -> Self {
+        Self { free_pages: PHYS.total_free_pages(), leaked_pages: PHYS.leaked_pages() }
+    }
+
+    /// What has changed until `after`, as facts.
+    pub fn difference(&self, after: &Self) -> impl fmt::Display + use<> {
+        Difference {
+            pages: after.free_pages.wrapping_sub(self.free_pages).cast_signed(),
+            leaked: after.leaked_pages.wrapping_sub(self.leaked_pages),
+        }
+    }
+}
+
+struct Difference {
+    pages: i64,
+    leaked: u64,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "free_diff={} leaked={}", self.pages, self.leaked)
+    }
+}

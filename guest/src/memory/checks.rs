@@ -1,0 +1,58 @@
+//! Checks of pages and failures on purpose: from parameters to the memory manager, and from its reports to the end.
+//!
+//! Source: Linux `Documentation/fault-injection/fault-injection.rst`, `page_poison=`, `init_on_alloc=`,
+//! `init_on_free=`.
+
+use super::PHYS;
+use crate::{console, report, settings};
+use mm::addr::Order;
+use mm::fault_inject::FaultConfig;
+use mm::phys::{FailPageAlloc, FailSlab, PageChecks, PageHooks, PageReport};
+use shared::params::FaultAttr;
+
+/// Switches on what the parameters ask for. While one CPU runs.
+pub fn start() {
+    PHYS.set_page_hooks(PageHooks { report: on_report });
+    let mut wanted = PageChecks::empty();
+    for (name, check) in [
+        ("page_poison", PageChecks::POISON),
+        ("init_on_alloc", PageChecks::INIT_ON_ALLOC),
+        ("init_on_free", PageChecks::INIT_ON_FREE),
+    ] {
+        wanted.set(check, settings::number(name) == Some(1));
+    }
+    // Without any, boot shall not touch free memory.
+    if !wanted.is_empty() {
+        PHYS.enable_page_checks(wanted);
+    }
+}
+
+/// Lets allocations fail as the parameters ask. When boot is done, because boot has nobody to tell.
+pub fn start_failures() {
+    if let Some(attr) = settings::fault("fail_page_alloc") {
+        let min_order = settings::number("fail_page_alloc.min-order").and_then(|n| Order::new(n as u32));
+        PHYS.set_fail_page_alloc(FailPageAlloc {
+            config: config(attr),
+            min_order: min_order.unwrap_or(FailPageAlloc::LINUX.min_order),
+            ignore_reclaim: settings::number("fail_page_alloc.ignore-gfp-wait") != Some(0),
+            ..FailPageAlloc::LINUX
+        });
+    }
+    if let Some(attr) = settings::fault("failslab") {
+        PHYS.set_failslab(FailSlab { config: config(attr), ..FailSlab::LINUX });
+    }
+}
+
+/// A checked parameter as the memory manager takes it.
+pub fn config(attr: FaultAttr) -> FaultConfig {
+    let FaultAttr { interval, probability, space, times } = attr;
+    FaultConfig { interval, probability, space, times }
+}
+
+/// A failure is what was asked for; damage ends the machine.
+fn on_report(what: &PageReport) {
+    match what {
+        PageReport::Injected(_) => console::print(format_args!("{what}\n")),
+        PageReport::Damage(_) => report::corruption(format_args!("{what}")),
+    }
+}
