@@ -19,6 +19,7 @@
 mod buddy;
 mod crash;
 mod disks;
+mod faults;
 mod machine;
 mod memory;
 mod numa;

@@ -1,0 +1,154 @@
+//! Allocations that fail on purpose: every command survives the failure of each of its allocations, and says so.
+
+use tests::{Guest, Run, any_host};
+
+/// What is swept; ` + ` goes from one command to the next. With `tasks` a sweep covers what other CPUs allocate.
+const SWEPT: &[&str] = &[
+    "alloc order=2 + free last",
+    "alloc pages=3 + free last",
+    "alloc order=3 gfp=GFP_KERNEL|__GFP_ZERO node=0 + free last",
+    "buddy arena 16 + alloc 1 + free last + buddy arena close",
+    "buddy example 3",
+    "buddy storm ops=100 seed=1 tasks",
+    "buddy verify",
+    "cat /proc/meminfo /proc/zoneinfo /proc/vmstat /proc/buddyinfo /proc/pagetypeinfo",
+    "cpus",
+    "disk fill vda sectors=64 + disk crc vda sectors=64",
+    "dma map mask=24",
+    "e820",
+    "echo hello",
+    "features",
+    "fragstat sweep",
+    "getconf",
+    "grep MemFree /proc/meminfo",
+    "help",
+    "ls",
+    "mm verify",
+    "mm va-pa 10",
+    "numactl -H",
+    "ps",
+    "pt map size=4K count=3 + pt unmap 0x400000000000",
+    "pt map size=2M count=2 + pt unmap 0x400000000000",
+    "pt roots",
+    "pt switch",
+    "pt verify 10",
+    "stats",
+    "sysctl -a",
+    "tasks",
+    "uptime",
+    "vm sparse 8 stride=2M",
+    "zones verify",
+];
+
+/// What is not, and why.
+const SPARED: &[(&str, &str)] = &[
+    ("bench", "measures how fast allocations succeed, tens of thousands of them"),
+    ("crash", "ends the machine on purpose"),
+    ("fail_nth", "is the sweep itself"),
+    ("inject", "sets failures up and allocates nothing"),
+    ("tour", "runs the others"),
+    ("traps", "repairs faults of the kernel itself; without memory for that a kernel ends, as it should"),
+];
+
+/// Commands of a boot.
+const AT_ONCE: usize = 12;
+
+fn guest() -> Guest {
+    Guest::on(any_host()).cpus(2).mem("128M")
+}
+
+/// The sweep of each command ended well.
+#[track_caller]
+fn assert_swept(run: &Run, commands: &[&str]) {
+    for (n, command) in commands.iter().enumerate() {
+        let output = run.output(n);
+        let verdict =
+            output.lines_with("sweep=").pop().unwrap_or_else(|| panic!("{command} is not done\n{run}"));
+        assert!(verdict.as_str().starts_with(&format!("sweep={command:?} ")), "{run}");
+        let steps = output.lines_with("fail_nth=");
+        assert_eq!(steps.len() as u64, verdict.number("failures") + 1, "{run}");
+        for (nth, step) in (1..).zip(&steps) {
+            assert_eq!(
+                (step.number("fail_nth"), step.fact("free_diff"), step.number("leaked")),
+                (nth, "0", 0)
+            );
+        }
+        assert!(steps[..steps.len() - 1].iter().all(|step| step.number("injected") == 1), "{run}");
+    }
+}
+
+#[test]
+fn b11a_every_command_survives_the_failure_of_each_of_its_allocations() {
+    let mut failures = 0;
+    for commands in SWEPT.chunks(AT_ONCE) {
+        let sweeps: Vec<_> = commands.iter().map(|command| format!("fail_nth sweep {command}")).collect();
+        let sweeps: Vec<_> = sweeps.iter().map(String::as_str).collect();
+        let run = guest().run(&sweeps).start().assert_ok();
+        assert_swept(&run, commands);
+        failures += run.all().numbers("failures").iter().sum::<u64>();
+    }
+    assert!(failures > 200, "only {failures} allocations were made to fail");
+}
+
+#[test]
+fn b11a_no_command_is_forgotten() {
+    let run = guest().run(&["help"]).start().assert_ok();
+    for line in run.output(0).lines() {
+        let name = line.split_whitespace().next().unwrap();
+        let swept = SWEPT
+            .iter()
+            .flat_map(|script| script.split(" + "))
+            .any(|command| command.split_whitespace().next() == Some(name));
+        let spared = SPARED.iter().any(|(spared, _)| *spared == name);
+        assert!(swept != spared, "{name}: sweep it, or say why not");
+    }
+}
+
+#[test]
+fn b11b_fail_page_alloc_hits_what_linux_would() {
+    let commands = ["alloc order=1 gfp=GFP_ATOMIC", "alloc order=1 gfp=GFP_KERNEL"];
+    let failing = |append: &str, command: &str, status: i32| {
+        let run = guest().append(append).script(command).start().assert_status(status);
+        assert_eq!(run.all().as_str().contains("FAULT_INJECTION: forcing a failure."), status == 1, "{run}");
+        run
+    };
+    let every = "fail_page_alloc=1,100,0,-1";
+    let run = failing(every, commands[0], 1);
+    run.all().assert_line("name fail_page_alloc, interval 1, probability 100, space 0, times -1");
+    run.all().assert_line("error: out of memory");
+    failing(every, "alloc order=0 gfp=GFP_ATOMIC", 0);
+    failing(every, commands[1], 0);
+    failing(&format!("{every} fail_page_alloc.ignore-gfp-wait=N"), commands[1], 1);
+    failing(
+        &format!("{every} fail_page_alloc.ignore-gfp-wait=N fail_page_alloc.min-order=2"),
+        commands[1],
+        0,
+    );
+    // Every third one.
+    let run = failing(
+        "fail_page_alloc=3,100,0,1 fail_page_alloc.ignore-gfp-wait=N",
+        "alloc 1; alloc 1; alloc 1",
+        1,
+    );
+    assert_eq!(run.all().lines_with("pfn=").len(), 2, "{run}");
+}
+
+#[test]
+fn b11b_inject_checks_what_it_is_given() {
+    for (command, part) in [
+        ("inject", "expected fail_page_alloc="),
+        ("inject fail_page_alloc=1,2,3", "bad fail_page_alloc '1,2,3'"),
+        ("inject failslab=1,100,0,-1 min-order=1", "unexpected argument 'min-order=1'"),
+        ("inject failslab=1,100,0,-1 cache-filter=maybe", "bad cache-filter 'maybe'"),
+        ("fail_nth", "expected a number or sweep"),
+        ("fail_nth 1", "expected a command"),
+        ("fail_nth 0 echo", "bad fail_nth 0"),
+    ] {
+        let run = guest().script(command).start().assert_status(2);
+        assert_eq!(run.all().lines_with(part).len(), 1, "{run}");
+    }
+    let script = "inject fail_page_alloc=1,100,0,1 min-order=0 ignore-gfp-wait=N; alloc 0";
+    guest().script(script).start().assert_status(1).all().assert_line("error: out of memory");
+    let script = "inject fail_page_alloc=1,100,0,-1 min-order=0 ignore-gfp-wait=N; inject off; alloc 0";
+    guest().script(script).start().assert_ok();
+}
