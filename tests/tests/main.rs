@@ -12,6 +12,7 @@
 //! | `zones` | T45 to T48: zones |
 //! | `numa` | T79: nodes |
 //! | `disks` | data read and written |
+//! | `images` | B3: images built, inspected and read |
 //! | `crash` | how a guest dies |
 //! | `readme` | the sample of README.md |
 //! | `refusals` | T01f, T79c, B30: bad input |
@@ -20,6 +21,7 @@ mod buddy;
 mod crash;
 mod disks;
 mod faults;
+mod images;
 mod machine;
 mod memory;
 mod numa;

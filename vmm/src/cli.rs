@@ -2,9 +2,13 @@
 //!
 //! Owns: names, defaults and help texts. Stays outside: what values mean together (`config`).
 
+pub mod image;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use image::ImageCommand;
 
 /// A microVM whose kernel is nothing but a memory manager.
 #[derive(Debug, Parser)]
@@ -26,6 +30,9 @@ pub enum Command {
     Probe,
     /// List every boot parameter of the guest: name, type, default, range, meaning
     Params(ParamsArgs),
+    /// Build and inspect disk images: swap areas and data volumes
+    #[command(subcommand, after_help = image::EXAMPLES)]
+    Image(ImageCommand),
 }
 
 const OVERVIEW: &str = "\

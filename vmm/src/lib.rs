@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod devices;
 pub mod exit;
+pub mod image;
 pub mod input;
 pub mod kernel;
 pub mod kvm;

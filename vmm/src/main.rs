@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use shared::exit::ExitStatus;
 use vmm::accel::{self, Accelerator};
 use vmm::boot::e820;
+use vmm::cli::image::ImageCommand;
 use vmm::cli::{self, Command, Params, ParamsArgs, RunArgs};
 use vmm::config::MachineConfig;
 use vmm::exit::End;
@@ -18,7 +19,7 @@ use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
 use vmm::stats::MachineStats;
 use vmm::timing::Phases;
-use vmm::{builder, params, probe, run, tcg};
+use vmm::{builder, image, params, probe, run, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -41,8 +42,17 @@ fn main() -> ExitCode {
         Command::Probe => Ok(print(&(probe::facts().join("\n") + "\n"))),
         Command::Params(ParamsArgs { json: true }) => Ok(print(&params::json())),
         Command::Params(ParamsArgs { json: false }) => Ok(print(&params::text())),
+        Command::Image(command) => image(&command),
     };
     result.unwrap_or_else(fail)
+}
+
+/// `vmm image`.
+fn image(command: &ImageCommand) -> Result<ExitCode, Failure> {
+    match image::run(command, &mut io::stdout().lock()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::new(error.status(), &error)),
+    }
 }
 
 /// `vmm run`.

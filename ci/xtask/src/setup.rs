@@ -14,11 +14,16 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 2] = [
+const TOOLS: [Tool; 6] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     // Memory errors that need no special build to be seen.
     Tool { program: "valgrind", package: "valgrind" },
+    // What others make of our images, and we of theirs.
+    Tool { program: "sgdisk", package: "gdisk" },
+    Tool { program: "mkswap", package: "util-linux" },
+    Tool { program: "swaplabel", package: "util-linux" },
+    Tool { program: "file", package: "file" },
 ];
 
 /// Installs what is missing.
@@ -44,10 +49,11 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Whether a program of this name is on the search path.
+/// Whether a program of this name is on the search path, or where only root has it on the path.
 pub fn installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    let mut folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.any(|dir| dir.join(program).is_file())
 }
 
 fn apt(args: &[&str], packages: &str) -> Result<()> {

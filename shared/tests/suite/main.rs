@@ -2,6 +2,7 @@
 
 mod cmdline;
 mod cross;
+mod disk;
 mod exit;
 mod forms;
 mod layout;
