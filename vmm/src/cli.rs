@@ -26,13 +26,20 @@ pub enum Command {
     #[command(after_help = RUN_EXAMPLES, args_override_self = true)]
     Run(Box<RunArgs>),
     /// Say what this host offers: accelerator, ring, huge pages, NUMA, KVM capabilities
-    #[command(after_help = "Prints one fact per line as key=value.")]
+    #[command(after_help = PROBE_EXAMPLES)]
     Probe,
     /// List every boot parameter of the guest: name, type, default, range, meaning
+    #[command(after_help = PARAMS_EXAMPLES)]
     Params(ParamsArgs),
     /// Build and inspect disk images: swap areas and data volumes
     #[command(subcommand, after_help = image::EXAMPLES)]
     Image(ImageCommand),
+    /// Print the script that completes words of this command in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print a manual page, of this command or of one of its subcommands
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 const OVERVIEW: &str = "\
@@ -60,6 +67,33 @@ Exit status:
   3 guest out of memory  4 corruption detected   5 unhandled guest fault
   6 guest crashed        7 time limit reached    8 this host cannot run it
   130 interrupted";
+
+const PROBE_EXAMPLES: &str = "\
+Prints one fact per line as key=value.
+
+Examples:
+  vmm probe
+  vmm probe | grep -E '^(accelerator|ring)='
+      What `vmm run` will take, and why.";
+
+const PARAMS_EXAMPLES: &str = "\
+Examples:
+  vmm params | grep -A 2 swappiness
+  vmm params --json | jq -r '.[].name'
+  vmm run --append 'sysctl.vm.swappiness=10' --run 'sysctl vm.swappiness'
+      Parameters are given to the guest with --append and checked before boot.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  vmm completions bash > ~/.local/share/bash-completion/completions/vmm
+  vmm completions zsh > ~/.zfunc/_vmm
+      With ~/.zfunc in fpath.
+  vmm completions fish > ~/.config/fish/completions/vmm.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  vmm man | man -l -
+  vmm man image mkdata > vmm-image-mkdata.1";
 
 /// Options of `vmm run`.
 #[derive(Debug, Args)]
@@ -145,6 +179,33 @@ pub struct ParamsArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `vmm completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Options of `vmm man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The subcommand, like `run` or `image mkdata`
+    #[arg(value_name = "COMMAND")]
+    pub path: Vec<String>,
+}
+
+/// Shells that words can be completed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// Bourne-again shell.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// Friendly interactive shell.
+    Fish,
 }
 
 /// Values of `--accel`.

@@ -62,9 +62,14 @@ impl Kernel {
         };
         let name = path.display().to_string();
         match fs::read(path) {
-            Ok(bytes) => Self::new(name, Cow::Owned(bytes)),
+            Ok(bytes) => Self::from_bytes(name, bytes),
             Err(reason) => Err(KernelError::Read { name, reason }),
         }
+    }
+
+    /// The kernel in `bytes`, called `name` in messages.
+    pub fn from_bytes(name: String, bytes: Vec<u8>) -> Result<Self, KernelError> {
+        Self::new(name, Cow::Owned(bytes))
     }
 
     fn new(name: String, bytes: Cow<'static, [u8]>) -> Result<Self, KernelError> {

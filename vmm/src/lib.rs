@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod kvm;
 pub mod loader;
 pub mod machine;
+pub mod manual;
 pub mod memory;
 pub mod params;
 pub mod probe;

@@ -19,7 +19,7 @@ use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
 use vmm::stats::MachineStats;
 use vmm::timing::Phases;
-use vmm::{builder, image, params, probe, run, tcg};
+use vmm::{builder, image, manual, params, probe, run, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Params(ParamsArgs { json: true }) => Ok(print(&params::json())),
         Command::Params(ParamsArgs { json: false }) => Ok(print(&params::text())),
         Command::Image(command) => image(&command),
+        Command::Completions(args) => Ok(print(&manual::completions(args.shell))),
+        Command::Man(args) => man(&args.path),
     };
     result.unwrap_or_else(fail)
 }
@@ -52,6 +54,14 @@ fn image(command: &ImageCommand) -> Result<ExitCode, Failure> {
     match image::run(command, &mut io::stdout().lock()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::new(error.status(), &error)),
+    }
+}
+
+/// `vmm man`.
+fn man(path: &[String]) -> Result<ExitCode, Failure> {
+    match manual::page(path) {
+        Ok(page) => Ok(print(&page)),
+        Err(error) => Err(Failure::new(ExitStatus::Usage, &error)),
     }
 }
 

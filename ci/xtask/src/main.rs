@@ -9,6 +9,7 @@ mod ci;
 mod clippy;
 mod exec;
 mod fmt;
+mod fuzz;
 mod layers;
 mod repo;
 mod report;
@@ -56,6 +57,8 @@ enum Verb {
     },
     /// setup, then test: what continuous integration runs
     Ci,
+    /// Fuzz for a while, a minute each; not part of `test`, which replays the corpus
+    Fuzz(fuzz::Options),
     /// Measure; not part of `test`
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -84,6 +87,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Rows => rows::run(&repo),
         Verb::Test { steps } => test::run(&repo, &steps),
         Verb::Ci => ci::run(&repo),
+        Verb::Fuzz(options) => fuzz::run(&repo, &options),
         Verb::Bench(bench) => bench::run(&repo, &bench),
     }
 }

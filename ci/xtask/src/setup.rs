@@ -14,7 +14,7 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     // Memory errors that need no special build to be seen.
@@ -24,6 +24,8 @@ const TOOLS: [Tool; 6] = [
     Tool { program: "mkswap", package: "util-linux" },
     Tool { program: "swaplabel", package: "util-linux" },
     Tool { program: "file", package: "file" },
+    // libFuzzer, which `fuzz` builds, is C++.
+    Tool { program: "c++", package: "g++" },
 ];
 
 /// Installs what is missing.
