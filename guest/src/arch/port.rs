@@ -21,3 +21,25 @@ pub fn read_u8(port: u16) -> u8 {
     unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) }
     value
 }
+
+/// Writes 16 bits.
+pub fn write_u16(port: u16, value: u16) {
+    // SAFETY: as for `write_u8`.
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) }
+}
+
+/// Reads 16 bits.
+pub fn read_u16(port: u16) -> u16 {
+    let value;
+    // SAFETY: as for `write_u8`.
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// Reads 32 bits.
+pub fn read_u32(port: u16) -> u32 {
+    let value;
+    // SAFETY: as for `write_u8`.
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) }
+    value
+}

@@ -12,6 +12,7 @@ mod dma;
 mod faults;
 mod features;
 mod files;
+mod hostile;
 mod machine;
 mod mm;
 #[cfg(feature = "bench-peers")]
@@ -55,6 +56,7 @@ static FAMILIES: &[&[Command]] = &[
     faults::FAULTS,
     features::FEATURES,
     files::FILES,
+    hostile::HOSTILE,
     machine::MACHINE,
     mm::MM,
     #[cfg(feature = "bench-peers")]

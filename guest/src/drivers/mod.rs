@@ -106,7 +106,7 @@ pub fn discover(cmdline: &str, io_apics: &[shared::acpi::IoApic], callbacks: Cal
 }
 
 /// The windows that the command line names. What is no window was reported with the other parameters.
-fn windows(cmdline: &str) -> impl Iterator<Item = VirtioMmio> {
+pub fn windows(cmdline: &str) -> impl Iterator<Item = VirtioMmio> {
     occurrences(cmdline, PARAMETER).filter_map(|token| match check(lookup(PARAMETER)?, token.value) {
         Ok(Value::VirtioMmio(window)) => Some(window),
         _ => None,

@@ -110,7 +110,7 @@ fn open_disk(disk: &DiskConfig) -> Result<Block, BuildError> {
 fn port_bus(vm: &Vm, end: &Arc<EndSignal>, console: Written) -> Result<Bus, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
     vm.register_irq(&interrupt, SERIAL_GSI)?;
-    let serial = SerialPort::new(interrupt, Output::stdout(end.clone(), console));
+    let serial = SerialPort::new(interrupt, Output::new(duplicate_stdout()?, end.clone(), console));
     let mut bus = Bus::new();
     bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial)))?;
     bus.insert(DEBUG_EXIT_PORT.into(), DEBUG_EXIT_PORTS, Arc::new(Mutex::new(DebugExit::new(end.clone()))))?;

@@ -30,3 +30,6 @@ pub fn virtio_slots(count: u32) -> Vec<VirtioSlot> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

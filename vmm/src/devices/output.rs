@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Writes to the standard output of this process, after what `console` has taken. Waiting for the
-    /// reader ends when a signal comes after `end` was raised.
-    pub fn stdout(end: Arc<EndSignal>, console: Written) -> Self {
-        let file = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
-        Self { file, console: Some(console), end }
+    /// Writes to `file`, after what `console` has taken. Waiting for the reader ends when a signal comes after
+    /// `end` was raised.
+    pub fn new(file: File, end: Arc<EndSignal>, console: Written) -> Self {
+        Self { file: Some(file), console: Some(console), end }
     }
 }
 

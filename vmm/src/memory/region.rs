@@ -4,7 +4,8 @@
 //! Stays outside: what backs the range (`memory::backing`), memslots (`kvm::vm`).
 //! Invariants: guest-physical address `g` of RAM always lies at `base + g`, and `base` is a multiple
 //! of 1 GiB, so guest and host addresses agree modulo 1 GiB and huge mappings are possible at every
-//! level (KVM maps 2 MiB and 1 GiB only when both agree, `Documentation/virt/kvm/api.rst`).
+//! level (KVM maps 2 MiB and 1 GiB only when both agree, `Documentation/virt/kvm/api.rst`). Before, behind and between
+//! the regions lies memory that nobody may touch, so a stray access beside RAM meets no other data of the monitor.
 
 use std::io;
 use std::ptr::NonNull;
@@ -24,13 +25,16 @@ pub type GuestRam = GuestRegionCollection<RamRegion>;
 
 /// Guest and host addresses agree modulo this.
 const ALIGNMENT: usize = 1 << 30;
+/// At least so many bytes before and behind RAM are inaccessible. A stray access is off by less than the longest
+/// request: 32-bit lengths of single buffers are checked as a whole.
+const GUARD: usize = 2 << 20;
 
 /// A range of host addresses, inaccessible until something is mapped over it.
 #[derive(Debug)]
 pub(super) struct Reservation {
     start: NonNull<u8>,
     length: usize,
-    /// First 1 GiB boundary inside; where guest-physical 0 lies.
+    /// First 1 GiB boundary behind the guard; where guest-physical 0 lies.
     base: usize,
 }
 
@@ -45,7 +49,7 @@ impl Reservation {
     pub(super) fn new(top: u64) -> io::Result<Self> {
         let length = usize::try_from(top)
             .ok()
-            .and_then(|top| top.checked_add(ALIGNMENT))
+            .and_then(|top| top.checked_add(ALIGNMENT + 2 * GUARD))
             .ok_or(io::ErrorKind::OutOfMemory)?;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address the kernel chooses; it replaces nothing.
@@ -54,7 +58,7 @@ impl Reservation {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let base = start.as_ptr().align_offset(ALIGNMENT);
+        let base = GUARD + start.as_ptr().wrapping_add(GUARD).align_offset(ALIGNMENT);
         Ok(Self { start, length, base })
     }
 
@@ -62,8 +66,8 @@ impl Reservation {
     pub(super) fn host_address(&self, range: &RamRange) -> Option<NonNull<u8>> {
         let offset = usize::try_from(range.base).ok()?.checked_add(self.base)?;
         let end = offset.checked_add(usize::try_from(range.size).ok()?)?;
-        // SAFETY: `offset <= end <= length`, so the address stays inside the reservation's mapping.
-        (end <= self.length).then(|| unsafe { self.start.add(offset) })
+        // SAFETY: `offset <= end < length`, so the address stays inside the reservation's mapping.
+        (end <= self.length - GUARD).then(|| unsafe { self.start.add(offset) })
     }
 }
 

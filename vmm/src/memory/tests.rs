@@ -47,3 +47,40 @@ fn an_impossible_size_is_an_error() {
         Err(MemoryError::Reserve { .. } | MemoryError::Map { .. })
     ));
 }
+
+/// Whether this process may touch `address` at all. The kernel looks, so that the answer "no" harms nobody.
+fn accessible(address: u64) -> bool {
+    let mut pipe = [0; 2];
+    // SAFETY: the array has room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    // SAFETY: an address that cannot be read makes the call fail; it is not accessed here.
+    let written = unsafe { libc::write(pipe[1], address as *const libc::c_void, 1) };
+    let error = std::io::Error::last_os_error();
+    for end in pipe {
+        // SAFETY: the descriptors were made above and belong to nobody else.
+        assert_eq!(unsafe { libc::close(end) }, 0);
+    }
+    assert!(written == 1 || error.raw_os_error() == Some(libc::EFAULT), "{error}");
+    written == 1
+}
+
+#[test]
+fn what_lies_around_ram_is_inaccessible() {
+    const GUARD: u64 = 2 * MIB;
+    // With the hole below 4 GiB, and without.
+    for sizes in [&[2 * MIB][..], &[3 * GIB, 64 * MIB]] {
+        let ram = allocate(&layout::ram_ranges(sizes), HostPages::Auto, false).unwrap();
+        let regions: Vec<_> =
+            ram.iter().map(|region| region.host_address()..region.host_address() + region.len()).collect();
+        let inside = |address| regions.iter().any(|region| region.contains(&address));
+        for region in &regions {
+            assert!(accessible(region.start) && accessible(region.end - 1));
+            for distance in [1, 4096, MIB, GUARD] {
+                let (before, behind) = (region.start - distance, region.end + distance - 1);
+                for address in [before, behind].into_iter().filter(|address| !inside(*address)) {
+                    assert!(!accessible(address), "{distance} beside {region:x?}");
+                }
+            }
+        }
+    }
+}

@@ -58,6 +58,8 @@ const COMMON: &[Rule] = &[
     (libc::SYS_mprotect, &[(2, Test::Without(libc::PROT_EXEC as u64))]),
     (libc::SYS_munmap, &[]),
     (libc::SYS_brk, &[]),
+    // A long vector that grows; only of memory that is there already.
+    (libc::SYS_mremap, &[]),
     // A thread that ends gives its stack back.
     (libc::SYS_madvise, &[(2, Test::Is(libc::MADV_DONTNEED as u64))]),
     (libc::SYS_sigaltstack, &[]),

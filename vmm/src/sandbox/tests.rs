@@ -68,7 +68,6 @@ fn no_thread_can_open_connect_start_or_trace_anything() {
         libc::SYS_io_uring_setup,
         libc::SYS_io_uring_register,
         libc::SYS_memfd_create,
-        libc::SYS_mremap,
         libc::SYS_setuid,
         libc::SYS_mount,
         libc::SYS_chmod,

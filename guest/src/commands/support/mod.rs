@@ -31,7 +31,7 @@ mod window;
 mod words;
 
 pub use balance::Balance;
-pub use block::Block;
+pub use block::{Block, Damage};
 pub use ledger::Ledger;
 pub use pool::Pool;
 pub use random::Random;
