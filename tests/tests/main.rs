@@ -15,15 +15,21 @@
 //! | `images` | B3: images built, inspected and read |
 //! | `crash` | how a guest dies |
 //! | `readme` | the sample of README.md |
+//! | `hostile` | attacks on the monitor |
+//! | `lacking` | hosts without rights, KVM, QEMU, room or a reader |
+//! | `neighbours` | machines side by side; what a killed one leaves behind |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
 mod buddy;
 mod crash;
 mod disks;
 mod faults;
+mod hostile;
 mod images;
+mod lacking;
 mod machine;
 mod memory;
+mod neighbours;
 mod numa;
 mod readme;
 mod refusals;

@@ -10,7 +10,7 @@ use event_manager::{EventManager, MutEventSubscriber};
 
 use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::blk::BlkCounters;
-use crate::devices::virtio::console::Console;
+use crate::devices::virtio::console::{Console, OutputLoss};
 use crate::exit::EndSignal;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vm::Vm;
@@ -41,6 +41,11 @@ impl Machine {
     /// Guest memory; readable by the host at any time.
     pub fn ram(&self) -> &GuestRam {
         &self.ram
+    }
+
+    /// Guest output that did not reach its reader, if any.
+    pub fn output_loss(&self) -> Option<OutputLoss> {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).output_loss()
     }
 
     /// Devices that stopped because the guest's driver broke the rules, a line for each.

@@ -13,13 +13,14 @@ use vmm::boot::e820;
 use vmm::cli::image::ImageCommand;
 use vmm::cli::{self, Command, Params, ParamsArgs, RunArgs};
 use vmm::config::MachineConfig;
+use vmm::devices::virtio::console::OutputLoss;
 use vmm::exit::End;
 use vmm::kernel::Kernel;
 use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
 use vmm::stats::MachineStats;
 use vmm::timing::Phases;
-use vmm::{builder, image, manual, params, probe, run, tcg};
+use vmm::{builder, image, manual, params, probe, run, signals, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -32,6 +33,7 @@ impl Failure {
 
 fn main() -> ExitCode {
     let phases = Phases::start();
+    signals::ignore_file_size_limit();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) if error.is_help() => return print(&error.help(wants_colour())),
@@ -84,7 +86,13 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
     let end = match accelerator.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))? {
         Accelerator::Tcg(why) => {
             if let Some(why) = why {
-                eprintln!("vmm: warning: {why}; going on with QEMU's TCG, which is slow");
+                if !tcg::is_installed() {
+                    let line = format!(
+                        "{why}; QEMU, which could stand in, is not installed (Debian: qemu-system-x86)"
+                    );
+                    return Err(Failure(ExitStatus::HostUnable, vec![line]));
+                }
+                complain(&format!("warning: {why}; going on with QEMU's TCG, which is slow"));
             }
             let end = tcg::run(&config, &kernel, &args.tcg_cpu);
             phases.mark("guest");
@@ -104,7 +112,7 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
     };
     let line = end.to_string();
     if !line.is_empty() {
-        eprintln!("vmm: {line}");
+        complain(&line);
     }
     Ok(ExitCode::from(end.status()))
 }
@@ -119,16 +127,27 @@ fn run_machine(
     let end = run::run(machine, config.timeout, config.sandbox);
     phases.mark("guest");
     for fault in machine.device_faults() {
-        eprintln!("vmm: warning: {fault}");
+        complain(&format!("warning: {fault}"));
     }
     if let Some(stats) = stats {
         print(&format!("{phases}\n"));
         match stats.and_then(|stats| stats.lines()) {
             Ok(lines) => drop(print(&lines)),
-            Err(error) => eprintln!("vmm: warning: the counters cannot be read: {error}"),
+            Err(error) => complain(&format!("warning: the counters cannot be read: {error}")),
         }
     }
-    end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))
+    let end = end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?;
+    match machine.output_loss() {
+        // Its own bad end tells more than where its words went.
+        Some(loss) if !loss.reader_gone && end.status() == 0 => {
+            let OutputLoss { bytes, reason, .. } = loss;
+            let line = format!(
+                "{bytes} bytes of guest output are lost: {reason}; redirect it to where there is room"
+            );
+            Err(Failure(ExitStatus::HostUnable, vec![line]))
+        }
+        _ => Ok(end),
+    }
 }
 
 /// Whether output goes to a terminal whose user has not asked for plain text (<https://no-color.org>).
@@ -136,15 +155,28 @@ fn wants_colour() -> bool {
     io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Prints to standard output. A reader that went away is no failure.
+/// Prints to standard output. A reader that went away is no failure; text that cannot be written is.
 fn print(text: &str) -> ExitCode {
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let line =
+                format!("cannot write to standard output: {error}; redirect it to where there is room");
+            fail(Failure(ExitStatus::HostUnable, vec![line]))
+        }
+    }
+}
+
+/// One line on standard error. Where that cannot be written, the status still tells.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "vmm: {line}");
 }
 
 fn fail(Failure(status, lines): Failure) -> ExitCode {
     for line in lines {
-        eprintln!("vmm: {line}");
+        complain(&line);
     }
     ExitCode::from(status.code() as u8)
 }

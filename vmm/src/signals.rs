@@ -47,6 +47,13 @@ impl Signals {
     }
 }
 
+/// Has a write beyond the limit on file sizes (`ulimit -f`) fail instead of killing the process: it is the guest's
+/// write, and a guest can be told.
+pub fn ignore_file_size_limit() {
+    // SAFETY: ignoring a signal runs no code of ours; with this number the call cannot fail.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 impl MutEventSubscriber for Signals {
     fn process(&mut self, _events: Events, _ops: &mut EventOps) {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];

@@ -77,6 +77,12 @@ impl TcgError {
     }
 }
 
+/// Whether the search path has QEMU.
+pub fn is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(QEMU).is_file())
+}
+
 /// Runs the machine of `config` with `kernel` under QEMU, on the CPU model `cpu`.
 pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str) -> Result<End, TcgError> {
     let mut kernel_file = tempfile::tempfile().map_err(TcgError::Temporary)?;

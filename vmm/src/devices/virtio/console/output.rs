@@ -31,6 +31,8 @@ pub struct OutputLoss {
     pub bytes: u64,
     /// Why, in the host's words.
     pub reason: String,
+    /// Nobody wanted it: the reader has gone, or is stuck.
+    pub reader_gone: bool,
 }
 
 /// The near end of the way to the sink.
@@ -126,7 +128,7 @@ impl Output {
     pub fn settle(&mut self, deadline: Instant) {
         self.flush();
         let mut state = self.shared.wait_while(deadline, State::is_busy);
-        state.give_up("the reader is stuck");
+        state.give_up("the reader is stuck", true);
     }
 
     /// Waits until there is room, or until `deadline`.
@@ -183,10 +185,10 @@ impl State {
     }
 
     /// Counts all that is not written yet as lost because of `reason`, unless there is nothing.
-    fn give_up(&mut self, reason: &str) {
+    fn give_up(&mut self, reason: &str, reader_gone: bool) {
         let bytes = (self.in_flight + mem::take(&mut self.pending).len()) as u64;
         if bytes > 0 && self.loss.is_none() {
-            self.loss = Some(OutputLoss { bytes, reason: reason.to_owned() });
+            self.loss = Some(OutputLoss { bytes, reason: reason.to_owned(), reader_gone });
         }
     }
 }
@@ -217,7 +219,7 @@ fn write_out(sink: &File, shared: &Shared) {
         let mut state = lock(&shared.state);
         if let Err((left, error)) = outcome {
             state.in_flight = left;
-            state.give_up(&error.to_string());
+            state.give_up(&error.to_string(), error.kind() == ErrorKind::BrokenPipe);
         }
         state.in_flight = 0;
         drop(state);
