@@ -116,6 +116,24 @@ fn caller_of_nowhere(frame: &TrapFrame) -> Option<u64> {
     fetch.then(|| stack_word(frame.rsp)).flatten().filter(|caller| *caller >= IMAGE_OFFSET)
 }
 
+/// Fills in who called the caller of this, innermost first: addresses of code.
+#[inline(never)]
+pub fn callers(out: &mut [u64]) {
+    let mut rbp = frame_pointer();
+    for slot in out {
+        let (Some(next), Some(caller)) = (stack_word(rbp), stack_word(rbp.wrapping_add(8))) else { return };
+        if caller < IMAGE_OFFSET {
+            return;
+        }
+        *slot = caller;
+        // Frames lie upwards; anything else is no chain.
+        if next <= rbp {
+            return;
+        }
+        rbp = next;
+    }
+}
+
 /// Follows the chain of frame pointers from `rbp`, inside the running stack only. Recursion takes one line.
 fn backtrace(mut rbp: u64) {
     let (mut last, mut again) = (0, 0);

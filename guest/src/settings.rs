@@ -47,6 +47,8 @@ const EFFECTIVE: &[&str] = &[
     "page_poison",
     "init_on_alloc",
     "init_on_free",
+    "page_owner",
+    "debug_pagealloc",
     "failslab",
     "fail_page_alloc",
     "fail_page_alloc.min-order",

@@ -85,3 +85,25 @@ impl fmt::Display for Symbol {
         }
     }
 }
+
+/// A return address as Linux's `%pS` writes it: the function, how far into it, how long it is.
+pub struct Traced(pub u64);
+
+impl fmt::Display for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inside = self.0.wrapping_sub(1);
+        match lookup(inside) {
+            Some((name, offset)) => write!(f, "{name}+{:#x}/{:#x}", offset + 1, length(inside).unwrap_or(0)),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
+}
+
+/// The length of the function that holds `address`: up to the first address with another name.
+fn length(address: u64) -> Option<u64> {
+    let (_, offset) = lookup(address)?;
+    let start = address - offset;
+    let (count, from) = (word(4)? as usize, u32::try_from(start.checked_sub(IMAGE_BASE)?).ok()?);
+    let next = (0..count).find_map(|n| word(8 + 8 * n).filter(|at| *at > from))?;
+    Some(u64::from(next - from))
+}

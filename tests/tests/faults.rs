@@ -45,6 +45,7 @@ const SPARED: &[(&str, &str)] = &[
     ("bench", "measures how fast allocations succeed, tens of thousands of them"),
     ("crash", "ends the machine on purpose"),
     ("fail_nth", "is the sweep itself"),
+    ("page_owner", "needs page_owner=on, and leaks on purpose"),
     ("inject", "sets failures up and allocates nothing"),
     ("tour", "runs the others"),
     ("traps", "repairs faults of the kernel itself; without memory for that a kernel ends, as it should"),
@@ -151,4 +152,65 @@ fn b11b_inject_checks_what_it_is_given() {
     guest().script(script).start().assert_status(1).all().assert_line("error: out of memory");
     let script = "inject fail_page_alloc=1,100,0,-1 min-order=0 ignore-gfp-wait=N; inject off; alloc 0";
     guest().script(script).start().assert_ok();
+}
+
+#[test]
+fn b19a_a_leak_is_the_top_line_and_the_sum_is_what_is_allocated() {
+    let commands = [
+        "page_owner top=1",
+        "grep nr_free_pages /proc/vmstat",
+        "page_owner top=1 leak=137",
+        "grep nr_free_pages /proc/vmstat",
+    ];
+    let run = guest().append("page_owner=on").run(&commands).start().assert_ok();
+    let (before, after) = (run.output(0), run.output(2));
+    let top = after.lines_with("pages=")[0];
+    assert_eq!(top.number("pages"), 137, "{run}");
+    assert!(top.as_str().contains("page_owner"), "its code is named\n{run}");
+    assert_eq!(after.number("sum") - before.number("sum"), 137, "{run}");
+    let text =
+        guest().append("page_owner=on").run(&["page_owner leak=137", "cat /sys/kernel/debug/page_owner"]);
+    let run = text.start().assert_ok();
+    let entries = run.output(1).lines_with("Page allocated via order 0, mask 0xcc0(GFP_KERNEL), pid ");
+    assert!(entries.len() >= 137, "{run}");
+    assert_eq!(
+        run.output(1).lines_with(" type Unmovable Block ").len(),
+        run.output(1).lines_with("Page allocated").len()
+    );
+}
+
+#[test]
+fn b19b_without_page_owner_nothing_is_recorded() {
+    guest().script("page_owner").start().assert_status(2);
+    let run = guest().run(&["cat /sys/kernel/debug/page_owner"]).start().assert_ok();
+    assert_eq!(run.output(0).as_str().trim(), "");
+}
+
+#[test]
+fn b18a_every_command_works_with_all_checks_on() {
+    for checks in ["page_poison=1 page_owner=on", "init_on_alloc=1 init_on_free=1"] {
+        let commands =
+            ["buddy storm ops=2000 seed=3 tasks", "pt verify 20", "vm sparse 8 stride=2M", "mm verify"];
+        let run = guest().append(checks).run(&commands).start().assert_ok();
+        assert!(!run.all().as_str().contains("pagealloc"), "sound use is not reported\n{run}");
+    }
+}
+
+#[test]
+fn t13f_free_pages_are_not_in_the_direct_map() {
+    // Boot and the first allocation are the same every time, so the second run can name the page of the first.
+    let guest = |append: &str| Guest::on(any_host()).cpus(1).mem("64M").append(append);
+    let run = guest("debug_pagealloc=on")
+        .run(&["alloc 0", "free last", "buddy storm ops=500 seed=1", "mm verify"])
+        .start();
+    let run = run.assert_ok();
+    let va = run.output(0).fact("va");
+    let read = format!("alloc 0; crash wild {va}");
+    let run = guest("debug_pagealloc=on").script(&read).start().assert_status(1);
+    assert_eq!(run.all().fact("va"), va, "a page that is held can be read\n{run}");
+    let read = format!("alloc 0; free last; crash wild {va}");
+    let run = guest("debug_pagealloc=on").script(&read).start().assert_status(5);
+    assert_eq!(run.all().lines_with(&format!("address: {va}")).len(), 1, "{run}");
+    // The negative control: without it the page can be read after it was freed.
+    guest("").script(&read).start().assert_status(1);
 }

@@ -31,6 +31,7 @@ mod machine;
 mod memory;
 mod neighbours;
 mod numa;
+mod procfs;
 mod readme;
 mod refusals;
 mod tables;

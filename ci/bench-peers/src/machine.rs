@@ -14,8 +14,9 @@ use anyhow::{Context, Result, anyhow};
 use mm::addr::{NodeId, Pfn, PhysAddr};
 use mm::frame::{Frame, Tables};
 use mm::memblock::Memblock;
-use mm::phys::{BootConfig, Phys, Topology, ZoneLimits};
+use mm::phys::{BootConfig, Phys, Topology, ZoneAllocator, ZoneLimits};
 use mm::port::{self, CpuId};
+use mm::slab::{OrderRules, SlabConfig, Slabs};
 
 /// RAM in GiB: all of it in one zone.
 pub const GIB_OF_RAM: u64 = 1;
@@ -148,4 +149,15 @@ pub fn boot() -> Result<&'static Board> {
     while board.phys.take_in_deferred(u32::MAX) > 0 {}
     board.init_seconds = clock.elapsed().as_secs_f64();
     Ok(board)
+}
+
+/// Starts the slab allocator on it.
+pub fn boot_slabs(board: &'static Board) -> Result<&'static Slabs<'static, Machine>> {
+    let slabs = Box::leak(Box::new(Slabs::new(&board.phys)));
+    let rules = OrderRules { cpus: CPUS, ..SlabConfig::LINUX.rules };
+    let config = SlabConfig { rules, seed: 1, ..SlabConfig::LINUX };
+    // SAFETY: the configuration names as many CPUs as threads play.
+    unsafe { slabs.boot(&config, &ZoneAllocator::new(&board.phys)) }
+        .map_err(|error| anyhow!("slabs: {error}"))?;
+    Ok(slabs)
 }

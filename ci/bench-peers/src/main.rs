@@ -69,7 +69,7 @@ fn run(cli: &Cli) -> Result<bool> {
     let mut right = true;
     for (group, subjects, works, limits) in [
         ("pages", frames::subjects(board), page_works(), page_limits()),
-        ("objects", small::subjects(board), object_works(), object_limits()),
+        ("objects", small::subjects(board)?, object_works(), object_limits()),
     ] {
         let works: Vec<_> = works.into_iter().filter(|work| wanted(group, work)).collect();
         if works.is_empty() {

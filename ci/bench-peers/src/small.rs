@@ -4,25 +4,58 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use anyhow::Result;
 use mimalloc::MiMalloc;
+use mm::phys::{GfpFlags, ZoneAllocator};
+use mm::slab::Slabs;
 use snmalloc_rs::SnMalloc;
 use tikv_jemallocator::Jemalloc;
 
-use crate::machine::Board;
+use crate::machine::{self, Board, Machine};
 use crate::work::{Allocator, Subject};
 
 /// Alignment of every object: what all give anyway.
 const ALIGN: usize = 16;
 
 /// Ours first.
-pub fn subjects(_board: &'static Board) -> Vec<Arc<dyn Subject>> {
+pub fn subjects(board: &'static Board) -> Result<Vec<Arc<dyn Subject>>> {
     keep_freed_memory();
-    vec![
+    let (slabs, frames) = (machine::boot_slabs(board)?, ZoneAllocator::new(board));
+    Ok(vec![
+        Arc::new(Kmalloc { slabs, frames }),
+        Arc::new(KmemCache(Kmalloc { slabs, frames: ZoneAllocator::new(board) })),
         Arc::new(Global("mimalloc", MiMalloc)),
         Arc::new(Global("jemalloc", Jemalloc)),
         Arc::new(Global("snmalloc", SnMalloc)),
         Arc::new(Global("glibc", System)),
-    ]
+    ])
+}
+
+/// Ours: the size classes of SLUB on the simulated machine.
+struct Kmalloc {
+    slabs: &'static Slabs<'static, Machine>,
+    frames: ZoneAllocator<'static, Machine>,
+}
+
+impl Allocator for Kmalloc {
+    type Item = Object;
+
+    fn name(&self) -> &'static str {
+        "ballast"
+    }
+
+    #[inline(always)]
+    fn take(&self, size: u32) -> Option<Object> {
+        self.slabs.kmalloc(&self.frames, size as usize, GfpFlags::GFP_KERNEL).ok().map(Object::written)
+    }
+
+    #[inline(always)]
+    unsafe fn give(&self, object: Object, _size: u32) {
+        // SAFETY: the caller took it and gives it back once.
+        if let Err(error) = unsafe { self.slabs.kfree(object.0.as_ptr()) } {
+            panic!("memory is corrupted: {error}");
+        }
+    }
 }
 
 /// glibc's malloc returns memory to the kernel at every chance; then page faults are measured, which the others,
@@ -31,6 +64,35 @@ fn keep_freed_memory() {
     for (option, value) in [(libc::M_TRIM_THRESHOLD, i32::MAX), (libc::M_MMAP_THRESHOLD, i32::MAX)] {
         // SAFETY: the call only sets an option.
         unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// Ours for callers that know the cache, as most of a kernel does.
+struct KmemCache(Kmalloc);
+
+impl Allocator for KmemCache {
+    type Item = Object;
+
+    fn name(&self) -> &'static str {
+        "ballast cache"
+    }
+
+    #[inline(always)]
+    fn take(&self, size: u32) -> Option<Object> {
+        let Kmalloc { slabs, frames } = &self.0;
+        let cache = slabs.kmalloc_cache(size as usize, GfpFlags::GFP_KERNEL)?;
+        slabs.alloc(cache, frames, GfpFlags::GFP_KERNEL).ok().map(Object::written)
+    }
+
+    #[inline(always)]
+    unsafe fn give(&self, object: Object, size: u32) {
+        let slabs = self.0.slabs;
+        let cache = slabs.kmalloc_cache(size as usize, GfpFlags::GFP_KERNEL);
+        // SAFETY: the caller took it from this cache and gives it back once.
+        let freed = cache.map(|cache| unsafe { slabs.free(cache, object.0) });
+        if !matches!(freed, Some(Ok(()))) {
+            panic!("memory is corrupted");
+        }
     }
 }
 

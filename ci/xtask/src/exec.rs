@@ -32,6 +32,13 @@ pub fn run(command: &Command, limit: Duration) -> Result<Done> {
     run_to(command, limit, &mut std::io::stdout().lock())
 }
 
+/// As [`run`], but the output is returned.
+pub fn run_quietly(command: &Command, limit: Duration) -> Result<(Done, String)> {
+    let mut output = Vec::new();
+    let done = run_to(command, limit, &mut output)?;
+    Ok((done, String::from_utf8_lossy(&output).into_owned()))
+}
+
 fn run_to(command: &Command, limit: Duration, screen: &mut impl Write) -> Result<Done> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut limited = limited(command, limit);

@@ -11,6 +11,7 @@ mod exec;
 mod fmt;
 mod fuzz;
 mod layers;
+mod mutants;
 mod repo;
 mod report;
 mod rows;
@@ -59,6 +60,8 @@ enum Verb {
     Ci,
     /// Fuzz for a while, a minute each; not part of `test`, which replays the corpus
     Fuzz(fuzz::Options),
+    /// Run the tests of mm once for each bug that is planted in it
+    Mutants,
     /// Measure; not part of `test`
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -88,6 +91,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Test { steps } => test::run(&repo, &steps),
         Verb::Ci => ci::run(&repo),
         Verb::Fuzz(options) => fuzz::run(&repo, &options),
+        Verb::Mutants => test::run(&repo, &["mutants".to_owned()]),
         Verb::Bench(bench) => bench::run(&repo, &bench),
     }
 }

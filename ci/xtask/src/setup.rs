@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A program some test starts, and the Debian package that brings it.
+/// A program some test starts, or a file it needs, by its full path, and the Debian package that brings it.
 struct Tool {
     program: &'static str,
     package: &'static str,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 10] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     // Memory errors that need no special build to be seen.
@@ -26,6 +26,10 @@ const TOOLS: [Tool; 7] = [
     Tool { program: "file", package: "file" },
     // libFuzzer, which `fuzz` builds, is C++.
     Tool { program: "c++", package: "g++" },
+    // What reads the texts of /proc that the guest writes.
+    Tool { program: "free", package: "procps" },
+    Tool { program: "unshare", package: "util-linux" },
+    Tool { program: "/usr/lib/python3/dist-packages/psutil/__init__.py", package: "python3-psutil" },
 ];
 
 /// Installs what is missing.
@@ -51,8 +55,10 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Whether a program of this name is on the search path, or where only root has it on the path.
+/// Whether a program of this name is on the search path, or where only root has it on the path, or the file with this
+/// full path exists.
 pub fn installed(program: &str) -> bool {
+    // Joining a full path to a directory gives the full path.
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     folders.any(|dir| dir.join(program).is_file())

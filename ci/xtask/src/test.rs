@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{cargo, clippy, exec, fmt, layers, repo::Repo, rows, setup};
+use crate::{cargo, clippy, exec, fmt, layers, mutants, repo::Repo, rows, setup};
 
 /// A step: its name and what it does.
 #[derive(Clone, Copy)]
@@ -25,13 +25,14 @@ const LIMIT: Duration = Duration::from_secs(480);
 pub const SETUP: Step = Step { name: "setup", run: |_| setup::run().map(|()| Outcome::check(true)) };
 
 /// The steps, cheapest first.
-pub const STEPS: [Step; 9] = [
+pub const STEPS: [Step; 10] = [
     Step { name: "layers", run: |repo| layers::run(repo).map(Outcome::check) },
     Step { name: "rows", run: |repo| rows::run(repo).map(Outcome::check) },
     Step { name: "fmt", run: |repo| fmt::run(repo, true).map(Outcome::check) },
     Step { name: "clippy", run: |repo| clippy::run(repo).map(Outcome::check) },
     Step { name: "host", run: host },
     Step { name: "loom", run: loom },
+    Step { name: "mutants", run: mutants::run },
     Step { name: "guest", run: guest },
     Step { name: "asan", run: asan },
     Step { name: "valgrind", run: valgrind },

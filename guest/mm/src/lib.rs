@@ -9,7 +9,7 @@
 //!
 //! | rank | modules |
 //! |---|---|
-//! | 0 | [`addr`] |
+//! | 0 | [`addr`], [`mutant`] |
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
@@ -26,6 +26,7 @@ pub mod fault_inject;
 pub mod frame;
 #[cfg(not(all(loom, test)))]
 pub mod memblock;
+mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;

@@ -3,7 +3,7 @@
 use crate::board::{Board, MIB, Plan, order, pfn};
 use mm::addr::{Order, PAGE_SIZE, Pfn};
 use mm::fault_inject::FaultConfig;
-use mm::phys::{AllocError, FailPageAlloc, FailSlab, GfpFlags, PageChecks, PageHooks, PageReport};
+use mm::phys::{AllocError, FailPageAlloc, FailSlab, GfpFlags, PageChecks, PageHooks, PageReport, Who};
 use mm::port::{Machine, PhysMem};
 use std::cell::RefCell;
 
@@ -26,7 +26,7 @@ fn board(checks: PageChecks) -> Board {
     let mut plan = Plan::ram(&[0..RAM]).reserve(0..4096);
     plan.ram = RAM;
     let board = plan.boot();
-    board.set_page_hooks(PageHooks { report: listen });
+    board.set_page_hooks(PageHooks { report: listen, ..PageHooks::SILENT });
     board.enable_page_checks(checks);
     reports();
     board
@@ -276,4 +276,87 @@ fn a_block_that_is_refused_is_left_alone() {
     assert!(is_filled(&board, pfn(at), 0) && is_filled(&board, pfn(at + 1), 0));
     board.give(at, 1).unwrap();
     assert!(board.give(at, 1).is_err(), "twice");
+}
+
+thread_local! {
+    static MAPPED: RefCell<Vec<(u64, u32, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hooks whose task is 7, "tester", at 1 ms, called from 0x10 and 0x20.
+fn owner_hooks() -> PageHooks {
+    PageHooks {
+        report: listen,
+        map: |at, order, there| MAPPED.with_borrow_mut(|all| all.push((at.get(), order.get(), there))),
+        task: || Who { pid: 7, name: "tester" },
+        now_ns: || 1_000_000,
+        callers: |callers| callers.iter_mut().zip([0x10, 0x20]).for_each(|(slot, caller)| *slot = caller),
+    }
+}
+
+fn owned_board(checks: PageChecks) -> Board {
+    let mut plan = Plan::ram(&[0..RAM]).reserve(0..4096);
+    plan.ram = RAM;
+    let board = plan.boot();
+    board.set_page_hooks(owner_hooks());
+    board.enable_page_checks(checks);
+    board
+}
+
+fn owners(board: &Board) -> Vec<(u64, u32)> {
+    let mut all = Vec::new();
+    board.page_owners(&mut |owner| all.push((owner.pfn.get(), owner.order.get())));
+    all
+}
+
+#[test]
+fn every_block_has_an_owner_until_it_is_freed() {
+    let board = owned_board(PageChecks::OWNER);
+    let free = board.total_free_pages();
+    assert_eq!(owners(&board), [], "nothing was taken since the start");
+    let at = board.take(GfpFlags::GFP_KERNEL, 2).unwrap();
+    let owner = board.page_owner(pfn(at)).unwrap();
+    assert_eq!((owner.order, owner.gfp, owner.pid), (order(2), GfpFlags::GFP_KERNEL, 7));
+    assert_eq!(
+        (owner.name(), owner.ts_ns, owner.stack().collect::<Vec<_>>()),
+        ("tester", 1_000_000, vec![0x10, 0x20])
+    );
+    assert!((1..4).all(|n| board.page_owner(pfn(at + n)).is_none()), "only the first frame");
+    let other = board.take(GfpFlags::GFP_ATOMIC, 0).unwrap();
+    let run = board.alloc_pages_exact(GfpFlags::GFP_KERNEL, 7, &mut |_| {}).unwrap();
+    let start = run.pfn().get();
+    let mut expected = vec![(at, 2), (other, 0), (start, 2), (start + 4, 1), (start + 6, 0)];
+    expected.sort_unstable();
+    assert_eq!(owners(&board), expected);
+    let pages: u64 = owners(&board).iter().map(|(_, n)| 1 << n).sum();
+    assert_eq!(pages, free - board.total_free_pages(), "the sum of all owners is what was allocated");
+    let mut stacks = Vec::new();
+    board.page_owner_stacks(&mut |callers, pages| stacks.push((callers[..3].to_vec(), pages)));
+    assert_eq!(stacks, [(vec![0x10, 0x20, 0], pages)], "one stack has them all");
+    assert!(board.give(at, 1).is_err(), "refused");
+    assert!(board.page_owner(pfn(at)).is_some(), "so it is still owned");
+    board.give(at, 2).unwrap();
+    board.give(other, 0).unwrap();
+    board.free_pages_exact(run).unwrap();
+    assert_eq!((owners(&board).len(), board.total_free_pages()), (0, free));
+    board.page_owner_stacks(&mut |_, pages| panic!("{pages} pages are still counted"));
+}
+
+#[test]
+fn free_pages_are_not_mapped() {
+    let board = owned_board(PageChecks::UNMAP);
+    let mut unmapped: Vec<_> = MAPPED.take();
+    assert!(unmapped.iter().all(|(_, _, there)| !there));
+    unmapped.sort_unstable();
+    let pages: u64 = unmapped.iter().map(|(_, n, _)| 1 << n).sum();
+    assert_eq!(pages, board.total_free_pages(), "all that is free");
+    let at = board.take(GfpFlags::GFP_KERNEL, 1).unwrap();
+    assert_eq!(MAPPED.take(), [(at, 1, true)]);
+    assert!(board.give(at, 0).is_err());
+    assert_eq!(MAPPED.take(), [], "what is refused stays mapped");
+    board.give(at, 1).unwrap();
+    assert_eq!(MAPPED.take(), [(at, 1, false)]);
+    let run = board.alloc_pages_exact(GfpFlags::GFP_KERNEL, 3, &mut |_| {}).unwrap();
+    let start = run.pfn().get();
+    assert_eq!(MAPPED.take(), [(start, 2, true), (start + 3, 0, false)]);
+    board.free_pages_exact(run).unwrap();
 }

@@ -333,3 +333,73 @@ fn t41c_producer_and_consumer_lose_nothing() {
     slabs.shrink(cache);
     assert_eq!(board.total_free_pages(), free);
 }
+
+/// A frame that was the tail of a slab says nothing of it when the frame before it heads another.
+#[test]
+fn the_pages_of_a_former_slab_are_nobodys() {
+    let board = small();
+    let slabs = slabs(&board, &config(1, 1));
+    let frames = frames(&board);
+    let pfn_of = |object| {
+        let memory = mm::port::Machine::physmem(board.machine());
+        mm::port::PhysMem::addr_of(memory, object).unwrap().pfn().get()
+    };
+    let large = slabs
+        .create(&CacheRequest { flags: SlabFlags::NO_MERGE, ..request("large", 3000) }, &frames)
+        .unwrap();
+    let small =
+        slabs.create(&CacheRequest { flags: SlabFlags::NO_MERGE, ..request("small", 64) }, &frames).unwrap();
+    let (order, objects) = (large.geometry().order.get(), large.geometry().objects);
+    assert!(order > 0 && small.geometry().order.get() == 0);
+    let held: Vec<_> = (0..objects).map(|_| slabs.alloc(large, &frames, GFP).unwrap()).collect();
+    let tail = *held.iter().max_by_key(|object| at(**object)).unwrap();
+    let head = pfn_of(*held.iter().min_by_key(|object| at(**object)).unwrap());
+    assert!(pfn_of(tail) > head);
+    held.into_iter().for_each(|object| give(&slabs, large, object).unwrap());
+    slabs.flush_cpu(large);
+    slabs.shrink(large);
+    // Take pages until the first one of the former slab heads one of the other cache.
+    let mut taken = Vec::new();
+    while let Some(object) = slabs.alloc(small, &frames, GFP).ok().filter(|object| pfn_of(*object) != head) {
+        taken.push(object);
+    }
+    assert_eq!(slabs.ksize(tail), Err(ObjectError::NotAnObject(at(tail))));
+}
+
+#[test]
+fn every_allocation_of_an_object_survives_its_failure() {
+    let board = small();
+    let slabs = slabs(&board, &config(1, 1));
+    let frames = frames(&board);
+    let work = || -> Result<(), AllocError> {
+        let object = slabs.kmalloc(&frames, 100, GFP)?;
+        // SAFETY: the test owns the object, whatever becomes of it.
+        let grown = unsafe { slabs.krealloc(&frames, object.as_ptr(), 9000, GFP) };
+        kfree(&slabs, *grown.as_ref().unwrap_or(&object)).unwrap();
+        grown.map(|_| ())
+    };
+    work().unwrap();
+    let settle = || {
+        slabs.caches().for_each(|cache| {
+            slabs.flush_cpu(cache);
+            slabs.shrink(cache);
+        });
+        (board.total_free_pages(), board.leaked_pages())
+    };
+    let before = settle();
+    for nth in 1.. {
+        let made = board.injected_failures();
+        board.set_fail_nth(nth);
+        let result = work();
+        board.set_fail_nth(0);
+        slabs.verify().unwrap();
+        assert_eq!(settle(), before, "after failure {nth}");
+        if board.injected_failures() == made {
+            result.unwrap();
+            // The object, its slab, the large one.
+            assert_eq!(nth, 4);
+            break;
+        }
+        assert_eq!(result, Err(AllocError::OutOfMemory), "failure {nth} is passed on");
+    }
+}

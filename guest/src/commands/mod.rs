@@ -15,6 +15,7 @@ mod files;
 mod hostile;
 mod machine;
 mod mm;
+mod page_owner;
 #[cfg(feature = "bench-peers")]
 mod peers;
 mod pt;
@@ -61,6 +62,7 @@ static FAMILIES: &[&[Command]] = &[
     mm::MM,
     #[cfg(feature = "bench-peers")]
     peers::PEERS,
+    page_owner::PAGE_OWNER,
     pt::PT,
     sysctl::SYSCTL,
     tour::TOUR,

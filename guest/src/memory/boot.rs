@@ -163,10 +163,21 @@ fn range(start: u64, size: u64) -> Result<PageRange, Failure> {
     PageRange::new(va, size / PAGE_SIZE).ok_or(Failure::NoRoot)
 }
 
+/// The largest leaf that the direct map may have. Single pages that come and go need small ones.
+fn largest_leaf(cmdline: &str) -> Level {
+    match params::get_enum(cmdline, "directmap") {
+        _ if params::get_bool(cmdline, "debug_pagealloc") == Some(true) => Level::PTE,
+        Some("4k") => Level::PTE,
+        Some("2m") => Level::PMD,
+        _ if params::get_bool(cmdline, "nogbpages") == Some(true) => Level::PMD,
+        _ => Level::PUD,
+    }
+}
+
 /// Enough for the tables of everything that boot maps; the rest is given back.
 fn arena_size(memory: &Memblock, cmdline: &str) -> u64 {
     let end = memory.end().get();
-    let pages_4k = params::get_enum(cmdline, "directmap") == Some("4k");
+    let pages_4k = largest_leaf(cmdline) == Level::PTE;
     let leaf_tables = if pages_4k { end.div_ceil(HUGE) } else { 2 * memory.memory().len() as u64 + 4 };
     let directories = end.div_ceil(1 << 30) + 1;
     // Roots and upper levels of six areas, image, fixmap, and the descriptors' share of each.
@@ -183,12 +194,7 @@ fn map_direct(
     cmdline: &str,
     bits: PteBits,
 ) -> Result<(), Failure> {
-    let largest = match params::get_enum(cmdline, "directmap") {
-        Some("4k") => Level::PTE,
-        Some("2m") => Level::PMD,
-        _ if params::get_bool(cmdline, "nogbpages") == Some(true) => Level::PMD,
-        _ => Level::PUD,
-    };
+    let largest = largest_leaf(cmdline);
     let mut sum = Leaves::default();
     let mut done = 0;
     for region in memory.memory() {

@@ -4,26 +4,62 @@
 //! `init_on_free=`.
 
 use super::PHYS;
-use crate::{console, report, settings};
-use mm::addr::Order;
+use super::boot::kernel_root;
+use crate::arch::{time, tlb};
+use crate::{console, report, settings, task};
+use mm::addr::{Order, Pfn, VirtAddr};
 use mm::fault_inject::FaultConfig;
-use mm::phys::{FailPageAlloc, FailSlab, PageChecks, PageHooks, PageReport};
+use mm::pgtable::{PageRange, X86_64};
+use mm::phys::{FailPageAlloc, FailSlab, PageChecks, PageHooks, PageReport, Who};
+use mm::port::{PteBits, PteCodec, PteView};
+use shared::layout::DIRECT_MAP;
 use shared::params::FaultAttr;
 
 /// Switches on what the parameters ask for. While one CPU runs.
 pub fn start() {
-    PHYS.set_page_hooks(PageHooks { report: on_report });
+    PHYS.set_page_hooks(PageHooks {
+        report: on_report,
+        task: || Who { pid: task::current().id(), name: task::current().name() },
+        now_ns: time::since_boot_ns,
+        callers: report::callers,
+        map: set_mapped,
+    });
     let mut wanted = PageChecks::empty();
     for (name, check) in [
         ("page_poison", PageChecks::POISON),
         ("init_on_alloc", PageChecks::INIT_ON_ALLOC),
         ("init_on_free", PageChecks::INIT_ON_FREE),
+        ("page_owner", PageChecks::OWNER),
+        ("debug_pagealloc", PageChecks::UNMAP),
     ] {
         wanted.set(check, settings::number(name) == Some(1));
     }
     // Without any, boot shall not touch free memory.
     if !wanted.is_empty() {
         PHYS.enable_page_checks(wanted);
+        if wanted.difference(PHYS.page_checks()).contains(PageChecks::OWNER) {
+            console::print(format_args!("page_owner: no memory for its records, so it is off\n"));
+        }
+    }
+}
+
+/// Maps a block of the direct map, or takes it out (Linux `__kernel_map_pages`). The direct map has small leaves then.
+fn set_mapped(pfn: Pfn, order: Order, mapped: bool) {
+    let start = VirtAddr::truncate(DIRECT_MAP + pfn.addr().get());
+    let Some(range) = PageRange::new(start, order.pages()) else { return };
+    let change = |view| match (view, mapped) {
+        (PteView::Present { addr, bits }, false) => PteView::ProtNone { addr, bits: bits - PteBits::PRESENT },
+        (PteView::ProtNone { addr, bits }, true) => PteView::Present { addr, bits: bits | PteBits::PRESENT },
+        (view, _) => view,
+    };
+    let done = kernel_root().scan(range, |slot, _, _| {
+        slot.update(|pte| X86_64::encode(change(X86_64::view(pte))));
+    });
+    if let Err(error) = done {
+        report::corruption(format_args!("direct map: {error}"));
+    }
+    if !mapped {
+        tlb::flush_range(start, order.pages());
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `iomem` | iomem |
 //! | `interrupts` | interrupts |
 //! | `machine` | cmdline, version, uptime |
+//! | `page_owner` | `/sys/kernel/debug/page_owner`, `page_owner_stacks` |
 //! | `node` | `/sys/devices/system/node` |
 
 mod blocks;
@@ -18,6 +19,7 @@ mod iomem;
 mod machine;
 mod meminfo;
 mod node;
+mod page_owner;
 mod vmstat;
 mod zoneinfo;
 
@@ -43,6 +45,8 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/vmstat", vmstat::vmstat),
     ("/proc/zoneinfo", zoneinfo::zoneinfo),
     ("/sys/devices/system/node/online", node::online),
+    ("/sys/kernel/debug/page_owner", page_owner::page_owner),
+    ("/sys/kernel/debug/page_owner_stacks/show_stacks", page_owner::show_stacks),
 ];
 
 /// Where `sysctl vm.*` is a directory.

@@ -10,6 +10,7 @@ pub mod iomem;
 pub mod meminfo;
 pub mod names;
 pub mod numactl;
+pub mod page_owner;
 pub mod pagetypeinfo;
 pub mod vmstat;
 pub mod zoneinfo;

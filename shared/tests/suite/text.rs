@@ -241,3 +241,31 @@ fn numactl_hardware() {
         assert!(out.starts_with(&format!("available: {} nodes {range}\n", ids.len())), "{out}");
     }
 }
+
+#[test]
+fn page_owner_as_linux_writes_it() {
+    use shared::text::page_owner::{Entry, write_stack};
+    let entry = Entry {
+        order: 2,
+        gfp: "0xcc0(GFP_KERNEL)",
+        pid: 1,
+        comm: "init",
+        ts_ns: 1_234_567,
+        pfn: 0x1040,
+        page_type: "Unmovable",
+        block: 8,
+        block_type: "Movable",
+        node: 0,
+        zone: 1,
+    };
+    let mut out = String::new();
+    let stack = |w: &mut dyn std::fmt::Write| w.write_str(" f+0x1/0x10\n g+0x2/0x20\n");
+    entry.write(&mut out, stack).expect("infallible");
+    let expected = "Page allocated via order 2, mask 0xcc0(GFP_KERNEL), pid 1, tgid 1 (init), ts 1234567 ns\n\
+        PFN 0x1040 type Unmovable Block 8 type Movable Flags 0x0(node=0|zone=1)\n \
+        f+0x1/0x10\n g+0x2/0x20\n\n";
+    assert_eq!(out, expected);
+    out.clear();
+    write_stack(&mut out, 137, stack).expect("infallible");
+    assert_eq!(out, " f+0x1/0x10\n g+0x2/0x20\nnr_base_pages: 137\n\n");
+}

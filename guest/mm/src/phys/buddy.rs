@@ -10,6 +10,7 @@ use super::free_area::{FreeCounts, FreeLists};
 use super::step::Step;
 use crate::addr::Order;
 use crate::frame::{FrameIdx, FrameTable, Kind, MigrateType, Owner, Refused, State};
+use crate::mutant::planted;
 
 /// The free lists of one owner, under their lock.
 pub(super) struct Buddy<'a> {
@@ -43,7 +44,9 @@ impl Buddy<'_> {
     #[inline(always)]
     pub(super) fn unlink(&mut self, idx: FrameIdx, order: Order, mt: MigrateType) {
         self.lists.remove(self.table, idx, order, mt);
-        self.counts.sub_block(order, mt);
+        if !planted("buddy.count_drifts") {
+            self.counts.sub_block(order, mt);
+        }
     }
 
     /// Allocates from the smallest block of type `mt` that holds `order` (Linux `__rmqueue_smallest`).
@@ -83,7 +86,9 @@ impl Buddy<'_> {
         while order > to {
             let Some(half) = order.down() else { return };
             trace(Step::Split { pfn: idx.pfn(), order });
-            self.put(idx.upper_half(half), half, mt, Place::Front);
+            if !planted("buddy.half_is_lost") {
+                self.put(idx.upper_half(half), half, mt, Place::Front);
+            }
             order = half;
         }
     }
@@ -118,21 +123,24 @@ impl Buddy<'_> {
     ) {
         let (mut head, mut size) = (idx, order);
         while let (Some(buddy), Some(double)) = (head.buddy(size), size.up()) {
-            if size >= self.top {
+            if size >= self.top || planted("buddy.merges_stop_early") && double >= self.top {
                 break;
             }
             let state = self.table.frame(buddy).state();
             // Nearly always the buddy is free with the same type, or not free at all: one comparison.
             let mut buddy_mt = mt;
             if state != State::free(size, mt, self.owner) {
-                if !state.is_free_block(size, self.owner) || !self.adopt_type(buddy, size, mt) {
+                let wrong = planted("buddy.merges_any_order") && state.kind() == Kind::Free;
+                if !(wrong || state.is_free_block(size, self.owner)) || !self.adopt_type(buddy, size, mt) {
                     break;
                 }
                 buddy_mt = state.migrate_type();
             }
             self.unlink(buddy, size, buddy_mt);
             let upper = if buddy.get() > head.get() { buddy } else { head };
-            self.table.frame(upper).set_state(State::RESERVED);
+            if !planted("buddy.old_head_stays") {
+                self.table.frame(upper).set_state(State::RESERVED);
+            }
             head = if buddy.get() > head.get() { head } else { buddy };
             trace(Step::Merge { pfn: head.pfn(), order: size });
             size = double;

@@ -10,6 +10,7 @@ use super::ground::{Ground, Run};
 use super::zone::ZoneFacts;
 use crate::addr::Order;
 use crate::frame::MigrateType;
+use crate::mutant::planted;
 
 /// See the module documentation.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Deferred {
         }
         let Some(idx) = ground.table.take_in(self.run.start, facts.id) else { return false };
         self.run.start += Order::MAX.pages() as u32;
-        self.blocks -= 1;
+        self.blocks -= u32::from(!planted("zones.deferred_twice"));
         buddy.link(idx, Order::MAX, MigrateType::Movable, Place::Back);
         true
     }

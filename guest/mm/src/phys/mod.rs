@@ -40,7 +40,9 @@ pub use allocator::{FrameAllocator, ZoneAllocator};
 pub use arena::{Arena, ArenaBusy};
 pub use boot::{BootConfig, ZoneLimits};
 use debug::Debug;
-pub use debug::{Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageReport};
+pub use debug::{
+    Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageOwner, PageReport, Who,
+};
 pub use error::{AllocError, BootError, FreeError};
 pub use fragstat::Fragmentation;
 use fragstat::Fragstat;

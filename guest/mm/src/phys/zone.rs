@@ -13,6 +13,7 @@ use super::ground::{Ground, Run};
 use super::step::Step;
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{FrameIdx, MigrateType, Owner, Refused, ZoneId, ZoneKind};
+use crate::mutant::planted;
 use crate::port::Cpu;
 use crate::sync::{SpinGuard, SpinLock};
 
@@ -149,7 +150,10 @@ impl Zone {
         let mut inner = self.lock(cpu);
         let mut buddy = self.buddy(&mut inner.lists, ground);
         // Read under the lock: the type of a pageblock changes under it.
-        let mt = buddy.table.migrate_type(idx);
+        let mt = match planted("zones.frees_to_asked_type") {
+            true => buddy.table.frame(idx).state().migrate_type(),
+            false => buddy.table.migrate_type(idx),
+        };
         buddy.release(idx, order, mt, trace).map_err(|refused| explain(&buddy, idx, refused))
     }
 

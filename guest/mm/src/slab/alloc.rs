@@ -10,6 +10,7 @@ use super::frame::SlabFrame;
 use super::{SlabFlags, Slabs};
 use crate::addr::NodeId;
 use crate::frame::FrameIdx;
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
 use crate::sync::{Chain, Place};
@@ -32,6 +33,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
         frames: &impl FrameAllocator<'p>,
         gfp: GfpFlags,
     ) -> Result<NonNull<u8>, AllocError> {
+        if self.phys.are_failures_on() && self.fails(cache, gfp) {
+            return Err(AllocError::OutOfMemory);
+        }
         let here = cache.here(self.machine().cpu());
         let Some(object) = cache.pop(here.part) else {
             drop(here);
@@ -43,6 +47,14 @@ impl<'p, M: Machine> Slabs<'p, M> {
             cache.zero(object);
         }
         Ok(object)
+    }
+
+    /// Whether this allocation fails on purpose.
+    #[cold]
+    #[inline(never)]
+    fn fails(&self, cache: &Cache, gfp: GfpFlags) -> bool {
+        let marked = cache.flags.contains(SlabFlags::FAILSLAB);
+        self.phys.should_failslab(gfp, cache.geometry.object_size, marked)
     }
 
     /// There is nothing on this CPU's list.
@@ -200,6 +212,11 @@ impl Cache {
             return;
         }
         // SAFETY: the object is the caller's alone and has that many bytes.
-        unsafe { object.write_bytes(0, self.geometry.object_size as usize) }
+        unsafe {
+            object.write_bytes(
+                0,
+                self.geometry.object_size as usize - usize::from(planted("slab.zeroes_too_little")),
+            )
+        }
     }
 }

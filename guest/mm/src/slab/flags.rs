@@ -32,11 +32,13 @@ bitflags! {
         const NO_MERGE = 1 << 11;
         /// A size class of `kmalloc`.
         const KMALLOC = 1 << 12;
+        /// `failslab` may be limited to caches with this (`A`).
+        const FAILSLAB = 1 << 13;
         /// All that a `slab_debug=` option can set.
         const DEBUG = Self::CONSISTENCY_CHECKS.bits() | Self::RED_ZONE.bits() | Self::POISON.bits()
             | Self::STORE_USER.bits() | Self::TRACE.bits();
         /// A cache with one of these shares with nobody.
-        const NEVER_MERGE = Self::DEBUG.bits() | Self::TYPESAFE_BY_RCU.bits() | Self::NO_MERGE.bits();
+        const NEVER_MERGE = Self::FAILSLAB.bits() | Self::DEBUG.bits() | Self::TYPESAFE_BY_RCU.bits() | Self::NO_MERGE.bits();
         /// Caches that share agree on these.
         const MERGE_SAME = Self::RECLAIM_ACCOUNT.bits() | Self::CACHE_DMA.bits() | Self::CACHE_DMA32.bits()
             | Self::ACCOUNT.bits();

@@ -14,6 +14,7 @@
 
 use crate::addr::Order;
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
+use crate::mutant::planted;
 use crate::sync::{Place, RemoteWord};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -65,7 +66,7 @@ impl<'t> SlabFrame<'t> {
     #[inline(always)]
     pub(super) fn one_back(self) -> u32 {
         let held = self.frame.held();
-        let left = held.load(Relaxed).wrapping_sub(1);
+        let left = held.load(Relaxed).wrapping_sub(u32::from(!planted("slab.use_count_sticks")));
         held.store(left, Relaxed);
         left & COUNT_MASK
     }
@@ -153,7 +154,10 @@ pub(super) fn clear(table: &FrameTable, idx: FrameIdx, order: Order) {
     head.held_words().iter().for_each(|word| word.store(0, Relaxed));
     for behind in 0..order.pages() as u32 {
         if let Some(frame) = idx.within(order, behind) {
-            table.frame(frame).held().store(0, Relaxed);
+            table
+                .frame(frame)
+                .held()
+                .store(if planted("slab.tails_stay") { TAIL | behind } else { 0 }, Relaxed);
         }
     }
 }

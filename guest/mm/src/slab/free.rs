@@ -11,6 +11,7 @@ use super::error::ObjectError;
 use super::frame::{Held, SlabFrame, held};
 use crate::addr::Order;
 use crate::frame::{FrameIdx, FrameTable};
+use crate::mutant::planted;
 use crate::port::{Machine, PhysMem};
 use crate::sync::{Freed, Place};
 use core::panic::Location;
@@ -38,7 +39,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let part = here.part;
         let offset = object.as_ptr().addr().wrapping_sub(part.base.get().addr());
         let first = part.freelist.get();
-        let is_plain = offset & cache.misaligned == 0 && object.as_ptr().addr() != first;
+        let twice = object.as_ptr().addr() == first && !planted("slab.freed_twice");
+        let is_plain = offset & cache.misaligned == 0 && !twice;
         if offset < part.bytes.get() && is_plain {
             // SAFETY: the object lies in the active slab; the caller owned it, and now it is free.
             unsafe { cache.set_next(object, first) };
@@ -61,7 +63,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             Found::Slab(slab, offset) => (slab, offset),
             Found::Large(..) => return Err(ObjectError::NotAnObject(object.as_ptr().addr())),
         };
-        if slab.cache_id() != cache.id {
+        if slab.cache_id() != cache.id && !planted("slab.any_cache_will_do") {
             return Err(self.wrong_cache(cache, slab, object));
         }
         // SAFETY: promised by the caller; the slab is one of this cache.
@@ -246,7 +248,8 @@ impl Cache {
         }
         // Exact for offsets where an object starts; for all others the product below differs.
         let n = (offset as u64 * self.reciprocal) >> 32;
-        (n * u64::from(self.geometry.size) == offset as u64).then_some(n as u32)
+        let exact = n * u64::from(self.geometry.size) == offset as u64;
+        (exact || planted("slab.frees_the_middle")).then_some(n as u32)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 
 use super::cache::Cache;
 use super::config::SlabConfig;
+use crate::mutant::planted;
 use core::ptr::NonNull;
 
 impl Cache {
@@ -56,7 +57,7 @@ impl Cache {
         };
         let head = object(at);
         let mut last = head;
-        for _ in 1..self.geometry.objects {
+        for _ in 1..self.geometry.objects - u32::from(planted("slab.last_object_is_lost")) {
             at += step;
             if at >= total {
                 at -= total;

@@ -3,6 +3,7 @@
 use super::segment::{GUARD, Kind, Ref, State};
 use super::{AreaFrames, Config, Vmalloc, VmallocError};
 use crate::addr::{NodeId, Order, PAGE_SIZE, VirtAddr};
+use crate::mutant::planted;
 use crate::pgtable::{PageRange, PtError, Why};
 use crate::phys::GfpFlags;
 use crate::port::{Level, Machine, Mmu};
@@ -117,8 +118,9 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
     #[inline]
     fn reserve(&self, pages: u64, align: u64, state: State, caller: u64) -> Result<Draft, VmallocError> {
         let mut space = self.lock_with_spare().ok_or(VmallocError::NoMemory)?;
-        let (area, page) =
-            space.take(pages + GUARD, align, state, caller).ok_or(VmallocError::NoAddresses)?;
+        let (area, page) = space
+            .take(pages + if planted("vmalloc.no_guard") { 0 } else { GUARD }, align, state, caller)
+            .ok_or(VmallocError::NoAddresses)?;
         Ok(Draft { area, page, pages })
     }
 

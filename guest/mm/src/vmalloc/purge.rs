@@ -3,6 +3,7 @@
 use super::segment::{Kind, Segment};
 use super::{AreaFrames, Codec, Config, Vmalloc};
 use crate::addr::Order;
+use crate::mutant::planted;
 use crate::port::{Level, Machine, PteCodec, Tlb};
 use core::sync::atomic::Ordering;
 
@@ -29,7 +30,9 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
         let Some(config) = self.config() else { return 0 };
         let Some((mut batch, span)) = self.lock().take_lazy() else { return 0 };
         self.purges.fetch_add(1, Ordering::Relaxed);
-        self.machine.tlb().flush_range(config.address(span.start), span.end - span.start);
+        if !planted("vmalloc.no_flush") {
+            self.machine.tlb().flush_range(config.address(span.start), span.end - span.start);
+        }
         let mut pages = 0;
         let mut next = self.lock().next_of(&mut batch);
         while let Some((area, segment)) = next {
@@ -49,7 +52,7 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
         // Retiring has gone through the same tables and found them sound.
         let _ = config.tree.scan(part, |slot, level, _| {
             let pfn = Codec::<M>::addr(slot.take()).pfn();
-            if owns {
+            if owns && !planted("vmalloc.keeps_frames") {
                 let order = if level == Level::PTE { Order::ZERO } else { Order::PAGEBLOCK };
                 // SAFETY: `alloc` took it with this order for a leaf of this level; the entry is empty, and since it
                 // stopped translating every CPU has been flushed.

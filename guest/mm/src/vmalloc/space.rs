@@ -12,6 +12,7 @@ use super::index::Index;
 use super::segment::{GUARD, Kind, Link, Pool, Ref, Segment, State};
 use super::sizes::Sizes;
 use crate::addr::align_up;
+use crate::mutant::planted;
 use core::ptr::NonNull;
 
 /// Free segments of at most this many pages keep their size.
@@ -174,7 +175,7 @@ impl Space {
         match segment.state {
             State::Busy(kind) if is_right(kind) => {
                 if kind == Kind::Vmalloc {
-                    self.used -= segment.mapped();
+                    self.used -= if planted("vmalloc.use_drifts") { 0 } else { segment.mapped() };
                 }
                 self.pool.get_mut(found).state = State::Changing;
                 Ok((found, kind, segment.mapped()))
@@ -263,7 +264,7 @@ impl Space {
     fn join(&mut self, first: Ref, second: Ref) {
         self.index.remove(&mut self.pool, second);
         let &gone = self.pool.get(second);
-        if let Some(after) = gone.after {
+        if let Some(after) = gone.after.filter(|_| !planted("vmalloc.joins_one_way")) {
             self.pool.get_mut(after).before = Some(first);
         }
         let segment = self.pool.get_mut(first);

@@ -6,6 +6,7 @@
 use super::super::GfpFlags;
 use crate::addr::Order;
 use crate::fault_inject::{FaultAttr, FaultConfig};
+use crate::mutant::planted;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -130,6 +131,7 @@ impl Faults {
     }
 
     fn decide(&self, name: &'static str, attr: &FaultAttr, spared: bool, size: u32) -> Option<Injected> {
+        let spared = spared && !planted("page_checks.nobody_is_spared");
         let fails = self.is_nth().unwrap_or_else(|| !spared && attr.should_fail(size));
         fails.then(|| {
             self.made.fetch_add(1, Relaxed);

@@ -6,19 +6,22 @@
 //! Source: Linux `mm/page_alloc.c` (`post_alloc_hook`, `free_pages_prepare`), `mm/page_poison.c`.
 
 mod faults;
+mod owner;
 mod poison;
 
 use super::layout::Layout;
 use super::{AllocError, GfpFlags, Phys, Step};
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{FrameIdx, MigrateType};
-use crate::port::Machine;
+use crate::port::{Cpu, Machine, PhysMem};
 use crate::sync::Once;
 use bitflags::bitflags;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use faults::Faults;
 pub use faults::{FailPageAlloc, FailSlab, Injected};
+use owner::{CHUNK_FRAMES, CHUNK_ORDER, CHUNKS, DEPTH, Owners, STACKS_ORDER};
+pub use owner::{PageOwner, Who};
 pub use poison::Damage;
 use poison::PAGE_POISON;
 
@@ -34,6 +37,10 @@ bitflags! {
         const INIT_ON_ALLOC = 1 << 2;
         /// Pages are zeroed when they are freed (`init_on_free=`).
         const INIT_ON_FREE = 1 << 3;
+        /// Who has each block is recorded (`page_owner=on`).
+        const OWNER = 1 << 4;
+        /// Free pages are not mapped (`debug_pagealloc=on`).
+        const UNMAP = 1 << 5;
     }
 }
 
@@ -60,24 +67,44 @@ impl fmt::Display for PageReport {
 pub struct PageHooks {
     /// A check has something to say. After damage the page is used all the same if this returns, as in Linux.
     pub report: fn(&PageReport),
+    /// Maps a block in the direct map, or takes it out; then no CPU may reach it when this returns.
+    pub map: fn(Pfn, Order, bool),
+    /// The running task.
+    pub task: fn() -> Who,
+    /// Nanoseconds since boot.
+    pub now_ns: fn() -> u64,
+    /// Fills in the callers of whoever allocates, innermost first.
+    pub callers: fn(&mut [u64]),
 }
 
 impl PageHooks {
     /// Nobody listens.
-    pub const SILENT: Self = Self { report: |_| {} };
+    pub const SILENT: Self = Self {
+        report: |_| {},
+        map: |_, _, _| {},
+        task: || Who { pid: 0, name: "" },
+        now_ns: || 0,
+        callers: |_| {},
+    };
 }
 
 /// See the module documentation.
 pub(super) struct Debug {
     on: AtomicU32,
     faults: Faults,
+    owners: Owners,
     hooks: Once<PageHooks>,
 }
 
 impl Debug {
     /// Nothing is on.
     pub(super) const fn new() -> Self {
-        Self { on: AtomicU32::new(0), faults: Faults::new(), hooks: Once::new(PageHooks::SILENT) }
+        Self {
+            on: AtomicU32::new(0),
+            faults: Faults::new(),
+            owners: Owners::new(),
+            hooks: Once::new(PageHooks::SILENT),
+        }
     }
 
     /// Whether anything is on.
@@ -108,10 +135,21 @@ impl Debug {
         true
     }
 
+    fn hooks(&self) -> &PageHooks {
+        self.hooks.get().unwrap_or(&PageHooks::SILENT)
+    }
+
     fn report(&self, report: &PageReport) {
-        if let Some(hooks) = self.hooks.get() {
-            (hooks.report)(report);
-        }
+        (self.hooks().report)(report);
+    }
+
+    /// Records the block of the running task.
+    fn own<C: Cpu>(&self, cpu: &C, pfn: Pfn, order: Order, gfp: GfpFlags) {
+        let hooks = self.hooks();
+        let mut callers = [0; DEPTH];
+        (hooks.callers)(&mut callers);
+        let stack = self.owners.handle(cpu, &callers);
+        self.owners.take(pfn, order, gfp, (hooks.task)(), (hooks.now_ns)(), stack);
     }
 }
 
@@ -132,11 +170,54 @@ impl<M: Machine> Phys<M> {
         if checks.contains(PageChecks::POISON) {
             checks.remove(PageChecks::INIT_ON_ALLOC | PageChecks::INIT_ON_FREE);
         }
-        if let (Some(byte), Some(layout)) = (pattern(checks), self.layout.get()) {
+        if checks.contains(PageChecks::OWNER) && self.prepare_owners().is_err() {
+            checks.remove(PageChecks::OWNER);
+        }
+        if pattern(checks).is_some() || checks.contains(PageChecks::UNMAP) {
             while self.take_in_deferred(u32::MAX) > 0 {}
-            self.fill_free(layout, byte);
+            self.retire_free(checks);
         }
         self.debug.on.fetch_or(checks.bits(), Relaxed);
+    }
+
+    /// Memory for records of all frames and for stacks.
+    fn prepare_owners(&self) -> Result<(), AllocError> {
+        let (owners, end) = (&self.debug.owners, u64::from(self.layout()?.ground.table.end()));
+        for chunk in (0..end.div_ceil(CHUNK_FRAMES) as usize).take(CHUNKS) {
+            if !owners.has_chunk(chunk) {
+                let memory = self.keep_zeroed(CHUNK_ORDER)?;
+                // SAFETY: a zeroed block of that order, which is never freed.
+                unsafe { owners.set_chunk(chunk, memory) };
+            }
+        }
+        if !owners.has_stacks() {
+            let memory = self.keep_zeroed(STACKS_ORDER)?;
+            // SAFETY: as above.
+            unsafe { owners.set_stacks(memory) };
+        }
+        Ok(())
+    }
+
+    /// A zeroed block for good.
+    fn keep_zeroed(&self, order: Order) -> Result<*mut u8, AllocError> {
+        let (pfn, _) = self.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::__GFP_ZERO, order)?.into_raw();
+        self.machine.physmem().ptr(pfn.addr()).map(|at| at.as_ptr()).ok_or(AllocError::OutOfMemory)
+    }
+
+    /// Shows the owner of every block that was handed out since records are kept, lowest first.
+    pub fn page_owners(&self, visit: &mut dyn FnMut(&PageOwner)) {
+        let end = self.layout.get().map_or(0, |layout| layout.ground.table.end());
+        (0..end).filter_map(|pfn| self.page_owner(Pfn::from_u32(pfn))).for_each(|owner| visit(&owner));
+    }
+
+    /// Shows every stack that has pages now, innermost caller first and filled up with 0, and how many.
+    pub fn page_owner_stacks(&self, visit: &mut dyn FnMut(&[u64], u64)) {
+        self.debug.owners.stacks(visit);
+    }
+
+    /// The owner of the block that starts at a frame, if it was handed out since records are kept.
+    pub fn page_owner(&self, pfn: Pfn) -> Option<PageOwner> {
+        self.debug.owners.get(pfn)
     }
 
     /// What is on.
@@ -169,15 +250,14 @@ impl<M: Machine> Phys<M> {
         self.debug.faults.made()
     }
 
-    /// Whether an allocation of `bytes` from a cache shall fail; `marked` is a cache with the flag `A`.
+    /// Whether [`Phys::should_failslab`] has to be asked.
     #[inline(always)]
-    pub fn should_failslab(&self, gfp: GfpFlags, bytes: u32, marked: bool) -> bool {
-        self.debug.is_on() && self.failslab(gfp, bytes, marked)
+    pub fn are_failures_on(&self) -> bool {
+        self.debug.is_on()
     }
 
-    #[cold]
-    #[inline(never)]
-    fn failslab(&self, gfp: GfpFlags, bytes: u32, marked: bool) -> bool {
+    /// Whether an allocation of `bytes` from a cache shall fail; `marked` is a cache with the flag `A`.
+    pub fn should_failslab(&self, gfp: GfpFlags, bytes: u32, marked: bool) -> bool {
         let on = self.debug.checks().contains(PageChecks::FAULTS);
         on && self.debug.fails(gfp, self.debug.faults.slab(gfp, bytes, marked))
     }
@@ -199,6 +279,9 @@ impl<M: Machine> Phys<M> {
         }
         let idx = self.find_plain(layout, node, gfp.difference(GfpFlags::__GFP_ZERO), order, trace)?;
         let (memory, pfn) = (self.machine.physmem(), idx.pfn());
+        if checks.contains(PageChecks::UNMAP) {
+            (self.debug.hooks().map)(pfn, order, true);
+        }
         if checks.contains(PageChecks::POISON) {
             // SAFETY: the block was just allocated and nobody knows it yet.
             if let Some(damage) = unsafe { poison::damage(memory, pfn, order, PAGE_POISON) } {
@@ -209,6 +292,9 @@ impl<M: Machine> Phys<M> {
         if zero && !checks.contains(PageChecks::INIT_ON_FREE) {
             self.zero(idx, order);
         }
+        if checks.contains(PageChecks::OWNER) {
+            self.debug.own(self.machine.cpu(), pfn, order, gfp);
+        }
         Ok(idx)
     }
 
@@ -217,33 +303,62 @@ impl<M: Machine> Phys<M> {
     #[cold]
     #[inline(never)]
     pub(super) fn retire(&self, pfn: Pfn, order: Order) {
-        if let Some(byte) = pattern(self.debug.checks())
-            && self.check_free(pfn, order).is_ok()
-        {
+        let checks = self.debug.checks();
+        if self.check_free(pfn, order).is_ok() {
+            if checks.contains(PageChecks::OWNER) {
+                self.debug.owners.give(pfn);
+            }
             // SAFETY: the caller gives the block back, so it is nobody's but ours.
-            unsafe { poison::fill(self.machine.physmem(), pfn, order, byte) };
+            unsafe { self.retire_block(checks, pfn, order) };
         }
     }
 
-    /// The same for the last frames of a block of which only `pages` are kept.
+    /// The same for the last frames of a block of which only `pages` are kept. What is kept are blocks of falling
+    /// order, each with an owner of its own.
     #[cold]
     #[inline(never)]
     pub(super) fn retire_tail(&self, idx: FrameIdx, order: Order, pages: u64) {
-        let Some(byte) = pattern(self.debug.checks()) else { return };
+        let checks = self.debug.checks();
         for pfn in (pages..order.pages()).filter_map(|n| idx.pfn().checked_add(n)) {
             // SAFETY: the block was just allocated, and its tail is given back before anybody knows it.
-            unsafe { poison::fill(self.machine.physmem(), pfn, Order::ZERO, byte) };
+            unsafe { self.retire_block(checks, pfn, Order::ZERO) };
+        }
+        if checks.contains(PageChecks::OWNER) {
+            self.debug.owners.cut(idx.pfn(), order.pages() - pages);
+        }
+        let (mut at, mut left) = (idx.pfn(), pages);
+        while let Some(part) =
+            left.checked_ilog2().and_then(Order::new).filter(|_| checks.contains(PageChecks::OWNER))
+        {
+            self.debug.owners.split(idx.pfn(), at, part);
+            left -= part.pages();
+            at = at.checked_add(part.pages()).unwrap_or(at);
         }
     }
 
-    /// Fills every block on the lists of every zone.
-    fn fill_free(&self, layout: &Layout, byte: u8) {
+    /// Makes the frames of a block what free frames are.
+    ///
+    /// # Safety
+    /// The block is nobody's but the caller's.
+    unsafe fn retire_block(&self, checks: PageChecks, pfn: Pfn, order: Order) {
+        if let Some(byte) = pattern(checks) {
+            // SAFETY: promised by the caller.
+            unsafe { poison::fill(self.machine.physmem(), pfn, order, byte) };
+        }
+        if checks.contains(PageChecks::UNMAP) {
+            (self.debug.hooks().map)(pfn, order, false);
+        }
+    }
+
+    /// Makes every block on the lists of every zone what the checks expect.
+    fn retire_free(&self, checks: PageChecks) {
+        let Some(layout) = self.layout.get() else { return };
         for zone in self.populated_zones() {
             let inner = zone.lock(self.machine.cpu());
             for (order, mt) in Order::all().flat_map(|order| MigrateType::ALL.map(|mt| (order, mt))) {
                 for idx in inner.lists.list(order, mt).iter(&layout.ground.table) {
                     // SAFETY: the block is free, and its zone is locked.
-                    unsafe { poison::fill(self.machine.physmem(), idx.pfn(), order, byte) };
+                    unsafe { self.retire_block(checks, idx.pfn(), order) };
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! Source: Linux `mm/page_poison.c` (`check_poison_mem`).
 
 use crate::addr::{Order, PAGE_SIZE, Pfn};
+use crate::mutant::planted;
 use crate::port::PhysMem;
 use core::fmt;
 
@@ -71,7 +72,9 @@ fn frames(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> {
 pub(super) unsafe fn fill(memory: &impl PhysMem, pfn: Pfn, order: Order, byte: u8) {
     for at in frames(pfn, order).filter_map(|pfn| memory.ptr(pfn.addr())) {
         // SAFETY: a frame in the direct map has as many bytes; promised by the caller that it is ours.
-        unsafe { at.write_bytes(byte, PAGE_SIZE as usize) };
+        unsafe {
+            at.write_bytes(byte, if planted("page_checks.half_poison") { SHOWN } else { PAGE_SIZE as usize })
+        };
     }
 }
 
