@@ -46,6 +46,7 @@ const SPARED: &[(&str, &str)] = &[
     ("crash", "ends the machine on purpose"),
     ("fail_nth", "is the sweep itself"),
     ("page_owner", "needs page_owner=on, and leaks on purpose"),
+    ("hostile", "attacks the monitor, then ends the machine"),
     ("inject", "sets failures up and allocates nothing"),
     ("tour", "runs the others"),
     ("traps", "repairs faults of the kernel itself; without memory for that a kernel ends, as it should"),
