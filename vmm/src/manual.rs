@@ -36,8 +36,10 @@ pub fn page(path: &[String]) -> Result<String, NoCommand> {
     }
     let mut page = Vec::new();
     // Writing to memory cannot fail.
-    let _ = Man::new(found.clone()).render(&mut page);
-    Ok(String::from_utf8_lossy(&page).into_owned())
+    let version = command.render_version();
+    let _ = Man::new(found.clone()).source(version.trim()).manual("Ballast").render(&mut page);
+    // What follows the options are examples, everywhere.
+    Ok(String::from_utf8_lossy(&page).replace("\n.SH EXTRA\n", "\n.SH EXAMPLES\n"))
 }
 
 #[cfg(test)]

@@ -84,19 +84,32 @@ fn fuzz(repo: &Repo, options: &Options, fuzzer: &str, name: &str) -> Result<bool
         Some(executions) => format!("-runs={executions}"),
         None => format!("-max_total_time={}", options.seconds),
     };
-    println!("==> fuzz {name}");
-    let status = Command::new(fuzzer)
+    let output = Command::new(fuzzer)
         .env("FUZZ_TARGET", name)
         .args([&*limit, "-timeout=10", "-print_final_stats=1", "-verbosity=0"])
         .arg(format!("-artifact_prefix={}", failures.display()))
         .arg(&found)
         .arg(repo.root().join(CORPUS).join(name))
         .stdin(Stdio::null())
-        .status()
+        .output()
         .with_context(|| format!("cannot run {fuzzer}"))?;
-    if !status.success() {
-        println!("fuzz {name}: failed; the input is {}*; repeat it with", failures.display());
+    let told = String::from_utf8_lossy(&output.stderr);
+    let number = |what| statistic(&told, what).unwrap_or("?");
+    let (executions, rate) = (number("number_of_executed_units"), number("average_exec_per_sec"));
+    let result = if output.status.success() { "ok" } else { "FAILED" };
+    println!("fuzz {name:<10} {executions:>10} executions {rate:>8} a second  {result}");
+    if !output.status.success() {
+        println!("{told}\nthe input is {}*; repeat it with", failures.display());
         println!("  FUZZ_TARGET={name} {fuzzer} INPUT");
     }
-    Ok(status.success())
+    Ok(output.status.success())
 }
+
+/// A number from libFuzzer's statistics at the end of a run.
+fn statistic<'t>(told: &'t str, name: &str) -> Option<&'t str> {
+    let mut lines = told.lines().filter_map(|line| line.strip_prefix("stat::")?.split_once(':'));
+    lines.find(|(known, _)| *known == name).map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,9 @@ fn every_command_has_a_page_with_all_its_options() {
             assert!(page.contains(&format!("\\-\\-{long}")) || long.is_empty(), "{title}: --{long}");
         }
     }
-    assert!(page_of(&["run"]).contains("Exit status:"));
+    assert!(page_of(&["run"]).contains("Exit status:") && !page_of(&["run"]).contains("EXTRA"));
+    let title = format!(".TH vmm-run 1  \"vmm {}\" Ballast", env!("CARGO_PKG_VERSION"));
+    assert!(page_of(&["run"]).contains(&title), "{}", page_of(&["run"]));
     assert!(page_of(&["image", "mkdata"]).contains("vmm image mkdata \\-\\-out data.img"));
     let words = ["image", "mkfs"].map(String::from);
     let error = page(&words).unwrap_err().to_string();
