@@ -20,12 +20,19 @@ const OPERATIONS: usize = 64;
 
 thread_local! {
     static DISK_RIG: RefCell<Rig> = RefCell::new(Rig::new(Arc::new(Mutex::new(disk()))));
-    static CONSOLE: Arc<Mutex<Console>> = Arc::new(Mutex::new(Console::new(sink())));
+    static CONSOLE: Arc<Mutex<Console>> = Arc::new(Mutex::new(started_console()));
     static CONSOLE_RIG: RefCell<Rig> = RefCell::new(CONSOLE.with(|console| Rig::new(console.clone())));
 }
 
 fn disk() -> Block {
     Block::new(DiskImage::temporary(DISK).expect("a temporary disk"), "fuzz").expect("a short name")
+}
+
+/// A console whose writer runs.
+fn started_console() -> Console {
+    let console = Console::new(sink());
+    console.start_writer(|| true).expect("a thread");
+    console
 }
 
 /// A place for output that takes everything.
