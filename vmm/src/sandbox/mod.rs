@@ -15,6 +15,7 @@
 //!
 //! Source: Linux `Documentation/userspace-api/seccomp_filter.rst`.
 
+mod dispatch;
 mod names;
 mod policy;
 mod trap;

@@ -9,12 +9,9 @@ use std::collections::BTreeMap;
 
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use libc::c_long;
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
+use seccompiler::{BackendError, BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-use super::Role;
+use super::{Role, dispatch};
 
 /// A condition on one argument.
 #[derive(Debug, Clone, Copy)]
@@ -144,7 +141,7 @@ pub(super) fn compile(role: Role) -> Result<BpfProgram, BackendError> {
         let it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, child.into())?;
         rules.insert(libc::SYS_kill, vec![SeccompRule::new(vec![it])?]);
     }
-    SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    dispatch::compile(rules)
 }
 
 fn conditions(arguments: &[Argument]) -> Result<SeccompRule, BackendError> {
