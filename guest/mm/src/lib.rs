@@ -26,6 +26,7 @@ pub mod fault_inject;
 pub mod frame;
 #[cfg(not(all(loom, test)))]
 pub mod memblock;
+#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
