@@ -104,6 +104,7 @@ fn start_devices(cmdline: &str, platform: &Platform) {
         print: |line| console::print(line),
         console_ready: console::use_virtio,
         console_has_room: console::pump,
+        cpus: platform.apic_ids().len(),
     };
     if !drivers::discover(cmdline, platform.io_apics(), callbacks).console {
         console::use_serial();

@@ -110,9 +110,14 @@ pub struct RunArgs {
     /// memory only); mem=0 makes a node of vCPUs only. Distances are 11 to 254, the same both ways.
     #[arg(long, value_name = "NODE", help_heading = "Machine")]
     pub numa: Vec<String>,
-    /// A data disk: PATH[,ro][,id=NAME]; give one per disk [default: a temporary one]
+    /// A data disk: PATH[,ro][,id=NAME][,OPTION]...; give one per disk [default: a temporary one]
     ///
     /// The guest calls the first disk vda. Options without a PATH apply to the temporary disk.
+    /// cache=writeback|none (none goes around the host's page cache), io=uring|threads (default: uring
+    /// where the host allows it). A disk that misbehaves on purpose: latency=5ms (each request takes at
+    /// least that long), bps=4M (bytes per second), error=write@sector:2048 or error=read@sector:N
+    /// (requests that touch the sector fail), torn=N (the N-th write is done by half and fails),
+    /// fail_nth=N (the N-th request fails).
     #[arg(long, value_name = "DISK", help_heading = "Machine")]
     pub disk: Vec<String>,
     /// The swap disk, after the data disks: a size for a temporary one, the path of an image, or none

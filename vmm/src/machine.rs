@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use event_manager::{EventManager, MutEventSubscriber};
 
 use crate::devices::virtio::VirtioMmio;
-use crate::devices::virtio::blk::BlkCounters;
+use crate::devices::virtio::blk::{BlkCounters, DiskWorker};
 use crate::devices::virtio::console::{Console, OutputLoss};
 use crate::exit::EndSignal;
 use crate::kvm::vcpu::Vcpu;
@@ -30,6 +30,8 @@ pub struct Machine {
     pub(crate) console: Arc<Mutex<Console>>,
     /// What each disk counts, by the disk's name.
     pub(crate) disks: Vec<(String, Arc<BlkCounters>)>,
+    /// The threads of the disks, until they run.
+    pub(crate) disk_workers: Vec<DiskWorker>,
     /// The virtio devices, by name.
     pub(crate) transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
     /// Raised when the machine ends.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
+use crate::devices::virtio::blk::{DiskThread, DiskWorker};
 use crate::devices::virtio::console::{self, Console};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
@@ -27,6 +28,9 @@ pub enum RunError {
     /// The terminal cannot be read.
     #[error("cannot read the terminal: {0}; redirect standard input from /dev/null")]
     Input(#[source] io::Error),
+    /// A disk got no thread.
+    #[error("cannot start a disk's thread: {0}; raise the limit on processes (ulimit -u)")]
+    DiskThread(#[source] io::Error),
     /// A vCPU got no thread.
     #[error("cannot start a vCPU thread: {0}; use fewer --cpus or raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
@@ -69,7 +73,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// The machine stays as it was at its end, for those who want to look at its memory and counters.
 pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -> Result<End, RunError> {
-    let Machine { vcpus, events, console, end, .. } = machine;
+    let Machine { vcpus, events, console, disk_workers, end, .. } = machine;
     vcpu::install_kick_handler().map_err(RunError::Signals)?;
     let signals = Signals::watch(Arc::clone(end)).map_err(RunError::Signals)?;
     events.add_subscriber(Box::new(signals));
@@ -89,47 +93,6 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -
     start_writer(console, sandbox.filter(Role::Console)?, end)?;
     let threads = vcpus.drain(..).map(|vcpu| vcpu.spawn(vcpu_filter.clone())).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
+    // After the vCPUs, so that the guest boots meanwhile; what it asks a disk before stays in the eventfds.
+    let disks = start_disks(disk_workers, sandbox)?;
     main_filter.enter()?;
-    let reason = serve(events, end, deadline);
-    threads.iter().for_each(VcpuThread::request_stop);
-    threads.into_iter().for_each(VcpuThread::join);
-    // What is lost here had no reader left: the status still counts.
-    let _ = console::drain(console, DRAIN_LIMIT);
-    Ok(reason)
-}
-
-/// Starts the writer of the console's output. A writer that cannot be confined ends the machine.
-fn start_writer(
-    console: &Mutex<Console>,
-    filter: ThreadFilter,
-    end: &Arc<EndSignal>,
-) -> Result<(), RunError> {
-    let end = Arc::clone(end);
-    let enter = move || {
-        let entered = filter.enter();
-        entered.map_err(|error| end.report(End::Failure(error.to_string()))).is_ok()
-    };
-    let console = console.lock().unwrap_or_else(PoisonError::into_inner);
-    console.start_writer(enter).map_err(RunError::Console)
-}
-
-/// Serves the devices until the machine ends or `deadline` has come.
-pub(crate) fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<Instant>) -> End {
-    loop {
-        if let Some(reason) = end.end() {
-            return reason.clone();
-        }
-        let wait = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-            None => -1,
-            Some(Duration::ZERO) => {
-                end.report(End::Timeout);
-                continue;
-            }
-            // Rounded up, so that the last wait does not spin.
-            Some(left) => left.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX),
-        };
-        if let Err(error) = events.run_with_timeout(wait) {
-            end.report(End::Failure(format!("the event loop failed: {error}")));
-        }
-    }
-}

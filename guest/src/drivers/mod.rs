@@ -34,6 +34,8 @@ pub struct Callbacks {
     pub console_ready: fn(),
     /// Called in an interrupt when a console that was full takes output again.
     pub console_has_room: fn(),
+    /// CPUs that there will be; a disk gets a queue for each.
+    pub cpus: usize,
 }
 
 /// What was found.
@@ -132,7 +134,7 @@ unsafe fn start(
     match device.kind() {
         DeviceType::Block => {
             let line = lines.connect(window.irq)?;
-            let disk = blk::attach(device, line)?;
+            let disk = blk::attach(device, line, callbacks.cpus)?;
             found.disks += 1;
             (callbacks.print)(format_args!(
                 "vd{}: {} sectors{} id={}\n",

@@ -1,7 +1,7 @@
 //! Which devices a machine has, where they sit and how they are wired.
 //!
 //! The console is virtio device 0, the disks follow in their order. Each has its window on the MMIO bus,
-//! its notifications and its interrupt in the kernel, and its queues in the event loop.
+//! its notifications and its interrupt in the kernel, and somebody who serves its queues.
 //! Stays outside: what a device does.
 
 use std::fs::File;
@@ -20,7 +20,9 @@ use crate::devices::debug_exit::{DEBUG_EXIT_PORTS, DebugExit};
 use crate::devices::i8042::{I8042, I8042_BASE, I8042_PORTS};
 use crate::devices::output::Output;
 use crate::devices::serial::{SERIAL_GSI, SERIAL_PORTS, SerialPort};
-use crate::devices::virtio::blk::{Access, BlkCounters, Block, DiskImage};
+use crate::devices::virtio::blk::{
+    Access, BlkCounters, Block, BlockOptions, DiskImage, DiskWorker, MAX_QUEUES,
+};
 use crate::devices::virtio::console::{Console, Written};
 use crate::devices::virtio::{NOTIFY_OFFSET, SharedVirtioDevice, VirtioMmio};
 use crate::devices::{VirtioSlot, virtio_slots};
@@ -29,6 +31,9 @@ use crate::kvm::vcpu::Buses;
 use crate::kvm::vm::Vm;
 use crate::machine::EventLoop;
 use crate::memory::GuestRam;
+
+/// Index of the console among the virtio devices.
+const CONSOLE: usize = 0;
 
 /// All devices of a machine, wired.
 pub(super) struct Devices {
@@ -40,12 +45,14 @@ pub(super) struct Devices {
     pub console: Arc<Mutex<Console>>,
     /// What each disk counts, by the disk's name.
     pub disks: Vec<(String, Arc<BlkCounters>)>,
+    /// The disks' threads, which do not run yet.
+    pub disk_workers: Vec<DiskWorker>,
     /// The register windows, by the device's name.
     pub transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
 }
 
-/// Creates the devices of `config` on `vm`; their queues are served by `events`, and those that can end
-/// the machine report to `end`.
+/// Creates the devices of `config` on `vm`; the console is served by `events`, each disk by a thread of its own, and
+/// those that can end the machine report to `end`.
 pub(super) fn create(
     config: &MachineConfig,
     vm: &Vm,
@@ -58,8 +65,9 @@ pub(super) fn create(
     let console = Arc::new(Mutex::new(console));
     let mut disks = Vec::with_capacity(config.disks.len());
     let mut virtio: Vec<(String, SharedVirtioDevice)> = vec![(String::from("console"), console.clone())];
+    let queues = u16::from(config.topology.cpu_count()).min(MAX_QUEUES);
     for disk in &config.disks {
-        let block = open_disk(disk)?;
+        let block = open_disk(disk, queues)?;
         disks.push((disk.id.clone(), block.counters()));
         virtio.push((disk.id.clone(), Arc::new(Mutex::new(block))));
     }
@@ -67,21 +75,26 @@ pub(super) fn create(
     let ram = Arc::new(ram.clone());
     let mut buses = Buses { pio: port_bus(vm, end, written)?, mmio: Bus::new() };
     let mut transports = Vec::with_capacity(virtio.len());
-    for (slot, (name, device)) in slots.iter().zip(virtio) {
-        let transport = Arc::new(Mutex::new(attach(vm, &ram, *slot, device, events)?));
+    let mut disk_workers = Vec::with_capacity(disks.len());
+    for (index, (slot, (name, device))) in slots.iter().zip(virtio).enumerate() {
+        let transport = attach(vm, &ram, *slot, device)?;
+        match index {
+            CONSOLE => drop(events.add_subscriber(Box::new(transport.events()))),
+            _ => disk_workers.push(DiskWorker::new(&name, transport.events(), Arc::clone(end))),
+        }
+        let transport = Arc::new(Mutex::new(transport));
         buses.mmio.insert(slot.base, VIRTIO_MMIO_SIZE, transport.clone())?;
         transports.push((name, transport));
     }
-    Ok(Devices { buses, slots, console, disks, transports })
+    Ok(Devices { buses, slots, console, disks, disk_workers, transports })
 }
 
-/// Connects `device` to the kernel and to the event loop, behind a register window for `slot`.
+/// Connects `device` to the kernel, behind a register window for `slot`.
 fn attach(
     vm: &Vm,
     ram: &Arc<GuestRam>,
     slot: VirtioSlot,
     device: SharedVirtioDevice,
-    events: &mut EventLoop,
 ) -> Result<VirtioMmio, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
     vm.register_irq(&interrupt, slot.gsi)?;
@@ -89,7 +102,6 @@ fn attach(
     for (queue, event) in (0..).zip(transport.queue_events()) {
         vm.register_mmio_event(event, slot.base + NOTIFY_OFFSET, queue)?;
     }
-    events.add_subscriber(Box::new(transport.events()));
     Ok(transport)
 }
 
@@ -98,13 +110,15 @@ fn duplicate_stdout() -> Result<File, BuildError> {
     Ok(File::from(descriptor))
 }
 
-fn open_disk(disk: &DiskConfig) -> Result<Block, BuildError> {
+fn open_disk(disk: &DiskConfig, queues: u16) -> Result<Block, BuildError> {
     let access = if disk.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let image = match &disk.source {
         DiskSource::Temporary(size) => DiskImage::temporary(*size)?,
         DiskSource::Image(path) => DiskImage::open(path, access)?,
     };
-    Ok(Block::new(image, &disk.id)?)
+    let options =
+        BlockOptions { id: disk.id.clone(), queues, engine: disk.engine, faults: disk.faults.clone() };
+    Ok(Block::with_options(image.with_cache(disk.cache)?, options)?)
 }
 
 fn port_bus(vm: &Vm, end: &Arc<EndSignal>, console: Written) -> Result<Bus, BuildError> {

@@ -7,7 +7,7 @@ use shared::exit::ExitStatus;
 use crate::acpi::AcpiError;
 use crate::boot::pvh::PvhError;
 use crate::devices::bus::BusError;
-use crate::devices::virtio::blk::{DiskError, IdTooLong};
+use crate::devices::virtio::blk::{BlockError, DiskError};
 use crate::kvm::KvmError;
 use crate::loader::LoadError;
 use crate::memory::MemoryError;
@@ -36,9 +36,9 @@ pub enum BuildError {
     /// A disk image.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The name of a disk.
+    /// A disk on its image.
     #[error(transparent)]
-    DiskId(#[from] IdTooLong),
+    Block(#[from] BlockError),
     /// The standard output cannot be duplicated for the console.
     #[error("cannot use standard output for the console: {0}; redirect it to /dev/null to run without")]
     Output(#[source] io::Error),
@@ -54,10 +54,10 @@ impl BuildError {
     /// The exit status that tells a mistake of the user from a host that cannot run the machine.
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::Load(_) | Self::Acpi(_) | Self::Boot(_) | Self::Disk(_) | Self::DiskId(_) => {
-                ExitStatus::Usage
-            }
+            Self::Load(_) | Self::Acpi(_) | Self::Boot(_) | Self::Disk(_)
+            | Self::Block(BlockError::IdTooLong(_)) => ExitStatus::Usage,
             Self::Memory(_)
+            | Self::Block(BlockError::Engine(_))
             | Self::Kvm(_)
             | Self::Bus(_)
             | Self::Output(_)

@@ -53,8 +53,8 @@ pub fn build(
     let bases = devices.slots.iter().map(|slot| slot.base);
     let vcpus = create_vcpus(config, kvm, &vm, kernel.entry(), bases, &Arc::new(devices.buses), &end)?;
     phases.mark("vcpus");
-    let devices::Devices { console, disks, transports, .. } = devices;
-    Ok(Machine { vm, vcpus, events, console, disks, transports, end, ram })
+    let devices::Devices { console, disks, disk_workers, transports, .. } = devices;
+    Ok(Machine { vm, vcpus, events, console, disks, disk_workers, transports, end, ram })
 }
 
 fn create_vcpus(

@@ -36,6 +36,10 @@ pub enum Role {
     Vcpu,
     /// The writer of the console's output.
     Console,
+    /// A disk: serves its queues.
+    Disk,
+    /// A helper of a disk that does its I/O, where the host refuses io_uring.
+    DiskHelper,
     /// The event loop beside a QEMU with this process id.
     Qemu(u32),
 }
@@ -47,6 +51,8 @@ impl Role {
             Self::Main | Self::Qemu(_) => "main",
             Self::Vcpu => "vCPU",
             Self::Console => "console",
+            Self::Disk => "disk",
+            Self::DiskHelper => "disk helper",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use shared::layout::DEBUG_EXIT_PORT;
 
 use crate::config::{DiskConfig, MachineConfig};
+use crate::devices::virtio::blk::{Cache, FaultPlan};
 
 use super::TcgError;
 
@@ -50,16 +51,33 @@ pub(super) fn arguments(config: &MachineConfig, cpu: &str, files: &Files) -> Res
     add(&["-device", "virtio-serial-device,max_ports=1,bus=virtio-mmio-bus.0"]);
     add(&["-device", "virtconsole,chardev=console"]);
     for (index, (disk, path)) in config.disks.iter().zip(&files.disks).enumerate() {
-        add(&["-drive", &drive(index, disk, path), "-device", &block_device(index, disk)]);
+        add(&["-drive", &drive(index, disk, path)?, "-device", &block_device(index, disk)]);
     }
     add(&["-kernel", &path_text(&files.kernel), "-append", &cmdline(config, devices)]);
     Ok(list)
 }
 
-fn drive(index: usize, disk: &DiskConfig, path: &Path) -> String {
+fn drive(index: usize, disk: &DiskConfig, path: &Path) -> Result<String, TcgError> {
     let read_only = if disk.read_only { "on" } else { "off" };
     let path = quote(&path_text(path));
-    format!("if=none,id=disk{index},format=raw,file.locking=off,readonly={read_only},file={path}")
+    let cache = match disk.cache {
+        Cache::Writeback => "writeback",
+        Cache::None => "none",
+    };
+    let FaultPlan { latency, bytes_per_second, bad_reads, bad_writes, torn_write, fail_nth } = &disk.faults;
+    let injected = [
+        ("latency=", latency.is_some()),
+        ("error=", !bad_reads.is_empty() || !bad_writes.is_empty()),
+        ("torn=", torn_write.is_some()),
+        ("fail_nth=", fail_nth.is_some()),
+    ];
+    if let Some((option, _)) = injected.iter().find(|(_, given)| *given) {
+        return Err(TcgError::Faults(option));
+    }
+    let rate = bytes_per_second.map_or_else(String::new, |rate| format!(",throttling.bps-total={rate}"));
+    Ok(format!(
+        "if=none,id=disk{index},format=raw,file.locking=off,readonly={read_only},cache={cache}{rate},file={path}"
+    ))
 }
 
 fn block_device(index: usize, disk: &DiskConfig) -> String {

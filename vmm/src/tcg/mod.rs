@@ -51,6 +51,9 @@ pub enum TcgError {
     /// Too many disks for QEMU's machine.
     #[error("{0} disks: the TCG machine has room for 7; use fewer, or --accel kvm")]
     TooManyDisks(usize),
+    /// A disk that misbehaves in ways that only our own disk knows.
+    #[error("--disk: {0} needs KVM; leave it out, or use a host with KVM")]
+    Faults(&'static str),
     /// An image cannot be opened.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -69,7 +72,7 @@ impl TcgError {
     /// The exit status that tells a mistake of the user from a host that cannot run the machine.
     pub fn status(&self) -> shared::exit::ExitStatus {
         match self {
-            Self::TooManyDisks(_) | Self::Disk(_) => shared::exit::ExitStatus::Usage,
+            Self::TooManyDisks(_) | Self::Faults(_) | Self::Disk(_) => shared::exit::ExitStatus::Usage,
             Self::NotInstalled | Self::Start(_) | Self::Temporary(_) | Self::Run(_) | Self::EventLoop(_) => {
                 shared::exit::ExitStatus::HostUnable
             }

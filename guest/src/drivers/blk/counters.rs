@@ -12,6 +12,8 @@ pub struct Counters {
     write_bytes: AtomicU64,
     flushes: AtomicU64,
     errors: AtomicU64,
+    kicks: AtomicU64,
+    interrupts: AtomicU64,
 }
 
 /// One reading of a disk's counters.
@@ -29,6 +31,10 @@ pub struct Totals {
     pub flushes: u64,
     /// Requests that failed.
     pub errors: u64,
+    /// Times that the device was told of requests.
+    pub kicks: u64,
+    /// Interrupts that asked us to look.
+    pub interrupts: u64,
 }
 
 impl Counters {
@@ -51,6 +57,16 @@ impl Counters {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a notification of the device.
+    pub fn kick(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an interrupt.
+    pub fn interrupt(&self) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The totals now.
     pub fn totals(&self) -> Totals {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -61,6 +77,8 @@ impl Counters {
             write_bytes: get(&self.write_bytes),
             flushes: get(&self.flushes),
             errors: get(&self.errors),
+            kicks: get(&self.kicks),
+            interrupts: get(&self.interrupts),
         }
     }
 }

@@ -1,22 +1,23 @@
-//! A disk: checked requests, tickets, blocking helpers.
+//! A disk: checked requests, blocking helpers, interrupts.
 //!
-//! Owns: the disk's identity and limits, and the life of a ticket. Stays outside: the queue (`ring`).
+//! Owns: the disk's identity, its limits and the device. Stays outside: its queues (`lane`), who holds a request
+//! (`ticket`).
 //! Invariants: no request leaves the disk's bounds or writes to a read-only disk; memory given to a request
 //! stays the device's until its ticket says that it is done.
 //!
-//! Lock order: the wait queues of a disk are never touched with its ring locked.
+//! Lock order: no two of the device, a queue's ring and a wait queue are locked at once.
 
 use super::counters::{Counters, Totals};
-use super::ring::Ring;
-use super::slots::{Outcome, Slots};
+use super::lane::{Lane, Look};
+use super::slots::Outcome;
+use super::ticket::Ticket;
 use super::wire::{ID_BYTES, Kind};
 use super::{BlkError, MAX_SEGMENTS, SECTOR_BYTES};
-use crate::arch::{cpu, time};
+use crate::arch::percpu;
+use crate::drivers::virtio::{Cause, Device};
 use crate::machine::{CPU, MACHINE};
 use crate::memory;
-use crate::task::WaitQueue;
 use core::fmt;
-use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use mm::addr::PhysAddr;
 use mm::port::{Machine, PhysMem};
@@ -55,13 +56,11 @@ impl Segment {
         Ok(Self { addr, bytes: u32::try_from(buffer.len()).map_err(|_| BlkError::Invalid)? })
     }
 
-    /// How the kernel sees the memory; `None` when it is not in the direct map.
-    fn pointer(&self) -> Option<NonNull<[u8]>> {
-        let bytes = u64::from(self.bytes);
-        let last = self.addr.checked_add(bytes.checked_sub(1)?)?;
-        MACHINE.physmem().ptr(last)?;
-        let first = MACHINE.physmem().ptr(self.addr)?;
-        Some(NonNull::slice_from_raw_parts(first, self.bytes as usize))
+    /// Whether all of it is RAM in the direct map.
+    fn is_mapped(&self) -> bool {
+        let last = u64::from(self.bytes).checked_sub(1).and_then(|last| self.addr.checked_add(last));
+        let mapped = |addr: PhysAddr| MACHINE.physmem().ptr(addr).is_some();
+        last.is_some_and(mapped) && mapped(self.addr)
     }
 }
 
@@ -82,10 +81,9 @@ pub struct Disk {
     index: usize,
     line: usize,
     limits: Limits,
-    ring: SpinLock<Ring>,
-    slots: Slots,
-    /// Tasks that wait for a slot or descriptors.
-    room: WaitQueue,
+    device: SpinLock<Device>,
+    /// Its queues; at least one.
+    lanes: &'static [Lane],
     counters: Counters,
 }
 
@@ -108,17 +106,16 @@ impl fmt::Display for Serial {
 }
 
 impl Disk {
-    /// The disk number `index` on interrupt line `line`.
-    pub fn new(index: usize, line: usize, limits: Limits, ring: Ring) -> Self {
-        Self {
-            index,
-            line,
-            limits,
-            ring: SpinLock::new(ring),
-            slots: Slots::new(),
-            room: WaitQueue::new(),
-            counters: Counters::default(),
-        }
+    /// The disk number `index` on interrupt line `line`: a device that was started with these queues.
+    pub fn new(
+        index: usize,
+        line: usize,
+        limits: Limits,
+        device: Device,
+        lanes: &'static [Lane],
+    ) -> Self {
+        let device = SpinLock::new(device);
+        Self { index, line, limits, device, lanes, counters: Counters::default() }
     }
 
     /// Interrupt line.
@@ -146,11 +143,29 @@ impl Disk {
         self.counters.totals()
     }
 
+    /// Its queues.
+    pub fn queues(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// What the disk calls itself; empty when it has no name.
     pub fn serial(&self) -> Serial {
-        let ring = self.ring.lock(&CPU);
-        // SAFETY: the driver's page; the device wrote the name when the disk was found, and never again.
-        Serial(unsafe { ring.id().cast::<[u8; ID_BYTES]>().read_volatile() })
+        Serial(self.lane(0).ring.lock(&CPU).id())
+    }
+
+    /// Queue `index`, counting round.
+    pub(super) fn lane(&self, index: usize) -> &'static Lane {
+        &self.lanes[index % self.lanes.len()]
+    }
+
+    /// The index of the queue of the CPU that asks. It may move at any time, which costs nothing but speed.
+    pub(super) fn nearest(&self) -> usize {
+        percpu::cpu() as usize % self.lanes.len()
+    }
+
+    /// The disk's counters, for those who move them.
+    pub(super) fn counting(&self) -> &Counters {
+        &self.counters
     }
 
     /// Starts a request as soon as there is room for it.
@@ -167,59 +182,76 @@ impl Disk {
         segments: &[Segment],
     ) -> Result<Ticket, BlkError> {
         loop {
+            let index = self.nearest();
             // SAFETY: by the caller.
-            match unsafe { self.try_submit(operation, segments) } {
-                Err(BlkError::Full) => self.room.wait_until(|| self.has_room(segments.len())),
-                result => return result,
+            match unsafe { self.try_submit(index, operation, segments) } {
+                Err(BlkError::Full) => {
+                    let lane = self.lane(index);
+                    let has_room = || lane.slots.any_free() && lane.ring.lock(&CPU).has_room(segments.len());
+                    lane.room.wait_until(has_room);
+                }
+                result => {
+                    self.kick(index);
+                    return result;
+                }
             }
         }
     }
 
-    /// Starts a request if there is room for it; does not wait.
+    /// Starts a request on queue `index` if there is room for it; does not wait. The device may not know of it before
+    /// [`Disk::kick`].
     ///
     /// # Errors
     /// As [`Disk::submit`], and [`BlkError::Full`] when as much is in flight as can be.
     ///
     /// # Safety
     /// As [`Disk::submit`].
-    pub unsafe fn try_submit(
+    pub(super) unsafe fn try_submit(
         &'static self,
+        index: usize,
         operation: Operation,
         segments: &[Segment],
     ) -> Result<Ticket, BlkError> {
         let (kind, sector) = self.check(operation, segments)?;
-        if segments.iter().any(|segment| segment.pointer().is_none()) {
+        if !segments.iter().all(Segment::is_mapped) {
             return Err(BlkError::Invalid);
         }
-        let empty = NonNull::slice_from_raw_parts(NonNull::dangling(), 0);
-        let pointers = segments.iter().map(|segment| segment.pointer().unwrap_or(empty));
-        // SAFETY: every pointer was just found to be there; the rest by the caller.
-        unsafe { self.start(kind, sector, pointers) }
+        // SAFETY: by the caller.
+        unsafe { self.start(index, kind, sector, segments) }
+    }
+
+    /// Tells the device of requests on queue `index`, if it wants to know.
+    pub(super) fn kick(&self, index: usize) {
+        self.lane(index).ring.lock(&CPU).kick(&self.counters);
     }
 
     /// Asks for the disk's name, which then is in [`Disk::serial`]. Once, when the disk is found.
     pub fn ask_name(&'static self) -> Result<Ticket, BlkError> {
-        let id = self.ring.lock(&CPU).id();
+        let id = self.lane(0).ring.lock(&CPU).id_segment();
         // SAFETY: the name's memory is the driver's and read only after the request.
-        unsafe { self.start(Kind::Id, 0, [id].into_iter()) }
+        let ticket = unsafe { self.start(0, Kind::Id, 0, &[id]) };
+        self.kick(0);
+        ticket
     }
 
     /// # Safety
-    /// As [`Ring::submit`], less the slot.
+    /// As `Ring::submit`, less the slot.
     unsafe fn start(
         &'static self,
+        index: usize,
         kind: Kind,
         sector: u64,
-        data: impl DoubleEndedIterator<Item = NonNull<[u8]>> + ExactSizeIterator,
+        segments: &[Segment],
     ) -> Result<Ticket, BlkError> {
-        let slot = self.slots.claim().ok_or(BlkError::Full)?;
+        let lane = self.lane(index);
+        let slot = lane.slots.claim().ok_or(BlkError::Full)?;
         // SAFETY: the slot is ours; the rest by the caller.
-        let submitted = unsafe { self.ring.lock(&CPU).submit(slot, kind, sector, data) };
+        let submitted = unsafe { lane.ring.lock(&CPU).submit(slot, kind, sector, segments) };
         match submitted {
-            Ok(()) => Ok(Ticket { disk: self, slot }),
+            Ok(()) => Ok(Ticket::new(self, index, slot)),
             Err(error) => {
-                self.slots.release(slot);
-                self.room.wake_all();
+                lane.slots.release(slot);
+                lane.room.wake_all();
                 Err(error)
             }
         }
@@ -249,10 +281,6 @@ impl Disk {
         self.limits.segments.min(MAX_SEGMENTS)
     }
 
-    fn has_room(&self, segments: usize) -> bool {
-        self.slots.any_free() && self.ring.lock(&CPU).has_room(segments)
-    }
-
     /// Fills `buffer`, which lies in the direct map or the image, from `sector` on. The task sleeps meanwhile.
     pub fn read_sectors(&'static self, sector: u64, buffer: &mut [u8]) -> Outcome {
         let segment = Segment::of(NonNull::from(&mut *buffer))?;
@@ -276,90 +304,42 @@ impl Disk {
         unsafe { self.submit(Operation::Flush, &[]) }?.wait()
     }
 
-    /// Takes in what the device has finished, if anything.
-    fn poll(&self) {
-        let mut ring = self.ring.lock(&CPU);
-        if ring.any_finished() {
-            let finished = ring.drain(&self.slots, &self.counters);
-            drop(ring);
-            self.announce(finished);
+    /// Takes in what the device has finished on queue `index`, if anything. Returns whether there was something.
+    pub(super) fn poll(&self, index: usize) -> bool {
+        match self.lane(index).poll(&self.counters) {
+            Look::Nothing => false,
+            Look::Finished => true,
+            Look::Broken => {
+                self.give_up();
+                true
+            }
         }
     }
 
     /// The disk's line was raised.
     pub fn on_interrupt(&self) {
-        let mut ring = self.ring.lock(&CPU);
-        let mut finished = ring.drain(&self.slots, &self.counters);
-        if ring.is_suspicious(finished) {
-            finished |= ring.check(&self.slots, &self.counters);
+        self.counters.interrupt();
+        let cause = self.device.lock(&CPU).acknowledge();
+        let (mut finished, mut broken, mut busy) = (false, false, false);
+        for lane in self.lanes {
+            let look = lane.drain(&self.counters);
+            finished |= look != Look::Nothing;
+            broken |= look == Look::Broken;
+            busy |= lane.ring.lock(&CPU).is_busy();
         }
-        drop(ring);
-        self.announce(finished);
+        // Where only the status tells that a device has failed, it is looked at when an interrupt brought nothing: that
+        // costs an exit.
+        let suspicious = cause == Cause::Configuration || busy && !finished;
+        if broken || suspicious && self.device.lock(&CPU).has_failed() {
+            self.give_up();
+        }
     }
 
     /// Gives the device up: every request fails from now on.
     pub fn give_up(&self) {
-        let failed = self.ring.lock(&CPU).give_up(&self.slots, &self.counters);
-        self.announce(failed);
-    }
-
-    fn announce(&self, finished: u64) {
-        let mut rest = finished;
-        while rest != 0 {
-            self.slots.wake(rest.trailing_zeros() as usize);
-            rest &= rest - 1;
+        self.device.lock(&CPU).stop();
+        for lane in self.lanes {
+            lane.lose(&self.counters);
         }
-        if finished != 0 {
-            self.room.wake_all();
-        }
-    }
-}
-
-/// A request in flight. Dropping it gives up the result, not the request.
-#[must_use = "the memory of the request is the device's until the ticket says that it is done"]
-pub struct Ticket {
-    disk: &'static Disk,
-    slot: usize,
-}
-
-impl Ticket {
-    /// Sleeps until the request is done.
-    pub fn wait(self) -> Outcome {
-        loop {
-            self.disk.slots.wait(self.slot);
-            if let Some(outcome) = self.disk.slots.take(self.slot) {
-                return self.spent(outcome);
-            }
-        }
-    }
-
-    /// Polls the device for up to `ns` nanoseconds, without interrupts or tasks. Gives the ticket back when
-    /// the request is still not done.
-    pub fn wait_polled(self, ns: u64) -> Result<Outcome, Self> {
-        let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(ns));
-        loop {
-            self.disk.poll();
-            if let Some(outcome) = self.disk.slots.take(self.slot) {
-                return Ok(self.spent(outcome));
-            }
-            if cpu::rdtsc().wrapping_sub(start) > limit {
-                return Err(self);
-            }
-            core::hint::spin_loop();
-        }
-    }
-
-    /// The slot is free: there is nothing left to abandon.
-    fn spent(self, outcome: Outcome) -> Outcome {
-        let spent = ManuallyDrop::new(self);
-        spent.disk.room.wake_all();
-        outcome
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.disk.slots.abandon(self.slot);
-        self.disk.room.wake_all();
     }
 }

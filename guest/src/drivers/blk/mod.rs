@@ -4,43 +4,51 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `disk` | requests, tickets, blocking helpers |
-//! | `ring` | the queue and the device |
+//! | `disk` | the disk: checks, blocking helpers, interrupts |
+//! | `ticket` | a request in flight, as its owner holds it |
+//! | `submitter` | many requests from one task, without interrupts |
+//! | `lane` | a queue and who waits for it |
+//! | `ring` | the queue itself |
 //! | `slots` | requests in flight and who waits for them |
-//! | `segments` | the memory of requests in flight |
 //! | `wire` | what the device sees |
 //! | `counters` | what a disk has done |
 //!
-//! Up to 64 requests are in flight at once, and nothing is allocated for them: the driver can write to swap
+//! A disk has a queue for each CPU if it wants so many. Up to 64 requests of a queue are in flight at once, and nothing is allocated for them: the driver can write to swap
 //! when no memory is left. Source: VIRTIO 1.2, section 5.2.
 
 mod counters;
 mod disk;
+mod lane;
 mod ring;
-mod segments;
 mod slots;
+mod submitter;
+mod ticket;
 mod wire;
 
-pub use disk::Disk;
+pub use disk::{Disk, Operation, Segment};
+pub use submitter::Submitter;
+pub use ticket::Ticket;
 
-use super::virtio::{Device, Unusable};
+use super::virtio::{Device, EVENT_IDX, INDIRECT_DESC, Unusable};
 use crate::memory;
 use core::fmt;
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use disk::Limits;
+use lane::Lane;
 use mm::addr::PAGE_SIZE;
-use ring::Ring;
-use wire::Wire;
+use ring::{QUEUE_SIZE, Ring};
 
 /// Bytes of a sector, the unit of every disk address.
 pub const SECTOR_BYTES: u64 = 512;
-/// Requests of one disk that can be in flight at once.
+/// Requests of one queue that can be in flight at once.
 pub const MAX_IN_FLIGHT: usize = 64;
 /// Data segments that one request can have: a readahead window, or a cluster of swap, of single pages.
 pub const MAX_SEGMENTS: usize = 32;
 /// Disks that there can be.
 pub const MAX_DISKS: usize = 26;
+/// Queues of one disk that are used.
+const MAX_QUEUES: usize = 8;
 
 /// VIRTIO_BLK_F_SEG_MAX: the device says how many data segments it takes.
 const FEATURE_SEG_MAX: u64 = 1 << 2;
@@ -48,11 +56,15 @@ const FEATURE_SEG_MAX: u64 = 1 << 2;
 const FEATURE_READ_ONLY: u64 = 1 << 5;
 /// VIRTIO_BLK_F_FLUSH.
 const FEATURE_FLUSH: u64 = 1 << 9;
+/// VIRTIO_BLK_F_MQ: the device says how many queues it has.
+const FEATURE_QUEUES: u64 = 1 << 12;
 
 /// Offset of the capacity in the configuration space.
 const CONFIG_CAPACITY: usize = 0;
 /// Offset of the largest number of data segments.
 const CONFIG_SEG_MAX: usize = 12;
+/// Offset of the number of queues.
+const CONFIG_QUEUES: usize = 34;
 
 /// A device must tell its name within this time, in nanoseconds.
 const NAME_TIMEOUT: u64 = 10_000_000_000;
@@ -92,7 +104,7 @@ static DISKS: [AtomicPtr<Disk>; MAX_DISKS] = [const { AtomicPtr::new(null_mut())
 /// The disks, in order.
 pub fn disks() -> impl Iterator<Item = &'static Disk> {
     DISKS.iter().map_while(|slot| {
-        // SAFETY: null or a disk that `attach` built and that lives for good.
+        // SAFETY: null or a disk that `attach` placed for good.
         unsafe { slot.load(Ordering::Acquire).as_ref() }
     })
 }
@@ -112,31 +124,32 @@ pub(super) fn on_interrupt(line: usize) {
     }
 }
 
-/// Starts a device whose interrupts arrive on `line`, and adds it to the table.
-pub(super) fn attach(mut device: Device, line: usize) -> Result<&'static Disk, Unusable> {
+/// Starts a device whose interrupts arrive on `line`, for a machine of `cpus` CPUs, and adds it to the table.
+pub(super) fn attach(mut device: Device, line: usize, cpus: usize) -> Result<&'static Disk, Unusable> {
     let index = disks().count();
     let entry = DISKS.get(index).ok_or(Unusable::TooMany)?;
-    let features = device.negotiate(FEATURE_SEG_MAX | FEATURE_READ_ONLY | FEATURE_FLUSH)?;
-    let segments = match features & FEATURE_SEG_MAX {
-        0 => MAX_SEGMENTS,
-        _ => (device.config(CONFIG_SEG_MAX)? as usize).max(1),
+    let wanted = FEATURE_SEG_MAX | FEATURE_READ_ONLY | FEATURE_FLUSH | FEATURE_QUEUES | EVENT_IDX | INDIRECT_DESC;
+    let features = device.negotiate(wanted)?;
+    let has = |feature| features & feature != 0;
+    let segments = match has(FEATURE_SEG_MAX) {
+        false => MAX_SEGMENTS,
+        true => (device.config(CONFIG_SEG_MAX)? as usize).max(1),
     };
+    let offered = if has(FEATURE_QUEUES) { usize::from(device.config_u16(CONFIG_QUEUES)?) } else { 1 };
+    let queues = offered.min(cpus).clamp(1, MAX_QUEUES);
     let limits = Limits {
         sectors: device.config_u64(CONFIG_CAPACITY)?,
-        read_only: features & FEATURE_READ_ONLY != 0,
-        has_cache: features & FEATURE_FLUSH != 0,
+        read_only: has(FEATURE_READ_ONLY),
+        has_cache: has(FEATURE_FLUSH),
         segments,
     };
-    let queue = Ring::queue(&mut device)?;
-    let (_, page) = memory::dma_alloc(1).ok_or(Unusable::NoMemory)?;
-    let pages = size_of::<Disk>().div_ceil(PAGE_SIZE as usize);
-    let (_, room) = memory::dma_alloc(pages).ok_or(Unusable::NoMemory)?;
-    let room = room.cast::<Disk>().as_ptr();
-    // SAFETY: both blocks are ours for good, in the direct map and page-aligned; the second is large enough.
-    let disk: &'static Disk = unsafe {
-        room.write(Disk::new(index, line, limits, Ring::new(device, queue, Wire::new(page))));
-        &*room
-    };
+    // The other queues of a device are as large as its first.
+    if device.max_queue_size(0) < QUEUE_SIZE as u32 {
+        return Err(Unusable::Queue(virtio_drivers::Error::InvalidParam));
+    }
+    let lanes = make_lanes(&mut device, queues, has(INDIRECT_DESC), has(EVENT_IDX))?;
+    device.start();
+    let disk = place(Disk::new(index, line, limits, device, lanes)).ok_or(Unusable::NoMemory)?;
     match disk.ask_name().map(|ticket| ticket.wait_polled(NAME_TIMEOUT)) {
         // A device without a name is as good as any.
         Ok(Ok(Ok(()) | Err(BlkError::Io | BlkError::Unsupported))) => {}
@@ -145,6 +158,36 @@ pub(super) fn attach(mut device: Device, line: usize) -> Result<&'static Disk, U
             return Err(Unusable::Silent);
         }
     }
-    entry.store(room, Ordering::Release);
+    entry.store(core::ptr::from_ref(disk).cast_mut(), Ordering::Release);
     Ok(disk)
+}
+
+/// The queues of a device that has accepted us.
+fn make_lanes(
+    device: &mut Device,
+    count: usize,
+    indirect: bool,
+    event_idx: bool,
+) -> Result<&'static [Lane], Unusable> {
+    let (_, room) =
+        memory::dma_alloc((size_of::<Lane>() * count).div_ceil(PAGE_SIZE as usize)).ok_or(Unusable::NoMemory)?;
+    let room = room.cast::<Lane>();
+    for index in 0..count {
+        let lane = Lane::new(Ring::new(device, index as u16, indirect, event_idx)?);
+        // SAFETY: the block is ours for good, page-aligned and has room for `count` of them.
+        unsafe { room.add(index).write(lane) };
+    }
+    // SAFETY: all of them were just written, and live for good.
+    Ok(unsafe { NonNull::slice_from_raw_parts(room, count).as_ref() })
+}
+
+/// Puts `value` where it lives for good; `None` without memory.
+fn place<T>(value: T) -> Option<&'static T> {
+    let (_, room) = memory::dma_alloc(size_of::<T>().div_ceil(PAGE_SIZE as usize))?;
+    let room = room.cast::<T>();
+    // SAFETY: the block is ours for good, in the direct map, page-aligned and large enough.
+    unsafe {
+        room.write(value);
+        Some(room.as_ref())
+    }
 }

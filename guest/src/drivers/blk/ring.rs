@@ -1,193 +1,170 @@
-//! The queue of one disk: requests go in, finished ones come out.
+//! One queue of a disk: requests go in, finished ones come out.
 //!
-//! Owns: the device, its one queue and what is in flight. Stays outside: who waits (`slots`), checks against
-//! the size of the disk (`disk`). Everything here runs under the disk's lock.
-//! Invariants: a token of the queue belongs to exactly one busy slot. A device that returns anything else, or
-//! says that it has failed, is stopped, and every request that it had fails.
+//! Owns: the queue and what is in flight. Stays outside: the device, who waits (`slots`), checks against the size of
+//! the disk (`disk`). Everything here runs under the queue's lock.
+//! Invariants: a token of the queue is a busy slot. A device that returns anything else is to be stopped, and then
+//! every request that it had fails.
 
 use super::counters::Counters;
-use super::segments::{List, Pool};
-use super::slots::Slots;
-use super::wire::{Kind, STATUS_OK, STATUS_UNSUPPORTED, Wire};
-use super::{BlkError, MAX_IN_FLIGHT};
-use crate::drivers::virtio::{Cause, Device, Dma, Unusable, unmask_queue};
-use core::ptr::NonNull;
-use virtio_drivers::queue::VirtQueue;
+use super::slots::{Outcome, Slots};
+use super::wire::{ID_BYTES, Kind, OVERHEAD, STATUS_OK, STATUS_UNSUPPORTED, Wire};
+use super::{BlkError, MAX_IN_FLIGHT, Segment};
+use crate::drivers::virtio::{Device, Doorbell, Unusable};
+use virtq::{Broken, Queue};
 
-/// Index of the only queue.
-const QUEUE: u16 = 0;
-/// Descriptors of the queue; a request takes two and one for each data segment.
-const QUEUE_SIZE: usize = 256;
-/// Descriptors of a request beside its data.
-const OVERHEAD: usize = 2;
-
-/// No slot has this token.
-const NO_SLOT: u8 = u8::MAX;
+/// Descriptors of the queue. With indirect ones a request takes one, else two and one for each data segment.
+pub const QUEUE_SIZE: usize = 256;
 
 /// A request with the device.
 #[derive(Clone, Copy)]
 struct Flight {
     kind: Kind,
     bytes: u64,
-    data: List,
 }
 
 /// See the module documentation.
 pub struct Ring {
-    device: Device,
-    queue: VirtQueue<Dma, QUEUE_SIZE>,
+    queue: Queue<'static, QUEUE_SIZE>,
+    doorbell: Doorbell,
     wire: Wire,
-    pool: Pool<QUEUE_SIZE>,
+    indirect: bool,
     flights: [Flight; MAX_IN_FLIGHT],
-    by_token: [u8; QUEUE_SIZE],
     /// A bit for each slot that the device has.
     busy: u64,
+    /// Who polls and wants no interrupts.
+    pollers: u32,
     lost: bool,
 }
 
 impl Ring {
-    /// Sets up the queue of a device that has accepted us, and starts it.
-    pub fn new(mut device: Device, queue: VirtQueue<Dma, QUEUE_SIZE>, wire: Wire) -> Self {
-        device.start();
-        let idle = Flight { kind: Kind::Flush, bytes: 0, data: List::EMPTY };
-        Self {
-            device,
+    /// Sets up queue `index` of a device that has accepted us.
+    pub fn new(device: &mut Device, index: u16, indirect: bool, event_idx: bool) -> Result<Self, Unusable> {
+        let (mut queue, doorbell) = device.split_queue(index, event_idx)?;
+        // There is nothing yet.
+        let _ = queue.request_interrupt();
+        Ok(Self {
             queue,
-            wire,
-            pool: Pool::new(),
-            flights: [idle; MAX_IN_FLIGHT],
-            by_token: [NO_SLOT; QUEUE_SIZE],
+            doorbell,
+            wire: Wire::new().ok_or(Unusable::NoMemory)?,
+            indirect,
+            flights: [Flight { kind: Kind::Flush, bytes: 0 }; MAX_IN_FLIGHT],
             busy: 0,
+            pollers: 0,
             lost: false,
-        }
-    }
-
-    /// The queue of a device that has accepted us.
-    pub fn queue(device: &mut Device) -> Result<VirtQueue<Dma, QUEUE_SIZE>, Unusable> {
-        device.queue(QUEUE)
+        })
     }
 
     /// Whether a request of so many segments has no need to wait: there is room, or it fails anyway.
     pub fn has_room(&self, segments: usize) -> bool {
-        self.lost || self.queue.available_desc() >= segments + OVERHEAD
+        let needed = if self.indirect { 1 } else { segments + OVERHEAD };
+        self.lost || self.queue.free() >= needed
     }
 
-    /// The memory of the disk's name.
-    pub fn id(&self) -> NonNull<[u8]> {
+    /// Where the device puts the disk's name.
+    pub fn id_segment(&self) -> Segment {
+        self.wire.id_segment()
+    }
+
+    /// The disk's name.
+    pub fn id(&self) -> [u8; ID_BYTES] {
         self.wire.id()
     }
 
-    /// Hands a request to the device.
+    /// Hands a request to the device, which may begin. [`Ring::kick`] tells it.
     ///
     /// # Safety
-    /// `data` is mapped memory in the direct map or the image, at most `MAX_SEGMENTS` ranges and none empty,
-    /// that nobody else touches until the slot completes. The slot is claimed and not with the device.
+    /// The memory of `segments`, at most `MAX_SEGMENTS` and none empty, is nobody else's until the slot completes.
+    /// The slot is claimed and not with the device.
     pub unsafe fn submit(
         &mut self,
         slot: usize,
         kind: Kind,
         sector: u64,
-        data: impl DoubleEndedIterator<Item = NonNull<[u8]>> + ExactSizeIterator,
+        segments: &[Segment],
     ) -> Result<(), BlkError> {
         if self.lost {
             return Err(BlkError::Lost);
         }
-        if !self.has_room(data.len()) {
+        if !self.has_room(segments.len()) {
             return Err(BlkError::Full);
         }
-        let mut flight = Flight { kind, bytes: 0, data: List::EMPTY };
-        // A list is read from its last entry, so the last segment goes in first.
-        for segment in data.rev() {
-            flight.bytes += segment.len() as u64;
-            if !self.pool.push(&mut flight.data, segment) {
-                self.pool.release(&mut flight.data);
-                return Err(BlkError::Full);
-            }
-        }
         self.wire.prepare(slot, kind, sector);
-        let queue = &mut self.queue;
-        // SAFETY: the buffers live until the slot completes: the data by the caller, the rest in the wire
-        // page. They go to the queue and nowhere else.
-        let added = unsafe {
-            self.wire.buffers(slot, kind, self.pool.iter(flight.data), |readable, writable| {
-                queue.add(readable, writable)
-            })
+        let buffers = self.wire.buffers(slot, kind, segments);
+        let token = slot as u16;
+        let added = if self.indirect {
+            let (table, count) = self.wire.write_table(slot, buffers);
+            self.queue.add_indirect(token, table, count)
+        } else {
+            self.queue.add(token, buffers)
         };
-        match added {
-            Ok(token) => {
-                // The queue gives out its own descriptor numbers.
-                self.by_token[usize::from(token) % QUEUE_SIZE] = slot as u8;
-                self.flights[slot % MAX_IN_FLIGHT] = flight;
-                self.busy |= 1 << slot;
-                self.device.kick(QUEUE, &self.queue);
-                Ok(())
-            }
-            Err(_) => {
-                self.pool.release(&mut flight.data);
-                Err(BlkError::Full)
-            }
+        added.map_err(|_| BlkError::Full)?;
+        let bytes = segments.iter().map(|segment| u64::from(segment.bytes)).sum();
+        self.flights[slot % MAX_IN_FLIGHT] = Flight { kind, bytes };
+        self.busy |= 1 << slot;
+        Ok(())
+    }
+
+    /// Tells the device of what was handed to it, if it wants to know.
+    pub fn kick(&mut self, counters: &Counters) {
+        if !self.lost && self.queue.wants_kick() {
+            counters.kick();
+            self.doorbell.ring();
         }
     }
 
     /// Whether the device has finished anything. Costs no exit.
     pub fn any_finished(&self) -> bool {
-        !self.lost && self.queue.can_pop()
+        !self.lost && self.queue.has_used()
     }
 
     /// Takes in what the device has finished. Returns a bit for each slot that is now complete.
-    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> u64 {
+    ///
+    /// # Errors
+    /// The same, when the device has broken the queue and must be stopped.
+    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> Result<u64, u64> {
         let mut finished = 0;
-        if self.lost {
-            return finished;
-        }
-        let cause = self.device.acknowledge();
-        self.queue.set_dev_notify(false);
-        loop {
-            while let Some(token) = self.queue.peek_used() {
-                match self.finish(token, slots, counters) {
+        while !self.lost {
+            match self.queue.take() {
+                Ok(Some(used)) => match self.finish(used.token, slots, counters) {
                     Some(slot) => finished |= 1 << slot,
-                    None => return finished | self.give_up(slots, counters),
+                    None => return Err(finished),
+                },
+                Err(Broken) => return Err(finished),
+                Ok(None) if self.pollers > 0 => {
+                    self.queue.suppress_interrupts();
+                    break;
                 }
+                Ok(None) if !self.queue.request_interrupt() => break,
+                Ok(None) => {}
             }
-            if !unmask_queue(&mut self.queue) {
-                break;
-            }
-            self.queue.set_dev_notify(false);
         }
-        if cause == Cause::Configuration {
-            finished |= self.check(slots, counters);
-        }
-        finished
+        Ok(finished)
     }
 
-    /// After an interrupt that brought `finished`: whether something else may have caused it too, so that the
-    /// device should be asked how it is.
-    pub fn is_suspicious(&self, finished: u64) -> bool {
-        self.device.must_ask() && (finished == 0 || self.busy != 0)
+    /// Somebody polls from now on, so no interrupts are needed.
+    pub fn start_polling(&mut self) {
+        self.pollers += 1;
+        self.queue.suppress_interrupts();
     }
 
-    /// Asks the device whether it has failed, and gives it up if so. Returns as [`Ring::drain`].
-    pub fn check(&mut self, slots: &Slots, counters: &Counters) -> u64 {
-        if !self.lost && self.device.has_failed() { self.give_up(slots, counters) } else { 0 }
+    /// Undoes one [`Ring::start_polling`]; the queue must be drained afterwards.
+    pub fn stop_polling(&mut self) {
+        self.pollers = self.pollers.saturating_sub(1);
     }
 
-    /// Takes one finished request off the queue; `None` when the device returned what it never had.
+    /// Whether the device has requests.
+    pub fn is_busy(&self) -> bool {
+        self.busy != 0
+    }
+
+    /// Takes in one finished request; `None` when the slot is not with the device.
     fn finish(&mut self, token: u16, slots: &Slots, counters: &Counters) -> Option<usize> {
-        let entry = self.by_token.get_mut(usize::from(token)).filter(|slot| **slot != NO_SLOT)?;
-        let slot = usize::from(core::mem::replace(entry, NO_SLOT));
-        let mut flight = *self.flights.get(slot)?;
-        let queue = &mut self.queue;
-        // SAFETY: the same slot, kind and segments as in `submit`, so the same buffers.
-        let popped = unsafe {
-            self.wire.buffers(slot, flight.kind, self.pool.iter(flight.data), |readable, writable| {
-                queue.pop_used(token, readable, writable)
-            })
-        };
-        self.pool.release(&mut flight.data);
+        let slot = usize::from(token);
+        let flight = *self.flights.get(slot).filter(|_| self.busy & 1 << slot != 0)?;
         self.busy &= !(1 << slot);
-        let outcome = match (popped, self.wire.status(slot)) {
-            (Ok(_), STATUS_OK) => Ok(()),
-            (Ok(_), STATUS_UNSUPPORTED) => Err(BlkError::Unsupported),
+        let outcome: Outcome = match self.wire.status(slot) {
+            STATUS_OK => Ok(()),
+            STATUS_UNSUPPORTED => Err(BlkError::Unsupported),
             _ => Err(BlkError::Io),
         };
         match outcome {
@@ -198,9 +175,8 @@ impl Ring {
         Some(slot)
     }
 
-    /// Stops the device and fails what it had.
-    pub fn give_up(&mut self, slots: &Slots, counters: &Counters) -> u64 {
-        self.device.stop();
+    /// The device has been stopped: fails what it had. Returns as [`Ring::drain`].
+    pub fn lose(&mut self, slots: &Slots, counters: &Counters) -> u64 {
         self.lost = true;
         let failed = core::mem::take(&mut self.busy);
         for slot in (0..MAX_IN_FLIGHT).filter(|slot| failed & 1 << slot != 0) {

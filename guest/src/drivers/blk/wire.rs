@@ -1,15 +1,19 @@
-//! Requests as the device sees them. Source: VIRTIO 1.2, section 5.2.6.
+//! Requests as the device sees them. Source: VIRTIO 1.2, sections 5.2.6 and 2.7.5.3 (indirect descriptors).
 //!
-//! Owns: one page with a header and a status byte for each slot, and the scatter lists around them.
-//! Invariants: the page is the driver's for good; the header and status of a slot are touched by the driver
-//! only while the slot is not with the device.
+//! Owns: for each slot a header, a status byte and a table of descriptors. Invariants: the memory is the driver's for
+//! good; that of a slot is touched by the driver only while the slot is not with the device.
 
-use super::{MAX_IN_FLIGHT, MAX_SEGMENTS};
+use super::{MAX_IN_FLIGHT, MAX_SEGMENTS, Segment};
+use crate::memory;
 use core::mem::offset_of;
 use core::ptr::NonNull;
+use mm::addr::{PAGE_SIZE, PhysAddr};
+use virtq::{Access, Buffer, DESCRIPTOR_WORDS, encode};
 
 /// Bytes of a disk's name.
 pub const ID_BYTES: usize = 20;
+/// Buffers of a request beside its data: header and status.
+pub const OVERHEAD: usize = 2;
 
 /// VIRTIO_BLK_T_*: what a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,9 +30,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the device writes the data segments.
-    fn device_writes(self) -> bool {
-        matches!(self, Self::Read | Self::Id)
+    /// What the device does with the data segments.
+    fn access(self) -> Access {
+        match self {
+            Self::Read | Self::Id => Access::Write,
+            Self::Write | Self::Flush => Access::Read,
+        }
     }
 }
 
@@ -39,7 +46,7 @@ pub const STATUS_UNSUPPORTED: u8 = 2;
 /// No status that a device gives: it has not written one.
 const STATUS_NONE: u8 = 0xff;
 
-const HEADER_BYTES: usize = 16;
+const HEADER_BYTES: u32 = 16;
 
 #[repr(C)]
 struct Slot {
@@ -47,104 +54,128 @@ struct Slot {
     reserved: u32,
     sector: u64,
     status: u8,
-    _pad: [u8; 7],
+    _pad: [u8; 15],
+    table: [[u64; DESCRIPTOR_WORDS]; MAX_SEGMENTS + OVERHEAD],
 }
 
-/// What is in the page.
+const _: () = assert!(size_of::<Slot>().is_multiple_of(16) && offset_of!(Slot, table) == 32);
+
+/// The memory of one queue.
 #[repr(C)]
-struct Page {
+struct Area {
     slots: [Slot; MAX_IN_FLIGHT],
     id: [u8; ID_BYTES],
 }
 
-const _: () = assert!(size_of::<Page>() <= mm::addr::PAGE_SIZE as usize && size_of::<Slot>() == 24);
+/// The memory of one queue's requests.
+pub struct Wire {
+    area: NonNull<Area>,
+    at: PhysAddr,
+}
 
-/// The page of one disk.
-pub struct Wire(NonNull<Page>);
-
-// SAFETY: the page is this driver's alone, and `Wire` lives under the disk's lock.
+// SAFETY: the memory is this driver's alone, and `Wire` lives under the lock of its queue.
 unsafe impl Send for Wire {}
 
 impl Wire {
-    /// Takes over a page.
-    ///
-    /// # Safety
-    /// `page` is a zeroed, page-aligned frame in the direct map that is the caller's for good.
-    pub unsafe fn new(page: NonNull<u8>) -> Self {
-        Self(page.cast())
+    /// Fresh memory, for good; `None` when there is none.
+    pub fn new() -> Option<Self> {
+        let (at, area) = memory::dma_alloc(size_of::<Area>().div_ceil(PAGE_SIZE as usize))?;
+        Some(Self { area: area.cast(), at })
     }
 
     fn slot(&self, slot: usize) -> *mut Slot {
         // SAFETY: the remainder is inside the array.
-        unsafe { (&raw mut (*self.0.as_ptr()).slots).cast::<Slot>().add(slot % MAX_IN_FLIGHT) }
+        unsafe { (&raw mut (*self.area.as_ptr()).slots).cast::<Slot>().add(slot % MAX_IN_FLIGHT) }
+    }
+
+    /// Where the device finds byte `offset` of `slot`.
+    fn address(&self, slot: usize, offset: usize) -> u64 {
+        self.at.get() + (slot % MAX_IN_FLIGHT * size_of::<Slot>() + offset) as u64
     }
 
     /// Writes the header of `slot`, which is not with the device.
     pub fn prepare(&mut self, slot: usize, kind: Kind, sector: u64) {
-        // SAFETY: inside the page, and the device does not look at this slot now.
+        let entry = self.slot(slot);
+        // SAFETY: inside the area, and the device does not look at this slot now.
         unsafe {
-            self.slot(slot).write(Slot {
-                kind: kind as u32,
-                reserved: 0,
-                sector,
-                status: STATUS_NONE,
-                _pad: [0; 7],
-            });
+            (&raw mut (*entry).kind).write(kind as u32);
+            (&raw mut (*entry).reserved).write(0);
+            (&raw mut (*entry).sector).write(sector);
+            (&raw mut (*entry).status).write_volatile(STATUS_NONE);
         }
+    }
+
+    /// The buffers of a request in the order in which the device wants them. `segments` are at most
+    /// [`MAX_SEGMENTS`].
+    pub fn buffers<'a>(&self, slot: usize, kind: Kind, segments: &'a [Segment]) -> Buffers<'a> {
+        let header = self.address(slot, 0);
+        let status = self.address(slot, offset_of!(Slot, status));
+        Buffers { header, status, access: kind.access(), segments, next: 0 }
+    }
+
+    /// Writes the table of `slot`, which is not with the device. Returns where the device finds it, and its length.
+    pub fn write_table(&mut self, slot: usize, buffers: Buffers<'_>) -> (u64, u16) {
+        let count = buffers.len();
+        // SAFETY: a field of an entry inside the area; the device does not look at this slot now.
+        let table = unsafe { &mut *&raw mut (*self.slot(slot)).table };
+        for (index, (entry, buffer)) in table.iter_mut().zip(buffers).enumerate() {
+            let next = Some(index as u16 + 1).filter(|&next| usize::from(next) < count);
+            *entry = encode(buffer, next);
+        }
+        (self.address(slot, offset_of!(Slot, table)), count as u16)
     }
 
     /// The status of `slot`, which the device has given back.
     pub fn status(&self, slot: usize) -> u8 {
-        // SAFETY: inside the page; volatile, because the device wrote it.
+        // SAFETY: inside the area; volatile, because the device wrote it.
         unsafe { (&raw const (*self.slot(slot)).status).read_volatile() }
     }
 
     /// Where the device puts its name.
-    pub fn id(&self) -> NonNull<[u8]> {
-        // SAFETY: a field of the page.
-        let id = unsafe { self.0.cast::<u8>().add(offset_of!(Page, id)) };
-        NonNull::slice_from_raw_parts(id, ID_BYTES)
+    pub fn id_segment(&self) -> Segment {
+        let addr = PhysAddr::truncate(self.at.get() + offset_of!(Area, id) as u64);
+        Segment { addr, bytes: ID_BYTES as u32 }
     }
 
-    /// Calls `run` with the buffers of a request: readable by the device, then writable.
-    ///
-    /// # Safety
-    /// `data` are at most [`MAX_SEGMENTS`] ranges of mapped memory that nobody else touches until the device
-    /// has given `slot` back; `run` only passes the slices on to a queue.
-    pub unsafe fn buffers<R>(
-        &mut self,
-        slot: usize,
-        kind: Kind,
-        data: impl Iterator<Item = NonNull<[u8]>>,
-        run: impl for<'a> FnOnce(&'a [&'a [u8]], &'a mut [&'a mut [u8]]) -> R,
-    ) -> R {
-        let wire = self.slot(slot);
-        // SAFETY: header and status are different fields of a slot in the page.
-        let (header, status) = unsafe {
-            let header = core::slice::from_raw_parts(wire.cast::<u8>(), HEADER_BYTES);
-            (header, core::slice::from_raw_parts_mut(&raw mut (*wire).status, 1))
-        };
-        let mut readable: [&[u8]; MAX_SEGMENTS + 1] = [&[]; MAX_SEGMENTS + 1];
-        let mut writable: [&mut [u8]; MAX_SEGMENTS + 1] = core::array::from_fn(|_| &mut [][..]);
-        readable[0] = header;
-        let mut count = 0;
-        for segment in data.take(MAX_SEGMENTS) {
-            // SAFETY: by the caller.
-            unsafe {
-                if kind.device_writes() {
-                    writable[count] = &mut *segment.as_ptr();
-                } else {
-                    readable[1 + count] = &*segment.as_ptr();
-                }
-            }
-            count += 1;
-        }
-        if kind.device_writes() {
-            writable[count] = status;
-            run(&readable[..1], &mut writable[..=count])
-        } else {
-            writable[0] = status;
-            run(&readable[..=count], &mut writable[..1])
-        }
+    /// The name that the device has put there.
+    pub fn id(&self) -> [u8; ID_BYTES] {
+        // SAFETY: a field of the area; the device wrote it when the disk was found, and never again.
+        unsafe { (&raw const (*self.area.as_ptr()).id).read_volatile() }
     }
 }
+
+/// See [`Wire::buffers`].
+#[derive(Clone)]
+pub struct Buffers<'a> {
+    header: u64,
+    status: u64,
+    access: Access,
+    segments: &'a [Segment],
+    next: usize,
+}
+
+impl Iterator for Buffers<'_> {
+    type Item = Buffer;
+
+    fn next(&mut self) -> Option<Buffer> {
+        let index = self.next;
+        self.next += 1;
+        let Some(index) = index.checked_sub(1) else {
+            return Some(Buffer { addr: self.header, len: HEADER_BYTES, access: Access::Read });
+        };
+        match self.segments.get(index) {
+            Some(segment) => {
+                Some(Buffer { addr: segment.addr.get(), len: segment.bytes, access: self.access })
+            }
+            None => (index == self.segments.len())
+                .then_some(Buffer { addr: self.status, len: 1, access: Access::Write }),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.segments.len() + OVERHEAD).saturating_sub(self.next);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Buffers<'_> {}

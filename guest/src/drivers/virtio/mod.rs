@@ -2,17 +2,20 @@
 //!
 //! Owns: opening a window, negotiating features, the meaning of interrupts. Stays outside: queues and registers
 //! (the `virtio-drivers` crate), what a device does (`blk`, `console`).
-//! Invariants: only version 1 devices, never indirect descriptors, never event indices. With the latter the
-//! crate can neither switch interrupts off nor tell reliably that a device wants to be notified (it compares
-//! the indices without wrap-around); flags in the rings do both.
+//! Invariants: only version 1 devices. Queues of the crate have neither indirect descriptors nor event indices: with
+//! the latter it can neither switch interrupts off nor tell reliably that a device wants to be notified (it compares
+//! the indices without wrap-around). Queues of our own (`split`) have both.
 //! Source: VIRTIO 1.2, sections 3.1.1, 4.2.2 and 4.2.3.
 
 mod dma;
+mod split;
 
 pub use dma::Dma;
+pub use split::Doorbell;
 
 use crate::arch::paging;
 use core::fmt;
+use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 use mm::addr::PhysAddr;
 use shared::params::VirtioMmio;
@@ -20,6 +23,10 @@ use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, DeviceTypeError, InterruptStatus, Transport as _};
 
+/// VIRTIO_RING_F_INDIRECT_DESC.
+pub const INDIRECT_DESC: u64 = 1 << 28;
+/// VIRTIO_RING_F_EVENT_IDX.
+pub const EVENT_IDX: u64 = 1 << 29;
 /// VIRTIO_F_VERSION_1.
 const VERSION_1: u64 = 1 << 32;
 /// Our monitor's vendor id: each event there is an edge of its own, whether or not the one before has been
@@ -77,8 +84,13 @@ impl From<virtio_drivers::Error> for Unusable {
 /// One device: its registers, mapped for good.
 pub struct Device {
     transport: MmioTransport<'static>,
+    /// Its registers.
+    registers: NonNull<u8>,
     pulsing: bool,
 }
+
+// SAFETY: the registers are mapped for good, for every CPU, and the device has one owner.
+unsafe impl Send for Device {}
 
 /// What an interrupt may be about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +114,7 @@ impl Device {
         match unsafe { MmioTransport::new(registers.cast(), size as usize) } {
             Ok(transport) => {
                 let pulsing = transport.vendor_id() == PULSING_VENDOR;
-                Ok(Some(Self { transport, pulsing }))
+                Ok(Some(Self { transport, registers: registers.cast(), pulsing }))
             }
             Err(MmioError::InvalidDeviceID(DeviceTypeError::InvalidDeviceType(0))) => Ok(None),
             Err(error) => Err(Unusable::Registers(error)),
@@ -152,6 +164,11 @@ impl Device {
 
     /// A 32-bit field of the configuration space.
     pub fn config(&self, offset: usize) -> Result<u32, Unusable> {
+        Ok(self.transport.read_config_space(offset)?)
+    }
+
+    /// A 16-bit field of the configuration space.
+    pub fn config_u16(&self, offset: usize) -> Result<u16, Unusable> {
         Ok(self.transport.read_config_space(offset)?)
     }
 

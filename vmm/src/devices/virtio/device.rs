@@ -7,10 +7,13 @@
 //!
 //! Source: VIRTIO 1.2, sections 2 and 3.1.
 
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::DeviceFault;
 use super::queue::DeviceQueue;
+use crate::sandbox::ThreadFilter;
 
 /// A device as transport, event loop and builder share it.
 pub type SharedVirtioDevice = Arc<Mutex<dyn VirtioDevice>>;
@@ -32,6 +35,17 @@ pub enum Backlog {
     More,
     /// The device can use no further chain now; it wakes the queue itself when it can.
     Blocked,
+}
+
+/// What a device has done with work that it had given to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Completed {
+    /// Requests were finished or brought a step further.
+    pub progress: bool,
+    /// Requests are still under way; the event of [`VirtioDevice::prepare`] tells of them.
+    pub busy: bool,
+    /// When to look again at the latest, whatever the event tells.
+    pub due: Option<Instant>,
 }
 
 /// A virtio device behind a transport.
@@ -59,6 +73,25 @@ pub trait VirtioDevice: Send {
     ///
     /// Fails when the driver broke the ring or the device can serve no further request.
     fn process_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault>;
+
+    /// As `process_queue`, without asking the driver for its next notification: for a caller that comes back by
+    /// itself.
+    fn poll_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault> {
+        self.process_queue(index)
+    }
+
+    /// Takes in what the host has finished of earlier requests. A device that does all its work in
+    /// `process_queue` has nothing to add here.
+    fn complete(&mut self) -> Result<Completed, DeviceFault> {
+        Ok(Completed::default())
+    }
+
+    /// Makes what the device needs to work, before the calling thread loses the right to. Threads that it starts
+    /// enter `helpers` first. Returns what is readable while there is something for `complete`; `None` for a device
+    /// that never has.
+    fn prepare(&mut self, _helpers: ThreadFilter) -> Option<RawFd> {
+        None
+    }
 
     /// The driver took queue `index` back; the device must not touch it any more on return.
     fn stop_queue(&mut self, index: usize);

@@ -4,11 +4,15 @@
 //! eventfd (KVM's ioeventfd, or the transport for a write that left KVM).
 //! Invariants: a device stopped by a fault is not asked to do anything until it is reset.
 
-use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use std::os::fd::RawFd;
 
-use super::device::{Backlog, SharedVirtioDevice};
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::device::{Backlog, Completed, SharedVirtioDevice, VirtioDevice};
 use super::queue::QueueContext;
 use super::{DeviceFault, lock};
+use crate::sandbox::ThreadFilter;
 
 /// The event-loop half of one virtio device.
 ///
@@ -24,22 +28,58 @@ impl VirtioEvents {
         Self { device, context }
     }
 
-    /// Reacts to the eventfd of queue `index`; an index the device does not have is ignored.
-    pub fn serve(&self, index: usize) {
-        let Some(kick) = self.context.kicks.get(index) else { return };
+    /// Reacts to the eventfd of queue `index`; an index the device does not have is ignored. Returns whether there
+    /// is more to do, for which the eventfd was rung again.
+    pub fn serve(&self, index: usize) -> bool {
+        let Some(kick) = self.context.kicks.get(index) else { return false };
         // The count does not matter, and an empty eventfd only means that there was no need.
         let _ = kick.read();
+        let more = self.attempt(|device| device.process_queue(index)) == Some(Backlog::More);
+        if more {
+            // Ringing our own bell puts the rest behind the other devices' events.
+            let _ = kick.write(1);
+        }
+        more
+    }
+
+    /// Has the device make what it needs, its threads in `helpers`. Returns what tells of work for
+    /// [`VirtioEvents::complete`].
+    pub fn prepare(&self, helpers: ThreadFilter) -> Option<RawFd> {
+        lock(&self.device).prepare(helpers)
+    }
+
+    /// Serves queue `index` without being rung and without asking for the next ring. Returns whether to come back.
+    pub fn poll(&self, index: usize) -> bool {
+        self.attempt(|device| device.poll_queue(index)) == Some(Backlog::More)
+    }
+
+    /// Has the device take in what the host has finished. Also for a device that is stopped: what was under way
+    /// must come to its end.
+    pub fn complete(&self) -> Completed {
+        let mut device = lock(&self.device);
+        match device.complete() {
+            Ok(completed) => completed,
+            Err(fault) => {
+                self.context.interrupt.fail(&fault);
+                // The rest is for the next call.
+                Completed { progress: true, ..Completed::default() }
+            }
+        }
+    }
+
+    /// The eventfds of the queues, by index.
+    pub fn kicks(&self) -> &[EventFd] {
+        &self.context.kicks
+    }
+
+    /// Runs `work` on a device that is not stopped. A fault stops it.
+    fn attempt<T>(&self, work: impl FnOnce(&mut dyn VirtioDevice) -> Result<T, DeviceFault>) -> Option<T> {
         let mut device = lock(&self.device);
         if self.context.interrupt.needs_reset() {
-            return;
+            return None;
         }
-        match device.process_queue(index) {
-            Ok(Backlog::Empty | Backlog::Blocked) => {}
-            // Ringing our own bell puts the rest behind the other devices' events.
-            Ok(Backlog::More) => drop(kick.write(1)),
-            // Still under the device's lock, so that a reset cannot come in between.
-            Err(fault) => self.context.interrupt.fail(&fault),
-        }
+        // Still under the device's lock, so that a reset cannot come in between.
+        work(&mut *device).map_err(|fault| self.context.interrupt.fail(&fault)).ok()
     }
 }
 

@@ -41,6 +41,9 @@ pub enum DeviceFault {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The host has nothing to do disk I/O with.
+    #[error("the host cannot do disk I/O: {0}")]
+    Engine(std::io::Error),
     /// The host could not watch the device's queues.
     #[error("cannot watch queue {queue}: {reason}")]
     EventLoop {

@@ -22,7 +22,7 @@ use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
 };
 use virtio_bindings::virtio_mmio::*;
-use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::device::{Activation, SharedVirtioDevice};
@@ -43,7 +43,8 @@ const VENDOR: u32 = 0x5453_4c42;
 const NO_REGION: u32 = u32::MAX;
 const CONFIG_SPACE: u64 = VIRTIO_MMIO_CONFIG as u64;
 
-const GENERIC_FEATURES: u64 = 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX;
+const GENERIC_FEATURES: u64 =
+    1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
 /// Each status bit a driver may set, with the bit that must be there before it.
 const STATUS_ORDER: [(u32, u32); 5] = [

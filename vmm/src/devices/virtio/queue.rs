@@ -62,6 +62,15 @@ pub struct QueueContext {
     pub kicks: Arc<[EventFd]>,
 }
 
+/// What a pass does with notifications when it has taken the last chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// Asks the driver for one, because the caller goes to sleep.
+    Arm,
+    /// Leaves them off, because the caller comes back by itself.
+    Leave,
+}
+
 /// Has the event loop serve one queue, as if the driver had notified it. A waker may outlive its
 /// queue: serving a queue that is not there does nothing.
 pub struct QueueWaker {
@@ -144,12 +153,13 @@ impl DeviceQueue {
     /// because it has no use for another chain; what it breaks with is the result.
     pub fn pass(
         &mut self,
+        when_empty: WhenEmpty,
         mut serve: impl FnMut(&mut Self, Chain) -> Result<ControlFlow<Backlog>, DeviceFault>,
     ) -> Result<Backlog, DeviceFault> {
         self.ring.disable_notification(self.context.memory.as_ref())?;
         let mut backlog = Backlog::More;
         for _ in 0..CHAINS_PER_PASS {
-            let step = match self.pop()? {
+            let step = match self.pop(when_empty)? {
                 Some(chain) => serve(self, chain)?,
                 None => ControlFlow::Break(Backlog::Empty),
             };
@@ -162,18 +172,27 @@ impl DeviceQueue {
         Ok(backlog)
     }
 
-    /// Takes the next available chain. When there is none, notifications of the driver are on.
-    fn pop(&mut self) -> Result<Option<Chain>, DeviceFault> {
+    /// Takes the next available chain. When there is none, notifications of the driver are on if that was asked for.
+    fn pop(&mut self, when_empty: WhenEmpty) -> Result<Option<Chain>, DeviceFault> {
         let chain = self.ring.iter(self.context.memory.clone())?.next();
+        if chain.is_some() || when_empty == WhenEmpty::Leave {
+            return Ok(chain);
+        }
         // A chain can arrive between the look and the switching-on.
-        if chain.is_none() && self.ring.enable_notification(self.context.memory.as_ref())? {
+        if self.ring.enable_notification(self.context.memory.as_ref())? {
             return Ok(self.ring.iter(self.context.memory.clone())?.next());
         }
-        Ok(chain)
+        Ok(None)
+    }
+
+    /// Whether the driver has made a chain available that was not taken yet.
+    pub fn is_pending(&self) -> Result<bool, DeviceFault> {
+        let index = self.ring.avail_idx(self.memory().as_ref(), Ordering::Acquire)?;
+        Ok(index.0 != self.ring.next_avail())
     }
 
     /// Interrupts the driver if buffers were given back and it wants to know.
-    fn announce(&mut self) -> Result<(), DeviceFault> {
+    pub fn announce(&mut self) -> Result<(), DeviceFault> {
         if std::mem::take(&mut self.unannounced) && self.interrupt_wanted()? {
             self.context.interrupt.buffers_used();
         }

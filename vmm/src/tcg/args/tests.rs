@@ -30,8 +30,8 @@ fn the_machine_has_the_same_cpus_memory_and_disks() {
     assert_eq!(
         values(&arguments, "-drive"),
         [
-            "if=none,id=disk0,format=raw,file.locking=off,readonly=on,file=/a",
-            "if=none,id=disk1,format=raw,file.locking=off,readonly=off,file=/s,,t.img"
+            "if=none,id=disk0,format=raw,file.locking=off,readonly=on,cache=writeback,file=/a",
+            "if=none,id=disk1,format=raw,file.locking=off,readonly=off,cache=writeback,file=/s,,t.img"
         ]
     );
     let devices = values(&arguments, "-device");

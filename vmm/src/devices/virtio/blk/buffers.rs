@@ -1,14 +1,9 @@
 //! The guest buffers of one request, as the host kernel's vectored I/O wants them.
 //!
-//! Owns: the translation of guest ranges to host I/O vectors, and the loop that finishes short
-//! transfers. The only `unsafe` of the block device is here.
-//! Stays outside: which descriptors are data (`request`), and which file (`backend`).
+//! Owns: the translation of guest ranges to host I/O vectors, and what is left of them after a short transfer.
+//! Stays outside: which descriptors are data (`request`), which file (`image`), who moves the bytes (`engine`).
 //! Invariants: every vector lies inside guest RAM, and `_memory` keeps that RAM mapped for as long
 //! as the vectors exist. Guest bytes are never a Rust reference: only the kernel touches them.
-
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
 
 use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
@@ -31,8 +26,15 @@ pub struct GuestBuffers {
     /// Keeps the vectors valid.
     _memory: GuestRam,
     vectors: Vec<libc::iovec>,
+    /// Vectors that are used up.
+    first: usize,
+    /// Bytes that are left.
     bytes: u64,
 }
+
+// SAFETY: the vectors point into guest RAM, which `_memory` keeps mapped and which every thread reaches only through
+// the kernel or by volatile accesses.
+unsafe impl Send for GuestBuffers {}
 
 /// Whether a write must be on stable storage before it completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +64,15 @@ impl GuestBuffers {
             }
             bytes += u64::from(segment.len);
         }
-        Some(Self { _memory: memory.clone(), vectors, bytes })
+        Some(Self { _memory: memory.clone(), vectors, first: 0, bytes })
     }
 
     /// No buffers at all.
     pub fn none(memory: &GuestRam) -> Self {
-        Self { _memory: memory.clone(), vectors: Vec::new(), bytes: 0 }
+        Self { _memory: memory.clone(), vectors: Vec::new(), first: 0, bytes: 0 }
     }
 
-    /// Total length in bytes.
+    /// Length in bytes of what is left.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -91,61 +93,38 @@ impl GuestBuffers {
         stored
     }
 
-    /// Fills the buffers from `file` at `offset` bytes. An end of file before the last byte is an
-    /// error of kind `UnexpectedEof`.
-    ///
-    /// Returns the result and how many bytes were filled, from the first one on.
-    pub fn fill_from(&mut self, file: &File, offset: u64) -> (u64, io::Result<()>) {
-        self.transfer(offset, |vectors, count, offset| {
-            // SAFETY: the first `count` entries of `vectors` are the ones of `self.vectors`, each
-            // a range of mapped guest RAM that `self._memory` keeps mapped over the call. The
-            // guest may race with the kernel for the contents, but nothing in this process holds
-            // a reference to them. The descriptor is open because `file` is borrowed.
-            unsafe { libc::preadv2(file.as_raw_fd(), vectors, count, offset, 0) }
-        })
+    /// The vectors for the next system call: at most [`MAX_VECTORS`]. They stay valid and in place until
+    /// [`GuestBuffers::advance`], [`GuestBuffers::truncate`] or the end of this value, wherever it is moved.
+    pub fn vectors(&self) -> &[libc::iovec] {
+        let rest = self.vectors.get(self.first..).unwrap_or_default();
+        rest.get(..MAX_VECTORS).unwrap_or(rest)
     }
 
-    /// Writes the buffers to `file` at `offset` bytes.
-    ///
-    /// Returns the result and how many bytes were written, from the first one on.
-    pub fn drain_to(&mut self, file: &File, offset: u64, durability: Durability) -> (u64, io::Result<()>) {
-        let flags = match durability {
-            Durability::Cached => 0,
-            Durability::Through => libc::RWF_DSYNC,
-        };
-        self.transfer(offset, |vectors, count, offset| {
-            // SAFETY: as in `fill_from`; the kernel only reads the guest's bytes here.
-            unsafe { libc::pwritev2(file.as_raw_fd(), vectors, count, offset, flags) }
-        })
+    /// Takes `moved` bytes, which a system call has moved, off the front.
+    pub fn advance(&mut self, moved: u64) {
+        let moved = moved.min(self.bytes);
+        self.bytes -= moved;
+        let rest = self.vectors.get_mut(self.first..).unwrap_or_default();
+        // At most the sum of the vectors' lengths, which fits into memory.
+        self.first += advance(rest, moved as usize);
     }
 
-    /// Repeats `call` until all vectors are used up, an error, or a call that moves nothing.
-    fn transfer(
-        &mut self,
-        offset: u64,
-        mut call: impl FnMut(*const libc::iovec, libc::c_int, libc::off_t) -> isize,
-    ) -> (u64, io::Result<()>) {
-        let mut done = 0;
-        let mut first = 0;
-        while let Some(rest) = self.vectors.get_mut(first..).filter(|rest| !rest.is_empty()) {
-            let Ok(position) = libc::off_t::try_from(offset.saturating_add(done)) else {
-                return (done, Err(io::ErrorKind::InvalidInput.into()));
-            };
-            let count = rest.len().min(MAX_VECTORS);
-            // `count` is at most 1024.
-            match call(rest.as_ptr(), count as libc::c_int, position) {
-                0 => return (done, Err(io::ErrorKind::UnexpectedEof.into())),
-                moved if moved > 0 => {
-                    done += moved as u64;
-                    first += advance(rest, moved as usize);
-                }
-                _ => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => {}
-                    error => return (done, Err(error)),
-                },
-            }
+    /// Cuts the buffers off after `bytes` bytes.
+    pub fn truncate(&mut self, bytes: u64) {
+        let mut left = bytes;
+        for vector in self.vectors.get_mut(self.first..).unwrap_or_default() {
+            vector.iov_len = vector.iov_len.min(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= vector.iov_len as u64;
         }
-        (done, Ok(()))
+        self.bytes = self.bytes.min(bytes);
+    }
+
+    /// Whether what is left begins at multiples of `memory` bytes and has lengths that are multiples of `length`.
+    pub fn is_aligned(&self, memory: u64, length: u64) -> bool {
+        let aligned = |vector: &libc::iovec| {
+            (vector.iov_base as u64).is_multiple_of(memory) && (vector.iov_len as u64).is_multiple_of(length)
+        };
+        self.vectors.get(self.first..).unwrap_or_default().iter().all(aligned)
     }
 }
 

@@ -1,20 +1,94 @@
 //! What the host counts of one disk, readable from any thread while the machine runs.
 //!
-//! Owns: the counters. Stays outside: when they move (`device`).
+//! Owns: the counters, the latencies and the last requests. Stays outside: when they move (`device`).
 //! Invariants: an operation counts once, when its outcome is known and before the guest can see
 //! it, so a guest that compares its own counters with these never finds itself ahead.
 
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::lock;
+use super::histogram::Histogram;
+
+/// Requests that the log remembers.
+const LOG_LENGTH: usize = 256;
+
+/// Kinds of requests that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// Data from the disk.
+    Read,
+    /// Data to the disk.
+    Write,
+    /// Completed writes made stable.
+    Flush,
+    /// Sectors given back.
+    Discard,
+    /// Sectors set to zero.
+    WriteZeroes,
+}
+
+impl RequestKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Flush, Self::Discard, Self::WriteZeroes];
+
+    /// A word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::Discard => "discard",
+            Self::WriteZeroes => "write_zeroes",
+        }
+    }
+}
+
+/// A request that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When the disk got it, since the disk was made.
+    pub at: Duration,
+    /// What it was.
+    pub kind: RequestKind,
+    /// First sector; 0 for a flush.
+    pub sector: u64,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// From the time the disk got it until its answer.
+    pub took: Duration,
+    /// Whether it succeeded.
+    pub ok: bool,
+}
 
 /// Counters of one disk since the machine started. A device reset does not clear them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlkCounters {
-    reads: AtomicU64,
-    read_bytes: AtomicU64,
-    writes: AtomicU64,
-    write_bytes: AtomicU64,
-    flushes: AtomicU64,
+    start: Instant,
+    operations: [Operation; RequestKind::ALL.len()],
     errors: AtomicU64,
+    log: Mutex<VecDeque<LogEntry>>,
+}
+
+/// The counters of one kind.
+#[derive(Debug, Default)]
+struct Operation {
+    count: AtomicU64,
+    bytes: AtomicU64,
+    times: Histogram,
+}
+
+impl Default for BlkCounters {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            operations: Default::default(),
+            errors: AtomicU64::new(0),
+            log: Mutex::new(VecDeque::with_capacity(LOG_LENGTH)),
+        }
+    }
 }
 
 /// One reading of [`BlkCounters`].
@@ -30,6 +104,14 @@ pub struct BlkTotals {
     pub write_bytes: u64,
     /// Flush requests that succeeded.
     pub flushes: u64,
+    /// Discard requests that succeeded.
+    pub discards: u64,
+    /// Bytes they gave back.
+    pub discard_bytes: u64,
+    /// Write-zeroes requests that succeeded.
+    pub write_zeroes: u64,
+    /// Bytes they set to zero.
+    pub write_zeroes_bytes: u64,
     /// Requests of any kind that were answered with an error status.
     pub errors: u64,
 }
@@ -38,30 +120,63 @@ impl BlkCounters {
     /// The totals now. Requests that complete during the call may be counted in part.
     pub fn totals(&self) -> BlkTotals {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let [read, write, flush, discard, zeroes] = &self.operations;
         BlkTotals {
-            reads: get(&self.reads),
-            read_bytes: get(&self.read_bytes),
-            writes: get(&self.writes),
-            write_bytes: get(&self.write_bytes),
-            flushes: get(&self.flushes),
+            reads: get(&read.count),
+            read_bytes: get(&read.bytes),
+            writes: get(&write.count),
+            write_bytes: get(&write.bytes),
+            flushes: get(&flush.count),
+            discards: get(&discard.count),
+            discard_bytes: get(&discard.bytes),
+            write_zeroes: get(&zeroes.count),
+            write_zeroes_bytes: get(&zeroes.bytes),
             errors: get(&self.errors),
         }
     }
 
-    pub(super) fn read(&self, bytes: u64) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// How long requests of this kind took, from the time the disk got them; only those that succeeded.
+    pub fn latencies(&self, kind: RequestKind) -> &Histogram {
+        &self.operation(kind).times
     }
 
-    pub(super) fn write(&self, bytes: u64) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        self.write_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// The last requests, oldest first.
+    pub fn log(&self) -> Vec<LogEntry> {
+        lock(&self.log).iter().copied().collect()
     }
 
-    pub(super) fn flush(&self) {
-        self.flushes.fetch_add(1, Ordering::Relaxed);
+    fn operation(&self, kind: RequestKind) -> &Operation {
+        let [read, write, flush, discard, zeroes] = &self.operations;
+        match kind {
+            RequestKind::Read => read,
+            RequestKind::Write => write,
+            RequestKind::Flush => flush,
+            RequestKind::Discard => discard,
+            RequestKind::WriteZeroes => zeroes,
+        }
     }
 
+    /// Counts a request that came at `arrived` and is over.
+    pub(super) fn request(&self, kind: RequestKind, sector: u64, bytes: u64, arrived: Instant, ok: bool) {
+        let took = arrived.elapsed();
+        if ok {
+            let operation = self.operation(kind);
+            operation.count.fetch_add(1, Ordering::Relaxed);
+            operation.bytes.fetch_add(bytes, Ordering::Relaxed);
+            operation.times.record(took);
+        } else {
+            self.error();
+        }
+        let entry =
+            LogEntry { at: arrived.saturating_duration_since(self.start), kind, sector, bytes, took, ok };
+        let mut log = lock(&self.log);
+        if log.len() == LOG_LENGTH {
+            log.pop_front();
+        }
+        log.push_back(entry);
+    }
+
+    /// Counts a request that was refused.
     pub(super) fn error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }

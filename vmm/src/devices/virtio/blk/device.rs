@@ -1,134 +1,180 @@
-//! The block device: configuration space, feature bits, and how a request is carried out.
+//! The block device: features, queues, and the way of a request from a ring and back to it.
 //!
-//! Owns: the disk's identity, its capacity check, and the order parse → do → complete.
-//! Stays outside: the request format (`request`), the file (`backend`).
-//! Invariants: no byte outside the capacity is read or written; a read-only disk is never
-//! written; the counters move before the guest learns of a completion.
-//!
-//! Requests are done one after the other on the thread that serves the queue.
+//! Owns: the queues and the order take → begin → complete. Stays outside: the request format (`request`), what is
+//! done with it (`core`), which thread does this (`worker`).
+//! Invariants: after `reset` or `stop_queue` no operation of the host uses a buffer of the queues that are gone.
 //!
 //! Source: VIRTIO 1.2, sections 5.2.3 to 5.2.6.
 
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_ID_BYTES,
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO,
+    VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
 use super::super::DeviceFault;
-use super::super::device::{Activation, Backlog, VirtioDevice};
-use super::super::queue::DeviceQueue;
-use super::SECTOR_SIZE;
-use super::backend::{Access, DiskImage};
+use super::super::device::{Activation, Backlog, Completed, VirtioDevice};
+use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
 use super::buffers::Durability;
+use super::core::Core;
 use super::counters::BlkCounters;
-use super::request::{Completion, Operation, Rejected, Request, Status};
+use super::engine::{self, EngineKind};
+use super::faults::{FaultPlan, Injector};
+use super::flight::{Flights, MAX_IN_FLIGHT};
+use super::geometry::{CONFIG_BYTES, ID_BYTES, MAX_QUEUES, QUEUE_SIZE, config_space};
+use super::image::{Access, DiskImage};
+use super::request::{Rejected, Request};
+use crate::sandbox::ThreadFilter;
 
-const QUEUE_SIZE: u16 = 256;
-/// Data buffers that fit into the ring beside the header and the status.
-const SEG_MAX: u32 = QUEUE_SIZE as u32 - 2;
-const ID_BYTES: usize = VIRTIO_BLK_ID_BYTES as usize;
-/// `struct virtio_blk_config` up to and with `num_queues`.
-const CONFIG_BYTES: usize = 36;
+/// Why a disk cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// The name of a disk is longer than the 20 bytes a guest can be told.
+    #[error("disk id `{0}` is longer than 20 bytes; give a shorter one with `id=`")]
+    IdTooLong(String),
+    /// The way of doing I/O that was asked for is not to be had.
+    #[error("this host cannot do the disk I/O that was asked for: {0}; leave out io=")]
+    Engine(io::Error),
+}
 
-/// The name of a disk is longer than the 20 bytes a guest can be told.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("disk id `{0}` is longer than 20 bytes; give a shorter one with `id=`")]
-pub struct IdTooLong(String);
+/// How a disk is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockOptions {
+    /// What it calls itself, at most 20 bytes.
+    pub id: String,
+    /// Its queues: 1 to 8; other numbers are brought into that range.
+    pub queues: u16,
+    /// What moves its bytes.
+    pub engine: EngineKind,
+    /// What it does wrong.
+    pub faults: FaultPlan,
+}
 
 /// A virtio disk.
 pub struct Block {
-    image: DiskImage,
-    id: [u8; ID_BYTES],
     config: [u8; CONFIG_BYTES],
-    counters: Arc<BlkCounters>,
-    queue: Option<DeviceQueue>,
-    durability: Durability,
+    sizes: Vec<u16>,
+    queues: Vec<Option<DeviceQueue>>,
+    /// Some queue had to wait for room in the table of flights.
+    starved: bool,
+    core: Core,
 }
 
 impl Block {
-    /// A disk on `image` that calls itself `id` (at most 20 bytes).
-    pub fn new(image: DiskImage, id: &str) -> Result<Self, IdTooLong> {
+    /// A plain disk on `image` with one queue that calls itself `id`.
+    pub fn new(image: DiskImage, id: &str) -> Result<Self, BlockError> {
+        Self::with_options(image, BlockOptions { id: id.to_owned(), ..BlockOptions::default() })
+    }
+
+    /// A disk on `image`.
+    pub fn with_options(image: DiskImage, options: BlockOptions) -> Result<Self, BlockError> {
+        let BlockOptions { id, queues, engine: kind, faults } = options;
         let mut padded = [0; ID_BYTES];
-        padded.get_mut(..id.len()).ok_or_else(|| IdTooLong(id.to_owned()))?.copy_from_slice(id.as_bytes());
-        Ok(Self {
-            config: config_space(image.size()),
-            image,
+        padded
+            .get_mut(..id.len())
+            .ok_or_else(|| BlockError::IdTooLong(id.clone()))?
+            .copy_from_slice(id.as_bytes());
+        let queues = queues.clamp(1, MAX_QUEUES);
+        // What may be refused is tried now if it was asked for by name; the rest can wait until the machine runs.
+        let engine = match kind {
+            EngineKind::Auto | EngineKind::Threads => None,
+            EngineKind::Uring => Some(engine::open(kind, MAX_IN_FLIGHT, None).map_err(BlockError::Engine)?),
+        };
+        let core = Core {
             id: padded,
             counters: Arc::default(),
-            queue: None,
             durability: Durability::Cached,
+            kind,
+            helpers: None,
+            engine,
+            injector: Injector::new(faults),
+            flights: Flights::new(),
+            under_way: 0,
+            retry: false,
+            delayed: BinaryHeap::new(),
+            finished: VecDeque::new(),
+            done: Vec::new(),
+            image,
+        };
+        Ok(Self {
+            config: config_space(core.image.size(), queues),
+            sizes: vec![QUEUE_SIZE; queues.into()],
+            queues: Vec::new(),
+            starved: false,
+            core,
         })
     }
 
     /// What the disk has done so far, readable while the machine runs.
     pub fn counters(&self) -> Arc<BlkCounters> {
-        self.counters.clone()
+        self.core.counters.clone()
     }
 
-    /// Byte offset of `sector`, if `bytes` from there on are whole sectors inside the disk.
-    fn locate(&self, sector: u64, bytes: u64) -> Option<u64> {
-        let offset = sector.checked_mul(SECTOR_SIZE)?;
-        let end = offset.checked_add(bytes)?;
-        (end <= self.image.size() && bytes.is_multiple_of(SECTOR_SIZE)).then_some(offset)
-    }
-
-    fn execute(&self, mut request: Request) -> Completion {
-        let completion = match request.operation {
-            Operation::Read { sector } => self.read(sector, &mut request),
-            Operation::Write { sector } => self.write(sector, &mut request),
-            Operation::Flush => self.flush(&request),
-            Operation::GetId => self.tell_id(&request),
-            Operation::Unknown => request.complete(Status::Unsupported, 0),
-        };
-        if completion.is_error() {
-            self.counters.error();
+    /// One pass over a queue, then one look at what is finished already.
+    fn serve(&mut self, index: usize, when_empty: WhenEmpty) -> Result<Backlog, DeviceFault> {
+        let Self { queues, core, starved, .. } = self;
+        let Some(queue) = queues.get_mut(index).and_then(Option::as_mut) else { return Ok(Backlog::Empty) };
+        if core.flights.is_full() {
+            *starved = true;
+            return Ok(Backlog::Blocked);
         }
-        completion
+        let backlog = queue.pass(when_empty, |queue, chain| take(core, index, queue, chain));
+        core.submit();
+        let backlog = backlog?;
+        *starved |= backlog == Backlog::Blocked;
+        self.complete()?;
+        Ok(backlog)
     }
 
-    fn read(&self, sector: u64, request: &mut Request) -> Completion {
-        let bytes = request.data.bytes();
-        let Some(offset) = self.locate(sector, bytes) else {
-            return request.complete(Status::IoError, 0);
-        };
-        let (filled, result) = self.image.read(offset, &mut request.data);
-        // Data of one chain is below 4 GiB.
-        let filled = u32::try_from(filled).unwrap_or(u32::MAX);
-        if result.is_err() {
-            return request.complete(Status::IoError, filled);
+    /// Answers what is finished.
+    fn answer(&mut self) -> Result<bool, DeviceFault> {
+        let mut any = false;
+        while let Some((index, completion)) = self.core.next_answer() {
+            any = true;
+            if let Some(queue) = self.queues.get_mut(index).and_then(Option::as_mut) {
+                completion.deliver(queue)?;
+            }
         }
-        self.counters.read(bytes);
-        request.complete(Status::Ok, filled)
-    }
-
-    fn write(&self, sector: u64, request: &mut Request) -> Completion {
-        let bytes = request.data.bytes();
-        let Some(offset) = self.locate(sector, bytes).filter(|_| self.image.access() == Access::ReadWrite)
-        else {
-            return request.complete(Status::IoError, 0);
-        };
-        if self.image.write(offset, &mut request.data, self.durability).is_err() {
-            return request.complete(Status::IoError, 0);
+        if any {
+            for queue in self.queues.iter_mut().flatten() {
+                queue.announce()?;
+            }
         }
-        self.counters.write(bytes);
-        request.complete(Status::Ok, 0)
+        Ok(any)
     }
 
-    fn flush(&self, request: &Request) -> Completion {
-        if self.image.flush().is_err() {
-            return request.complete(Status::IoError, 0);
+    /// Has all queues served soon.
+    fn wake(&self) {
+        self.queues.iter().flatten().for_each(|queue| queue.waker().wake());
+    }
+}
+
+/// Begins the request that `chain` holds.
+fn take(
+    core: &mut Core,
+    index: usize,
+    queue: &mut DeviceQueue,
+    chain: Chain,
+) -> Result<ControlFlow<Backlog>, DeviceFault> {
+    let answer = match Request::parse(chain, queue.memory()) {
+        Ok(request) => core.begin(index, request)?,
+        Err(Rejected::Answer(completion)) => {
+            core.counters.error();
+            Some(completion)
         }
-        self.counters.flush();
-        request.complete(Status::Ok, 0)
+        Err(Rejected::Fault(fault)) => return Err(fault),
+    };
+    if let Some(completion) = answer {
+        completion.deliver(queue)?;
     }
-
-    fn tell_id(&self, request: &Request) -> Completion {
-        let filled = request.data.store(&self.id);
-        request.complete(Status::Ok, filled)
-    }
+    Ok(if core.flights.is_full() { ControlFlow::Break(Backlog::Blocked) } else { ControlFlow::Continue(()) })
 }
 
 impl VirtioDevice for Block {
@@ -137,15 +183,24 @@ impl VirtioDevice for Block {
     }
 
     fn features(&self) -> u64 {
-        let read_only = match self.image.access() {
-            Access::ReadWrite => 0,
-            Access::ReadOnly => 1 << VIRTIO_BLK_F_RO,
-        };
-        1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE | read_only
+        let mut features = 1 << VIRTIO_BLK_F_FLUSH
+            | 1 << VIRTIO_BLK_F_SIZE_MAX
+            | 1 << VIRTIO_BLK_F_SEG_MAX
+            | 1 << VIRTIO_BLK_F_BLK_SIZE;
+        if self.core.image.access() == Access::ReadOnly {
+            features |= 1 << VIRTIO_BLK_F_RO;
+        }
+        if self.core.image.punches() {
+            features |= 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
+        }
+        if self.sizes.len() > 1 {
+            features |= 1 << VIRTIO_BLK_F_MQ;
+        }
+        features
     }
 
     fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE]
+        &self.sizes
     }
 
     fn config(&self) -> &[u8] {
@@ -157,53 +212,55 @@ impl VirtioDevice for Block {
 
     fn activate(&mut self, activation: Activation) {
         // A driver that cannot flush must find every completed write stable (section 5.2.6.2).
-        self.durability = match activation.features & 1 << VIRTIO_BLK_F_FLUSH {
+        self.core.durability = match activation.features & 1 << VIRTIO_BLK_F_FLUSH {
             0 => Durability::Through,
             _ => Durability::Cached,
         };
-        self.queue = activation.queues.into_iter().next().flatten();
+        self.queues = activation.queues;
     }
 
     fn process_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault> {
-        // Out of `self` for the pass, so that requests can use the rest of the device.
-        let Some(mut queue) = self.queue.take_if(|_| index == 0) else { return Ok(Backlog::Empty) };
-        let outcome = queue.pass(|queue, chain| {
-            match Request::parse(chain, queue.memory()) {
-                Ok(request) => self.execute(request),
-                Err(Rejected::Answer(completion)) => {
-                    self.counters.error();
-                    completion
-                }
-                Err(Rejected::Fault(fault)) => return Err(fault),
-            }
-            .deliver(queue)
-            .map(ControlFlow::Continue)
-        });
-        self.queue = Some(queue);
-        outcome
+        self.serve(index, WhenEmpty::Arm)
+    }
+
+    fn poll_queue(&mut self, index: usize) -> Result<Backlog, DeviceFault> {
+        let pending = match self.queues.get(index).and_then(Option::as_ref) {
+            Some(queue) => queue.is_pending()?,
+            None => false,
+        };
+        if pending { self.serve(index, WhenEmpty::Leave) } else { Ok(Backlog::Empty) }
+    }
+
+    fn complete(&mut self) -> Result<Completed, DeviceFault> {
+        let reaped = self.core.reap()?;
+        self.core.submit();
+        let now = Instant::now();
+        self.core.release(now);
+        let answered = self.answer()?;
+        if self.starved && !self.core.flights.is_full() {
+            self.starved = false;
+            self.wake();
+        }
+        let busy = !self.core.flights.is_empty();
+        Ok(Completed { progress: reaped || answered, busy, due: self.core.due(now) })
+    }
+
+    fn prepare(&mut self, helpers: ThreadFilter) -> Option<RawFd> {
+        self.core.prepare(helpers)
     }
 
     fn stop_queue(&mut self, index: usize) {
-        self.queue.take_if(|_| index == 0);
+        if let Some(queue) = self.queues.get_mut(index) {
+            *queue = None;
+        }
+        self.core.quiesce();
+        // What the other queues had is finished now, and no event will tell.
+        self.wake();
     }
 
     fn reset(&mut self) {
-        self.queue = None;
+        self.queues.clear();
+        self.starved = false;
+        self.core.forget();
     }
-}
-
-/// `struct virtio_blk_config` for a disk of `size` bytes.
-fn config_space(size: u64) -> [u8; CONFIG_BYTES] {
-    let mut config = [0; CONFIG_BYTES];
-    let mut put = |offset: usize, field: &[u8]| {
-        for (to, from) in config.iter_mut().skip(offset).zip(field) {
-            *to = *from;
-        }
-    };
-    put(0, &(size / SECTOR_SIZE).to_le_bytes());
-    put(12, &SEG_MAX.to_le_bytes());
-    put(20, &(SECTOR_SIZE as u32).to_le_bytes());
-    // Meaningful only with VIRTIO_BLK_F_MQ, which one queue does not need.
-    put(34, &1u16.to_le_bytes());
-    config
 }

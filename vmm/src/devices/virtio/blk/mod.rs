@@ -1,24 +1,47 @@
-//! The virtio block device: one disk image, one queue.
+//! The virtio block device: one disk image, one or more queues, many requests in flight.
 //!
-//! Owns: the device (`device`), the meaning of a request (`request`), the guest buffers of one
-//! request (`buffers`), the image file (`backend`) and what the host counts (`counters`).
 //! Stays outside: rings and registers (the parent module).
 //!
-//! A request goes down once: chain → [`request::Request`] (owned, points into guest RAM that it
-//! keeps alive) → image → [`request::Completion`] → ring. A request does not borrow the queue, so
-//! several can be in flight at a backend that completes later.
+//! | file | job |
+//! |---|---|
+//! | `worker` | the disk's thread |
+//! | `device` | features and queues |
+//! | `core` | the disk without its queues |
+//! | `request` | what a descriptor chain means |
+//! | `flight` | a request under way |
+//! | `faults` | what goes wrong on purpose |
+//! | `engine` | who moves the bytes |
+//! | `buffers` | the guest's memory of one request |
+//! | `image` | the file |
+//! | `geometry` | the configuration space and its limits |
+//! | `counters`, `histogram` | what the host counts |
+//!
+//! A request goes down once: chain → `Request` (owned, points into guest RAM that it keeps alive) → `Flight` →
+//! engine, and comes back once: `Done` → `Completion` → ring. Many are in flight, and they end in any order.
 //!
 //! Source: VIRTIO 1.2, section 5.2.
 
-pub mod backend;
 mod buffers;
+mod core;
 pub mod counters;
 mod device;
+mod engine;
+pub mod faults;
+mod flight;
+mod geometry;
+pub mod histogram;
+pub mod image;
 mod request;
+mod worker;
 
-pub use backend::{Access, DiskError, DiskImage};
-pub use counters::{BlkCounters, BlkTotals};
-pub use device::{Block, IdTooLong};
+pub use counters::{BlkCounters, BlkTotals, LogEntry, RequestKind};
+pub use device::{Block, BlockError, BlockOptions};
+pub use engine::EngineKind;
+pub use faults::FaultPlan;
+pub use geometry::MAX_QUEUES;
+pub use histogram::Histogram;
+pub use image::{Access, Cache, DiskError, DiskImage};
+pub use worker::{DiskThread, DiskWorker};
 
 /// The unit of a disk address, in bytes, whatever the block size.
 pub const SECTOR_SIZE: u64 = 512;

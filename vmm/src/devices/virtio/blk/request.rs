@@ -1,7 +1,7 @@
 //! What a descriptor chain on a block queue asks for, and what it is told in the end.
 //!
 //! Owns: the request format, without any assumption about how the driver cut it into descriptors,
-//! and the status byte. Stays outside: doing the request (`device`, `backend`).
+//! and the status byte. Stays outside: doing the request (`device`, `flight`).
 //! Invariants: the header is read once, so a driver that changes it afterwards changes nothing.
 //! Every chain ends in one of three ways: a [`Request`], a [`Completion`] with an error status,
 //! or a [`DeviceFault`] when there is no status byte to write to.
@@ -9,8 +9,9 @@
 //! Source: VIRTIO 1.2, sections 5.2.6 and 2.7.4.2 (message framing).
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID,
-    VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
+    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+    VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
@@ -21,6 +22,19 @@ use super::buffers::{GuestBuffers, Segment};
 
 /// Bytes of `struct virtio_blk_req` before the data: type, reserved, sector.
 const HEADER_SIZE: usize = 16;
+/// Bytes of `struct virtio_blk_discard_write_zeroes`.
+const EXTENT_SIZE: usize = 16;
+/// Descriptors of one chain, so that a driver cannot have the host remember without bound.
+const MAX_DESCRIPTORS: usize = 8192;
+
+/// A range of sectors, not checked against the capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First sector.
+    pub sector: u64,
+    /// Sectors.
+    pub sectors: u32,
+}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +51,15 @@ pub enum Operation {
     },
     /// Make completed writes stable.
     Flush,
+    /// Forget what is in the sectors.
+    Discard(Extent),
+    /// Set the sectors to zero.
+    WriteZeroes {
+        /// Which.
+        extent: Extent,
+        /// They may be given back to the file system.
+        unmap: bool,
+    },
     /// Tell the disk's name.
     GetId,
     /// A type this device does not know.
@@ -99,14 +122,20 @@ impl Request {
         if segments.disordered {
             return Err(refuse());
         }
-        let header = segments.take_header(memory).ok_or_else(refuse)?;
+        let header: [u8; HEADER_SIZE] = segments.take_front(memory).ok_or_else(refuse)?;
         let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = header;
         let sector = u64::from_le_bytes(sector);
-        let (operation, data) = match u32::from_le_bytes([k0, k1, k2, k3]) {
+        let kind = u32::from_le_bytes([k0, k1, k2, k3]);
+        let (operation, data) = match kind {
             VIRTIO_BLK_T_IN => (Operation::Read { sector }, Some((segments.writable, Permissions::Write))),
             VIRTIO_BLK_T_OUT => (Operation::Write { sector }, Some((segments.readable, Permissions::Read))),
             VIRTIO_BLK_T_GET_ID => (Operation::GetId, Some((segments.writable, Permissions::Write))),
             VIRTIO_BLK_T_FLUSH => (Operation::Flush, None),
+            VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => {
+                // One extent is all that the configuration space allows.
+                let extent = segments.take_front(memory).filter(|_| segments.readable_bytes() == 0);
+                (ranged(kind, extent.ok_or_else(refuse)?), None)
+            }
             _ => (Operation::Unknown, None),
         };
         let data = match data {
@@ -123,6 +152,23 @@ impl Request {
     }
 }
 
+/// The operation of a discard or write-zeroes request with these bytes of data.
+fn ranged(kind: u32, extent: [u8; EXTENT_SIZE]) -> Operation {
+    let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3, flags @ ..] = extent;
+    let extent = Extent {
+        sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+        sectors: u32::from_le_bytes([n0, n1, n2, n3]),
+    };
+    match (kind, u32::from_le_bytes(flags)) {
+        (VIRTIO_BLK_T_DISCARD, 0) => Operation::Discard(extent),
+        (VIRTIO_BLK_T_WRITE_ZEROES, flags) if flags & !VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP == 0 => {
+            Operation::WriteZeroes { extent, unmap: flags != 0 }
+        }
+        // Section 5.2.6.2: flags that the device does not know are unsupported, not errors.
+        _ => Operation::Unknown,
+    }
+}
+
 impl Reply {
     fn complete(self, status: Status, filled: u32) -> Completion {
         Completion { reply: self, status, filled: filled.min(self.room) }
@@ -130,11 +176,6 @@ impl Reply {
 }
 
 impl Completion {
-    /// Whether the driver is told that the request failed.
-    pub fn is_error(&self) -> bool {
-        self.status != Status::Ok
-    }
-
     /// Writes the status byte and gives the chain back to the driver.
     pub fn deliver(self, queue: &mut DeviceQueue) -> Result<(), DeviceFault> {
         let Reply { head, status, room } = self.reply;
@@ -163,7 +204,10 @@ impl Segments {
     fn collect(chain: Chain) -> Result<Self, &'static str> {
         let mut segments = Self { readable: Vec::new(), writable: Vec::new(), disordered: false };
         let mut last: Option<Descriptor> = None;
-        for descriptor in chain {
+        for (index, descriptor) in chain.enumerate() {
+            if index == MAX_DESCRIPTORS {
+                return Err("it has more than 8192 descriptors");
+            }
             last = Some(descriptor);
             let segment = Segment { address: descriptor.addr(), len: descriptor.len() };
             let writable = descriptor.is_write_only();
@@ -195,12 +239,17 @@ impl Segments {
         Ok(Reply { head, status, room })
     }
 
-    /// Takes the header off the front of the readable part.
-    fn take_header(&mut self, memory: &GuestRam) -> Option<[u8; HEADER_SIZE]> {
-        let mut header = [0; HEADER_SIZE];
-        let mut rest = header.as_mut_slice();
+    /// Bytes that are left in the readable part.
+    fn readable_bytes(&self) -> u64 {
+        self.readable.iter().map(|segment| u64::from(segment.len)).sum()
+    }
+
+    /// Takes `N` bytes off the front of the readable part.
+    fn take_front<const N: usize>(&mut self, memory: &GuestRam) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let mut rest = bytes.as_mut_slice();
         for segment in &mut self.readable {
-            // At most 16.
+            // At most `N`.
             let take = rest.len().min(usize::try_from(segment.len).ok()?);
             let (now, later) = std::mem::take(&mut rest).split_at_mut_checked(take)?;
             memory.read_slice(now, segment.address).ok()?;
@@ -208,7 +257,7 @@ impl Segments {
             segment.address.0 = segment.address.0.checked_add(take as u64)?;
             segment.len -= take as u32;
         }
-        rest.is_empty().then_some(header)
+        rest.is_empty().then_some(bytes)
     }
 }
 

@@ -20,7 +20,7 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::super::device::{Activation, Backlog, VirtioDevice};
-use super::super::queue::{Chain, DeviceQueue};
+use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
 use super::super::{DeviceFault, GuestRam, lock};
 use super::output::{Output, OutputLoss, Written};
 
@@ -92,7 +92,7 @@ impl Console {
         let Some(queue) = self.receive.as_mut().filter(|_| !input.is_empty()) else {
             return Ok(Backlog::Blocked);
         };
-        queue.pass(|queue, chain| {
+        queue.pass(WhenEmpty::Arm, |queue, chain| {
             let head = chain.head_index();
             let mut stored = 0;
             for descriptor in chain.filter(Descriptor::is_write_only) {
@@ -115,7 +115,7 @@ impl Console {
         if !output.has_room(|| queue.waker()) {
             return Ok(Backlog::Blocked);
         }
-        let outcome = queue.pass(|queue, chain| {
+        let outcome = queue.pass(WhenEmpty::Arm, |queue, chain| {
             let head = chain.head_index();
             print(chain, queue.memory(), output)?;
             queue.complete(head, 0)?;

@@ -19,6 +19,8 @@ pub const S_UNSUPP: u8 = 2;
 
 const RO: u64 = 1 << 5;
 const F_FLUSH: u64 = 1 << 9;
+const F_DISCARD: u64 = 1 << 13;
+const F_WRITE_ZEROES: u64 = 1 << 14;
 
 /// Where tests put the header and the status byte; data goes elsewhere.
 pub const HEADER: u64 = BUFFERS;
@@ -78,13 +80,16 @@ fn at(file: &File, offset: u64, len: usize) -> Vec<u8> {
 fn tells_its_geometry_and_features() {
     let (mut rig, _) = temporary_disk();
     assert_eq!(rig.config(0), 2048u64.to_le_bytes());
-    assert_eq!(rig.config(12), 254u32.to_le_bytes(), "seg_max");
+    assert_eq!(rig.config(8), (4u32 << 20).to_le_bytes(), "size_max");
+    assert_eq!(rig.config(12), 510u32.to_le_bytes(), "seg_max");
     assert_eq!(rig.config(20), 512u32.to_le_bytes(), "blk_size");
     assert_eq!(rig.config(34), 1u16.to_le_bytes(), "num_queues");
-    let features = 1 << 2 | 1 << 6 | F_FLUSH;
-    assert_eq!(rig.offered(), VERSION_1 | EVENT_IDX | features);
+    let generic = VERSION_1 | EVENT_IDX | INDIRECT_DESC;
+    let features = 1 << 1 | 1 << 2 | 1 << 6 | F_FLUSH;
+    let ranges = F_DISCARD | F_WRITE_ZEROES;
+    assert_eq!(rig.offered(), generic | features | ranges);
     let (mut rig, ..) = file_disk(1, Access::ReadOnly, 0);
-    assert_eq!(rig.offered(), VERSION_1 | EVENT_IDX | features | RO);
+    assert_eq!(rig.offered(), generic | features | RO);
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn reads_and_writes_what_the_file_holds() {
 
     assert_eq!(request(&mut rig, FLUSH, 0, &[]), (S_OK, 1));
     let totals =
-        BlkTotals { reads: 1, read_bytes: 1024, writes: 1, write_bytes: 2048, flushes: 1, errors: 0 };
+        BlkTotals { reads: 1, read_bytes: 1024, writes: 1, write_bytes: 2048, flushes: 1, ..BlkTotals::default() };
     assert_eq!(counters.totals(), totals);
 }
 
@@ -211,7 +216,7 @@ fn never_writes_a_read_only_disk() {
 #[test]
 fn unknown_requests_are_unsupported() {
     let (mut rig, counters, _) = file_disk(8, Access::ReadWrite, F_FLUSH);
-    for kind in [2, 3, 5, 11, 13, 14, 0x8000_0000, u32::MAX] {
+    for kind in [2, 3, 5, 9, 12, 14, 0x8000_0000, u32::MAX] {
         assert_eq!(request(&mut rig, kind, 0, &[out(DATA, 512)]), (S_UNSUPP, 1), "{kind}");
     }
     assert_eq!(counters.totals(), BlkTotals { errors: 8, ..BlkTotals::default() });

@@ -60,7 +60,7 @@ fn noise(len: usize) -> Vec<u8> {
 fn identifies_itself() {
     let (mut rig, ..) = file_console();
     assert_eq!(rig.read(virtio_bindings::virtio_mmio::VIRTIO_MMIO_DEVICE_ID), 3);
-    assert_eq!(rig.offered(), VERSION_1 | EVENT_IDX | 1 << 2);
+    assert_eq!(rig.offered(), VERSION_1 | EVENT_IDX | INDIRECT_DESC | 1 << 2);
     assert_eq!(rig.config::<12>(0), [0; 12]);
 }
 

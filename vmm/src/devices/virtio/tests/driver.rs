@@ -4,12 +4,14 @@
 //! that nobody may touch, so a stray access ends the test.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use virtio_bindings::virtio_mmio::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::devices::bus::BusDevice;
+use crate::devices::virtio::device::Completed;
 use crate::devices::virtio::{GuestRam, SharedVirtioDevice, VirtioEvents, VirtioMmio};
 use crate::memory::{HostPages, RamRange, allocate};
 
@@ -22,6 +24,7 @@ pub const FAILED: u32 = 128;
 
 pub const VERSION_1: u64 = 1 << 32;
 pub const EVENT_IDX: u64 = 1 << 29;
+pub const INDIRECT_DESC: u64 = 1 << 28;
 
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
@@ -34,6 +37,9 @@ pub const HOLE: u64 = REGION;
 pub const RAM_END: u64 = 4 * REGION;
 /// Free RAM for buffers in the first region, above the rings.
 pub const BUFFERS: u64 = 0x8_0000;
+
+/// How long requests may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One descriptor as the driver writes it; `flags` without NEXT.
 #[derive(Clone, Copy, Debug)]
@@ -234,15 +240,26 @@ impl Rig {
         self.run();
     }
 
-    /// Serves all queues whose eventfd was rung, as an event loop would. Returns how often.
+    /// Serves all queues whose eventfd was rung, as an event loop would, until nothing is under way. Returns how
+    /// often.
     pub fn run(&mut self) -> usize {
         let mut served = 0;
-        while let Some(index) = self.transport.queue_events().iter().position(|kick| kick.read().is_ok()) {
-            self.events.serve(index);
-            served += 1;
-            assert!(served < 100_000, "the device never becomes idle");
+        let start = Instant::now();
+        loop {
+            while let Some(index) = self.transport.queue_events().iter().position(|kick| kick.read().is_ok()) {
+                self.events.serve(index);
+                served += 1;
+                assert!(served < 100_000, "the device never becomes idle");
+            }
+            let Completed { progress, busy, .. } = self.events.complete();
+            if !progress && !busy {
+                return served;
+            }
+            assert!(start.elapsed() < PATIENCE, "requests never end");
+            if !progress {
+                std::thread::sleep(Duration::from_micros(20));
+            }
         }
-        served
     }
 
     /// The used entries that are new since the last call.

@@ -15,8 +15,6 @@ use super::driver::*;
 use crate::devices::bus::BusDevice;
 
 const RING_SIZE: u16 = 16;
-/// How long an answer may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
 struct Soup {
@@ -68,7 +66,7 @@ fn soup() -> impl Strategy<Value = Soup> {
         prop::collection::vec(descriptor(), usize::from(RING_SIZE)),
         prop::collection::vec(prop_oneof![8 => 0..RING_SIZE, 1 => any::<u16>()], 1..20),
         prop_oneof![Just(0), Just(EVENT_IDX)],
-        prop_oneof![Just(0u32), Just(1), Just(4), Just(8), any::<u32>()],
+        prop_oneof![Just(0u32), Just(1), Just(4), Just(8), Just(11), Just(13), any::<u32>()],
         prop_oneof![0u64..4096, any::<u64>()],
     )
         .prop_map(|(descriptors, heads, features, kind, sector)| Soup {

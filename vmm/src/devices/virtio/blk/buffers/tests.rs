@@ -1,6 +1,5 @@
-//! Short transfers: the loop goes on exactly where the last call stopped.
+//! Short transfers: what is left is exactly what was not moved.
 
-use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
@@ -21,50 +20,34 @@ fn buffers(memory: &GuestRam, segments: &[(u64, u32)]) -> GuestBuffers {
 
 /// Host address of guest address 0.
 fn origin(memory: &GuestRam) -> usize {
-    buffers(memory, &[(0, 1)]).vectors[0].iov_base as usize
+    buffers(memory, &[(0, 1)]).vectors()[0].iov_base as usize
 }
 
-/// Runs `transfer` with a call that moves at most `step` bytes, and lists the guest ranges moved
-/// and the file offsets they came with.
-fn moved(memory: &GuestRam, segments: &[(u64, u32)], step: usize) -> Vec<(usize, usize, i64)> {
+/// Moves at most `step` bytes at a time, and lists the guest bytes in the order in which they were moved.
+fn moved(memory: &GuestRam, list: &mut GuestBuffers, step: usize) -> Vec<usize> {
     let base = origin(memory);
     let mut log = Vec::new();
-    let mut list = buffers(memory, segments);
-    let total = list.bytes();
-    let (done, result) = list.transfer(1000, |vectors, count, offset| {
-        // SAFETY: `transfer` passes `count` valid vectors.
-        let vectors = unsafe { std::slice::from_raw_parts(vectors, count as usize) };
-        assert!(vectors.len() <= MAX_VECTORS);
-        let (mut left, mut position) = (step, offset);
-        for vector in vectors {
-            let count = left.min(vector.iov_len);
-            if count > 0 {
-                log.push((vector.iov_base as usize - base, count, position));
-            }
-            left -= count;
-            position += count as i64;
-        }
-        (step - left) as isize
-    });
-    result.unwrap();
-    assert_eq!(done, total);
+    while list.bytes() > 0 {
+        assert!((1..=MAX_VECTORS).contains(&list.vectors().len()));
+        let bytes = list.vectors().iter().flat_map(|vector| {
+            let start = vector.iov_base as usize - base;
+            start..start + vector.iov_len
+        });
+        let now: Vec<_> = bytes.take(step).collect();
+        list.advance(now.len() as u64);
+        log.extend(now);
+    }
+    assert!(list.vectors().iter().all(|vector| vector.iov_len == 0));
     log
-}
-
-/// Byte by byte: guest address and file offset.
-fn bytes(log: &[(usize, usize, i64)]) -> Vec<(usize, i64)> {
-    log.iter().flat_map(|&(at, len, offset)| (0..len).map(move |i| (at + i, offset + i as i64))).collect()
 }
 
 #[test]
 fn short_transfers_continue_where_they_stopped() {
     let memory = ram();
     let segments = [(0x100, 10), (0x200, 1), (0x300, 0), (0x400, 25)];
-    let whole = bytes(&moved(&memory, &segments, usize::MAX));
-    let expected: Vec<_> = (0x100..0x10a).chain([0x200]).chain(0x400..0x419).zip(1000..).collect();
-    assert_eq!(whole, expected);
-    for step in 1..=36 {
-        assert_eq!(bytes(&moved(&memory, &segments, step)), expected, "step {step}");
+    let expected: Vec<_> = (0x100..0x10a).chain([0x200]).chain(0x400..0x419).collect();
+    for step in (1..=36).chain([usize::MAX]) {
+        assert_eq!(moved(&memory, &mut buffers(&memory, &segments), step), expected, "step {step}");
     }
 }
 
@@ -72,42 +55,35 @@ fn short_transfers_continue_where_they_stopped() {
 fn long_lists_go_in_pieces() {
     let memory = ram();
     let segments: Vec<_> = (0..3 * MAX_VECTORS as u64).map(|i| (i * 8, 4)).collect();
-    let expected: Vec<_> =
-        segments.iter().flat_map(|&(at, _)| at..at + 4).map(|at| at as usize).zip(1000..).collect();
+    let expected: Vec<_> = segments.iter().flat_map(|&(at, _)| at..at + 4).map(|at| at as usize).collect();
     for step in [4095, 4096, 4097, usize::MAX] {
-        assert_eq!(bytes(&moved(&memory, &segments, step)), expected, "step {step}");
+        assert_eq!(moved(&memory, &mut buffers(&memory, &segments), step), expected, "step {step}");
     }
 }
 
 #[test]
-fn errors_end_the_transfer_and_interruptions_do_not() {
+fn a_cut_list_moves_its_front_only() {
     let memory = ram();
-    let mut list = buffers(&memory, &[(0, 100)]);
-    let mut calls = 0;
-    let (done, result) = list.transfer(0, |_, _, _| {
-        calls += 1;
-        let code = match calls {
-            1 => libc::EINTR,
-            2 => return 60,
-            _ => libc::ENOSPC,
-        };
-        // SAFETY: errno of this thread.
-        unsafe { *libc::__errno_location() = code };
-        -1
-    });
-    assert_eq!((done, calls), (60, 3));
-    assert_eq!(result.unwrap_err().kind(), Error::from_raw_os_error(libc::ENOSPC).kind());
+    let segments = [(0x100, 10), (0x200, 10)];
+    for cut in 0..=20 {
+        let mut list = buffers(&memory, &segments);
+        list.truncate(cut);
+        assert_eq!(list.bytes(), cut);
+        let expected: Vec<_> = (0x100..0x10a).chain(0x200..0x20a).take(cut as usize).collect();
+        assert_eq!(moved(&memory, &mut list, 3), expected, "cut {cut}");
+    }
 }
 
 #[test]
-fn no_progress_and_impossible_offsets_are_errors() {
+fn alignment_is_that_of_every_piece() {
     let memory = ram();
-    let (done, result) = buffers(&memory, &[(0, 100)]).transfer(0, |_, _, _| 0);
-    assert_eq!((done, result.unwrap_err().kind()), (0, ErrorKind::UnexpectedEof));
-    let never = |_: *const libc::iovec, _, _| unreachable!("called for an impossible offset");
-    let (done, result) = buffers(&memory, &[(0, 100)]).transfer(u64::MAX, never);
-    assert_eq!((done, result.unwrap_err().kind()), (0, ErrorKind::InvalidInput));
-    assert!(buffers(&memory, &[]).transfer(u64::MAX, never).1.is_ok());
+    assert!(buffers(&memory, &[(0x1000, 512), (0x2000, 1024)]).is_aligned(4096, 512));
+    assert!(!buffers(&memory, &[(0x1000, 512), (0x2004, 512)]).is_aligned(8, 512));
+    assert!(!buffers(&memory, &[(0x1000, 512), (0x2000, 100)]).is_aligned(8, 512));
+    let mut list = buffers(&memory, &[(0x1004, 4), (0x2000, 512)]);
+    assert!(!list.is_aligned(512, 512));
+    list.advance(4);
+    assert!(list.is_aligned(512, 512));
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! Disk images: regular files, and temporary disks that have no name.
 //!
-//! Owns: the image file, its lock and its size, fixed at opening.
-//! Stays outside: what a guest may ask (`device`), and where its buffers are (`buffers`).
+//! Owns: the image file, its lock and its size, fixed at opening, and the way around the page cache.
+//! Stays outside: what a guest may ask (`device`), where its buffers are (`buffers`), and who moves the bytes
+//! (`engine`).
 //! Invariants: an image is locked for as long as it is open, exclusively, or shared when it is
 //! read-only; its size is a non-zero multiple of the sector size.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::SECTOR_SIZE;
-use super::buffers::{Durability, GuestBuffers};
+use super::buffers::GuestBuffers;
 
 /// How the guest may use a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,16 @@ pub enum Access {
     ReadWrite,
     /// Reads only; others can read the image too.
     ReadOnly,
+}
+
+/// What the host's page cache does for a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cache {
+    /// Completed writes may sit in the host's page cache; a flush brings them to the disk (fdatasync).
+    #[default]
+    Writeback,
+    /// Transfers go around the page cache (O_DIRECT). A flush still empties the drive's own cache.
+    None,
 }
 
 /// Why a disk could not be opened. Each text is one line that says what to do.
@@ -68,6 +81,14 @@ pub enum DiskError {
         /// The host's reason.
         source: io::Error,
     },
+    /// `cache=none` on a file system that always caches.
+    #[error("disk image {} cannot be used around the page cache: {source}; use cache=writeback", path.display())]
+    Direct {
+        /// The image.
+        path: PathBuf,
+        /// The host's reason.
+        source: io::Error,
+    },
     /// Any other error of the host.
     #[error("cannot open disk image {}: {source}; check the file and its file system", path.display())]
     Open {
@@ -78,12 +99,24 @@ pub enum DiskError {
     },
 }
 
+/// The image opened once more, around the page cache.
+#[derive(Debug)]
+struct Direct {
+    file: File,
+    /// What buffers must be aligned to, in bytes.
+    memory: u64,
+    /// What offsets and lengths must be aligned to, in bytes.
+    offset: u64,
+}
+
 /// An open disk image.
 #[derive(Debug)]
 pub struct DiskImage {
     file: File,
+    direct: Option<Direct>,
     size: u64,
     access: Access,
+    punches: bool,
 }
 
 impl DiskImage {
@@ -123,7 +156,7 @@ impl DiskImage {
         if !whole_sectors(size) {
             return Err(DiskError::Size { path: path.into(), size });
         }
-        Ok(Self { file, size, access })
+        Ok(Self::new(file, size, access))
     }
 
     /// A writable disk of `size` bytes, all zero, that disappears when it is closed. It takes room
@@ -139,7 +172,24 @@ impl DiskImage {
             Ok(file)
         };
         let file = make().map_err(|source| DiskError::Temporary { directory: directory.clone(), source })?;
-        Ok(Self { file, size, access: Access::ReadWrite })
+        Ok(Self::new(file, size, Access::ReadWrite))
+    }
+
+    fn new(file: File, size: u64, access: Access) -> Self {
+        let punches = access == Access::ReadWrite && can_punch(&file, size);
+        Self { file, direct: None, size, access, punches }
+    }
+
+    /// The same disk with another cache mode.
+    pub fn with_cache(self, cache: Cache) -> Result<Self, DiskError> {
+        let direct = match cache {
+            Cache::Writeback => None,
+            Cache::None => {
+                let open = Direct::open(&self.file, self.access);
+                Some(open.map_err(|source| DiskError::Direct { path: path_of(&self.file), source })?)
+            }
+        };
+        Ok(Self { direct, ..self })
     }
 
     /// Size in bytes.
@@ -152,25 +202,80 @@ impl DiskImage {
         self.access
     }
 
-    /// Fills `buffers` from `offset` bytes. Returns how many bytes were filled, also on failure.
-    pub(super) fn read(&self, offset: u64, buffers: &mut GuestBuffers) -> (u64, io::Result<()>) {
-        buffers.fill_from(&self.file, offset)
+    /// Whether ranges of it can be given back to the file system.
+    pub(super) fn punches(&self) -> bool {
+        self.punches
     }
 
-    /// Writes `buffers` at `offset` bytes.
-    pub(super) fn write(
-        &self,
-        offset: u64,
-        buffers: &mut GuestBuffers,
-        durability: Durability,
-    ) -> io::Result<()> {
-        buffers.drain_to(&self.file, offset, durability).1
+    /// The descriptor for a transfer of `buffers` at `offset` bytes: around the page cache where that was asked for
+    /// and the alignment allows it. The kernel keeps both ways coherent.
+    pub(super) fn descriptor_for(&self, offset: u64, buffers: &GuestBuffers) -> RawFd {
+        match &self.direct {
+            Some(direct) if offset.is_multiple_of(direct.offset) && buffers.is_aligned(direct.memory, direct.offset) => {
+                direct.file.as_raw_fd()
+            }
+            _ => self.descriptor(),
+        }
     }
 
-    /// Makes completed writes stable.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// The descriptor for everything else.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
+}
+
+impl Direct {
+    /// Opens `file` once more. Its lock stays with the first descriptor.
+    fn open(file: &File, access: Access) -> io::Result<Self> {
+        let direct = OpenOptions::new()
+            .read(true)
+            .write(access == Access::ReadWrite)
+            .custom_flags(libc::O_DIRECT)
+            .open(own_path(file))?;
+        let (memory, offset) = direct_alignment(&direct)?;
+        Ok(Self { file: direct, memory, offset })
+    }
+}
+
+/// The alignment that `file` wants for transfers around the page cache: of memory, and of offsets and lengths.
+fn direct_alignment(file: &File) -> io::Result<(u64, u64)> {
+    // `struct statx` in 32-bit words; libc does not name the last two of these everywhere.
+    const MASK: usize = 0;
+    const MEMORY: usize = 38;
+    const OFFSET: usize = 39;
+    const STATX_DIOALIGN: u32 = 0x2000;
+    let mut words = [0u32; 64];
+    const { assert!(size_of::<libc::statx>() == size_of::<[u32; 64]>()) };
+    // SAFETY: an empty path names the open descriptor itself; `words` has the size of one result.
+    let result = unsafe {
+        let stat = words.as_mut_ptr().cast::<libc::statx>();
+        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, STATX_DIOALIGN, stat)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if words[MASK] & STATX_DIOALIGN == 0 || words[OFFSET] == 0 {
+        // Kernels before 6.1 do not tell; a page is enough for every disk they drive.
+        return Ok((4096, 4096));
+    }
+    Ok((words[MEMORY].max(1).into(), words[OFFSET].into()))
+}
+
+/// Whether the file system can punch holes. Asked for a range after the end, where there is nothing to lose.
+fn can_punch(file: &File, size: u64) -> bool {
+    let Ok(end) = libc::off_t::try_from(size) else { return false };
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: takes no pointers; the descriptor is open.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, end, SECTOR_SIZE as libc::off_t) == 0 }
+}
+
+/// A path that opens the same file once more, whatever its name is now.
+fn own_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+fn path_of(file: &File) -> PathBuf {
+    fs::read_link(own_path(file)).unwrap_or_else(|_| own_path(file))
 }
 
 fn whole_sectors(size: u64) -> bool {

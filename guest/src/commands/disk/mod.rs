@@ -1,18 +1,23 @@
 //! `disk`: the disks, what is on them, and patterns that a host can check.
 
+mod bench;
+mod journal;
+
 use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
 use crate::drivers::blk::{self, Disk};
 use crate::memory;
 use crc32fast::Hasher;
+use mm::addr::PAGE_SIZE;
 use shared::exit::ExitStatus;
 
 /// The family.
 pub const DISK: &[Command] = &[Command {
     name: "disk",
-    usage: "list | crc NAME [sector=N] [sectors=N] | fill NAME [seed=N] [sector=N] [sectors=N]",
-    summary: "lists disks; CRC-32 of a region; writes a pattern and flushes",
+    usage: "list | crc NAME [sector=N] [sectors=N] | fill NAME [seed=N] [sector=N] [sectors=N] | \
+            bench NAME [mode=read|write|randread|randwrite] [bs=4K] [depth=32] [seconds=2] | journal NAME [count=N]",
+    summary: "lists disks; CRC-32 of a region; writes a pattern and flushes; measures; writes and flushes sector by sector",
     run: disk,
 }];
 
@@ -21,14 +26,18 @@ const SECTOR: usize = 512;
 const DEFAULT_SECTORS: u64 = 2048;
 /// Requests are this long.
 const CHUNK: usize = 64 << 10;
-const CHUNK_PAGES: usize = CHUNK >> 12;
 
 fn disk(args: &mut Args<'_>) -> Outcome {
     match args.next_word() {
         Some("list") => list(),
         Some("crc") => crc(args),
         Some("fill") => fill(args),
-        other => Err(usage(format_args!("disk: expected list, crc or fill, not '{}'", other.unwrap_or("")))),
+        Some("bench") => bench::bench(args),
+        Some("journal") => journal::journal(args),
+        other => {
+            let other = other.unwrap_or("");
+            Err(usage(format_args!("disk: expected list, crc, fill, bench or journal, not '{other}'")))
+        }
     }
 }
 
@@ -36,10 +45,11 @@ fn list() -> Outcome {
     for disk in blk::disks() {
         let totals = disk.counters();
         console::print(format_args!(
-            "disk={} sectors={} ro={} serial={} read_bytes={} write_bytes={}\n",
+            "disk={} sectors={} ro={} queues={} serial={} read_bytes={} write_bytes={}\n",
             Name(disk),
             disk.sectors(),
             u8::from(disk.is_read_only()),
+            disk.queues(),
             core::str::from_utf8(disk.serial().as_bytes()).unwrap_or("?"),
             totals.read_bytes,
             totals.write_bytes,
@@ -98,11 +108,16 @@ impl Settings {
     }
 }
 
+/// The disk that the next word names.
+fn named<'a>(args: &mut Args<'a>) -> Result<(&'a str, &'static Disk), ExitStatus> {
+    let name = args.next_word().unwrap_or("");
+    let missing = || fail(ExitStatus::CheckFailed, format_args!("{name}: no such device"));
+    Ok((name, blk::find(name).ok_or_else(missing)?))
+}
+
 /// The region that the arguments name, and the seed if there is one.
 fn region(args: &mut Args<'_>) -> Result<(Region, Option<u64>), ExitStatus> {
-    let name = args.next_word().unwrap_or("");
-    let disk = blk::find(name)
-        .ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("{name}: no such device")))?;
+    let (name, disk) = named(args)?;
     let settings = Settings::parse(args)?;
     Ok((settings.region(name, disk)?, settings.seed))
 }
@@ -115,10 +130,15 @@ struct Buffer {
 
 impl Buffer {
     fn alloc() -> Result<Self, ExitStatus> {
-        let (at, start) = memory::dma_alloc(CHUNK_PAGES)
+        Self::of(CHUNK)
+    }
+
+    /// Frames for `bytes` bytes in a row.
+    fn of(bytes: usize) -> Result<Self, ExitStatus> {
+        let (at, start) = memory::dma_alloc(bytes.div_ceil(PAGE_SIZE as usize))
             .ok_or_else(|| fail(ExitStatus::OutOfMemory, format_args!("disk: no memory for a buffer")))?;
         // SAFETY: the frames are ours and in a row; only requests that are waited for touch them meanwhile.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), CHUNK) };
+        let bytes = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), bytes) };
         Ok(Self { at, bytes })
     }
 }
@@ -126,7 +146,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: from `dma_alloc`; every request on the buffer was waited for.
-        unsafe { memory::dma_free(self.at, CHUNK_PAGES) };
+        unsafe { memory::dma_free(self.at, self.bytes.len().div_ceil(PAGE_SIZE as usize)) };
     }
 }
 

@@ -1,0 +1,97 @@
+//! A queue of a disk with those who wait for it.
+//!
+//! Owns: the lock around the queue, the slots, and the waiting tasks. Stays outside: the device and the disk's limits
+//! (`disk`). Lock order: wait queues are never touched with the ring locked.
+
+use super::counters::Counters;
+use super::ring::Ring;
+use super::slots::Slots;
+use crate::machine::CPU;
+use crate::task::WaitQueue;
+use core::sync::atomic::{AtomicU64, Ordering};
+use mm::sync::SpinLock;
+
+/// See the module documentation.
+pub struct Lane {
+    /// The queue.
+    pub ring: SpinLock<Ring>,
+    /// Requests in flight.
+    pub slots: Slots,
+    /// Tasks that wait for a slot or descriptors.
+    pub room: WaitQueue,
+    /// Tasks that wait for any request to complete.
+    progress: WaitQueue,
+    /// How often requests have completed.
+    rounds: AtomicU64,
+}
+
+/// What came of a look at the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing was finished.
+    Nothing,
+    /// Requests were finished.
+    Finished,
+    /// The device has broken the queue and must be stopped.
+    Broken,
+}
+
+impl Lane {
+    /// A queue that nobody waits for.
+    pub fn new(ring: Ring) -> Self {
+        Self {
+            ring: SpinLock::new(ring),
+            slots: Slots::new(),
+            room: WaitQueue::new(),
+            progress: WaitQueue::new(),
+            rounds: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes in what is finished, and wakes those who wait for it.
+    pub fn drain(&self, counters: &Counters) -> Look {
+        let drained = self.ring.lock(&CPU).drain(&self.slots, counters);
+        let (Ok(finished) | Err(finished)) = drained;
+        self.announce(finished);
+        match drained {
+            Err(_) => Look::Broken,
+            Ok(0) => Look::Nothing,
+            Ok(_) => Look::Finished,
+        }
+    }
+
+    /// The same without a lock or a wake-up when there is nothing.
+    pub fn poll(&self, counters: &Counters) -> Look {
+        if self.ring.lock(&CPU).any_finished() { self.drain(counters) } else { Look::Nothing }
+    }
+
+    /// The device has been stopped.
+    pub fn lose(&self, counters: &Counters) {
+        let failed = self.ring.lock(&CPU).lose(&self.slots, counters);
+        self.announce(failed);
+    }
+
+    /// How often requests have completed so far.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until requests have completed since [`Lane::rounds`] gave `rounds`.
+    pub fn wait_progress(&self, rounds: u64) {
+        self.progress.wait_until(|| self.rounds() != rounds);
+    }
+
+    fn announce(&self, finished: u64) {
+        if finished == 0 {
+            return;
+        }
+        let mut rest = finished;
+        while rest != 0 {
+            self.slots.wake(rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+        self.rounds.fetch_add(1, Ordering::Release);
+        self.progress.wake_all();
+        self.room.wake_all();
+    }
+}

@@ -1,0 +1,83 @@
+//! Many requests from one task: one notification for many, and no interrupts while the task looks by itself.
+//!
+//! Owns: the hold on a queue's interrupts. Invariants: while it is there, the task that has it calls
+//! [`Submitter::poll`] or [`Submitter::sleep`] again and again, because others on the queue are told by nobody else.
+
+use super::disk::{Disk, Operation, Segment};
+use super::lane::Lane;
+use super::{BlkError, Ticket};
+use crate::arch::{cpu, time};
+use crate::machine::CPU;
+
+/// How long to look before sleeping, in nanoseconds. Sleeping and being woken cost more than half of it.
+const SPIN_NS: u64 = 100_000;
+
+/// See the module documentation.
+pub struct Submitter {
+    disk: &'static Disk,
+    queue: usize,
+}
+
+impl Submitter {
+    /// On the queue of this CPU.
+    pub fn new(disk: &'static Disk) -> Self {
+        let submitter = Self { disk, queue: disk.nearest() };
+        submitter.lane().ring.lock(&CPU).start_polling();
+        submitter
+    }
+
+    fn lane(&self) -> &'static Lane {
+        self.disk.lane(self.queue)
+    }
+
+    /// Starts a request if there is room for it; the device may not know of it before [`Submitter::kick`].
+    ///
+    /// # Errors
+    /// As [`Disk::submit`], and [`BlkError::Full`].
+    ///
+    /// # Safety
+    /// As [`Disk::submit`].
+    pub unsafe fn submit(&self, operation: Operation, segments: &[Segment]) -> Result<Ticket, BlkError> {
+        // SAFETY: by the caller.
+        unsafe { self.disk.try_submit(self.queue, operation, segments) }
+    }
+
+    /// Tells the device of what was started, if it wants to know.
+    pub fn kick(&self) {
+        self.disk.kick(self.queue);
+    }
+
+    /// Takes in what is finished. Returns whether there was something.
+    pub fn poll(&self) -> bool {
+        self.disk.poll(self.queue)
+    }
+
+    /// Returns when something has finished. Looks for a while, then sleeps.
+    pub fn wait(&self) {
+        let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SPIN_NS));
+        while cpu::rdtsc().wrapping_sub(start) < limit {
+            if self.poll() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        let rounds = self.lane().rounds();
+        self.allow_interrupts();
+        self.lane().wait_progress(rounds);
+        self.lane().ring.lock(&CPU).start_polling();
+    }
+
+    /// Interrupts tell from now on; what came before is taken in.
+    fn allow_interrupts(&self) {
+        self.lane().ring.lock(&CPU).stop_polling();
+        if self.lane().drain(self.disk.counting()) == super::lane::Look::Broken {
+            self.disk.give_up();
+        }
+    }
+}
+
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        self.allow_interrupts();
+    }
+}
