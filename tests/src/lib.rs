@@ -5,6 +5,7 @@
 //! | `binary` | where `vmm` is; builds it when it is not there |
 //! | `host` | what can run a guest here: software KVM, hardware KVM, QEMU's TCG |
 //! | `guest` | a guest to be: its machine, parameters and script |
+//! | `kill` | power cuts: the monitor is killed while its guest writes |
 //! | `run` | a guest that has ended: status, output, time |
 //! | `text` | facts (`key=value`) and lines of an output |
 //! | `linux` | Linux's texts: memory map, /proc/buddyinfo, /proc/zoneinfo, /proc/meminfo |
@@ -18,6 +19,7 @@
 mod binary;
 mod guest;
 mod host;
+mod kill;
 pub mod linux;
 mod run;
 mod text;
@@ -25,5 +27,6 @@ mod text;
 pub use binary::vmm;
 pub use guest::Guest;
 pub use host::{Host, any_host, for_each_host, kvm};
+pub use kill::kill_rounds;
 pub use run::Run;
 pub use text::Text;

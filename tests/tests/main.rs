@@ -13,6 +13,8 @@
 //! | `numa` | T79: nodes |
 //! | `disks` | data read and written |
 //! | `images` | B3: images built, inspected and read |
+//! | `disk_faults` | disks that misbehave on purpose, ways of doing I/O |
+//! | `durability` | flushed data survives the kill of the monitor |
 //! | `crash` | how a guest dies |
 //! | `readme` | the sample of README.md |
 //! | `hostile` | attacks on the monitor |
@@ -22,7 +24,9 @@
 
 mod buddy;
 mod crash;
+mod disk_faults;
 mod disks;
+mod durability;
 mod faults;
 mod hostile;
 mod images;

@@ -96,3 +96,55 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -
     // After the vCPUs, so that the guest boots meanwhile; what it asks a disk before stays in the eventfds.
     let disks = start_disks(disk_workers, sandbox)?;
     main_filter.enter()?;
+    let reason = serve(events, end, deadline);
+    threads.iter().for_each(VcpuThread::request_stop);
+    threads.into_iter().for_each(VcpuThread::join);
+    disks.into_iter().for_each(DiskThread::stop);
+    // What is lost here had no reader left: the status still counts.
+    let _ = console::drain(console, DRAIN_LIMIT);
+    Ok(reason)
+}
+
+/// Starts the threads of the disks, each in its filter.
+fn start_disks(workers: &mut Vec<DiskWorker>, sandbox: Sandbox) -> Result<Vec<DiskThread>, RunError> {
+    let filter = sandbox.filter(Role::Disk)?;
+    let helpers = sandbox.filter(Role::DiskHelper)?;
+    let start = |worker: DiskWorker| worker.spawn(filter.clone(), helpers.clone());
+    workers.drain(..).map(start).collect::<Result<_, _>>().map_err(RunError::DiskThread)
+}
+
+/// Starts the writer of the console's output. A writer that cannot be confined ends the machine.
+fn start_writer(
+    console: &Mutex<Console>,
+    filter: ThreadFilter,
+    end: &Arc<EndSignal>,
+) -> Result<(), RunError> {
+    let end = Arc::clone(end);
+    let enter = move || {
+        let entered = filter.enter();
+        entered.map_err(|error| end.report(End::Failure(error.to_string()))).is_ok()
+    };
+    let console = console.lock().unwrap_or_else(PoisonError::into_inner);
+    console.start_writer(enter).map_err(RunError::Console)
+}
+
+/// Serves the devices until the machine ends or `deadline` has come.
+pub(crate) fn serve(events: &mut EventLoop, end: &EndSignal, deadline: Option<Instant>) -> End {
+    loop {
+        if let Some(reason) = end.end() {
+            return reason.clone();
+        }
+        let wait = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            None => -1,
+            Some(Duration::ZERO) => {
+                end.report(End::Timeout);
+                continue;
+            }
+            // Rounded up, so that the last wait does not spin.
+            Some(left) => left.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX),
+        };
+        if let Err(error) = events.run_with_timeout(wait) {
+            end.report(End::Failure(format!("the event loop failed: {error}")));
+        }
+    }
+}

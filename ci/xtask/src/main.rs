@@ -17,6 +17,7 @@ mod report;
 mod rows;
 mod rust;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -62,6 +63,12 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Run the tests of mm once for each bug that is planted in it
     Mutants,
+    /// Long versions of tests; not part of `test`
+    Soak {
+        /// Times that the monitor is killed while its guest writes
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        kills: u32,
+    },
     /// Measure; not part of `test`
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -92,6 +99,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Ci => ci::run(&repo),
         Verb::Fuzz(options) => fuzz::run(&repo, &options),
         Verb::Mutants => test::run(&repo, &["mutants".to_owned()]),
+        Verb::Soak { kills } => soak::run(&repo, kills),
         Verb::Bench(bench) => bench::run(&repo, &bench),
     }
 }

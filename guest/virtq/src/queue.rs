@@ -88,11 +88,7 @@ impl<'m, const N: usize> Queue<'m, N> {
     ///
     /// # Errors
     /// [`Full`], and nothing was added.
-    pub fn add(
-        &mut self,
-        token: u16,
-        buffers: impl ExactSizeIterator<Item = Buffer>,
-    ) -> Result<(), Full> {
+    pub fn add(&mut self, token: u16, buffers: impl ExactSizeIterator<Item = Buffer>) -> Result<(), Full> {
         let count = u16::try_from(buffers.len()).map_err(|_| Full)?;
         if count == 0 || count > self.free_count {
             return Err(Full);
@@ -181,7 +177,9 @@ impl<'m, const N: usize> Queue<'m, N> {
     /// Puts a chain of `count` descriptors in front of the free list.
     fn release(&mut self, head: u16, count: u16) {
         let mut last = head;
-        while let Some(next) = self.memos.get(usize::from(last)).map(|memo| memo.next).filter(|&next| next != NONE) {
+        while let Some(next) =
+            self.memos.get(usize::from(last)).map(|memo| memo.next).filter(|&next| next != NONE)
+        {
             last = next;
         }
         if let Some(memo) = self.memos.get_mut(usize::from(last)) {

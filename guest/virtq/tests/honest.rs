@@ -17,7 +17,8 @@ fn buffers(token: u16, count: usize) -> Vec<Buffer> {
 fn seen(token: u16, count: usize) -> Vec<Descriptor> {
     let flags = |access| if access == Access::Write { 2 } else { 0 };
     let list = buffers(token, count).into_iter();
-    list.map(|buffer| Descriptor { addr: buffer.addr, len: buffer.len, flags: flags(buffer.access) }).collect()
+    list.map(|buffer| Descriptor { addr: buffer.addr, len: buffer.len, flags: flags(buffer.access) })
+        .collect()
 }
 
 /// What either side does next.
@@ -236,11 +237,15 @@ fn a_full_queue_refuses_and_stays_whole() {
 fn layouts_are_aligned_and_disjoint() {
     for size in [1, 2, 8, 256, 1 << 15] {
         let layout = Layout::of(size);
-        assert!(layout.available >= 8 * Layout::descriptor_words(size) && layout.available % 2 == 0);
-        assert!(layout.used >= layout.available + 2 * Layout::available_words(size) && layout.used % 4 == 0);
+        assert!(layout.available >= 8 * Layout::descriptor_words(size) && layout.available.is_multiple_of(2));
+        assert!(
+            layout.used >= layout.available + 2 * Layout::available_words(size)
+                && layout.used.is_multiple_of(4)
+        );
         assert_eq!(layout.bytes, layout.used + 2 * Layout::used_words(size));
     }
     let memory = Memory::new();
-    let small = Rings { descriptors: &memory.descriptors[1..], available: &memory.available, used: &memory.used };
+    let small =
+        Rings { descriptors: &memory.descriptors[1..], available: &memory.available, used: &memory.used };
     assert!(Queue::<N>::new(small, true).is_none());
 }

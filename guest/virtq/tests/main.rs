@@ -3,5 +3,5 @@
 //! The device here is written from the specification's text and shares no code with the queue.
 
 mod device;
-mod hostile;
 mod honest;
+mod hostile;

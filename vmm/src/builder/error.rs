@@ -54,7 +54,10 @@ impl BuildError {
     /// The exit status that tells a mistake of the user from a host that cannot run the machine.
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::Load(_) | Self::Acpi(_) | Self::Boot(_) | Self::Disk(_)
+            Self::Load(_)
+            | Self::Acpi(_)
+            | Self::Boot(_)
+            | Self::Disk(_)
             | Self::Block(BlockError::IdTooLong(_)) => ExitStatus::Usage,
             Self::Memory(_)
             | Self::Block(BlockError::Engine(_))

@@ -114,11 +114,7 @@ const VCPU: &[Rule] = &[
 ];
 
 /// A disk. Its ring takes no operations but those on open files that a disk needs; that is fixed when it is made.
-const DISK: &[Rule] = &[
-    (libc::SYS_ppoll, &[]),
-    (libc::SYS_read, &[]),
-    (libc::SYS_io_uring_enter, &[]),
-];
+const DISK: &[Rule] = &[(libc::SYS_ppoll, &[]), (libc::SYS_read, &[]), (libc::SYS_io_uring_enter, &[])];
 
 /// A helper of a disk.
 const DISK_HELPER: &[Rule] = &[

@@ -38,8 +38,9 @@ fn answer(program: &BpfProgram, architecture: u32, call: i64, arguments: [u64; 6
     }
 }
 
-fn roles() -> [(Role, BpfProgram); 4] {
-    [Role::Main, Role::Vcpu, Role::Console, Role::Qemu(1234)].map(|role| (role, compile(role).unwrap()))
+fn roles() -> [(Role, BpfProgram); 6] {
+    let all = [Role::Main, Role::Vcpu, Role::Console, Role::Disk, Role::DiskHelper, Role::Qemu(1234)];
+    all.map(|role| (role, compile(role).unwrap()))
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn ended(mut child: Child) -> (Option<i32>, String) {
 /// The threads by name that a monitor on `accel` has.
 fn names(accel: &str) -> &'static [&'static str] {
     match accel {
-        "kvm" => &["console", "vcpu0", "vcpu1", "vmm"],
+        "kvm" => &["console", "disk-data", "disk-swap", "vcpu0", "vcpu1", "vmm"],
         _ => &["vmm"],
     }
 }
@@ -136,11 +136,32 @@ fn a_forbidden_call_of_any_thread_ends_the_process_with_a_line() {
             force(*id, call, 2);
             let (code, text) = ended(child);
             assert_eq!(code, Some(SIGSYS_STATUS), "{accel}, {wanted}: {text}");
-            let kind = wanted.replace("vmm", "main").replace("vcpu0", "vCPU").replace("vcpu1", "vCPU");
+            let kind = match *wanted {
+                "vmm" => "main",
+                "vcpu0" | "vcpu1" => "vCPU",
+                "disk-data" | "disk-swap" => "disk",
+                other => other,
+            };
             let line = format!("vmm: the {kind} thread made the forbidden system call {name}; ");
             assert!(text.starts_with(&line) && text.lines().count() == 1, "{accel}, {wanted}: {text}");
         }
     }
+}
+
+#[test]
+fn helpers_of_a_disk_are_confined_too() {
+    if !accelerators().contains(&"kvm") {
+        return;
+    }
+    let (child, _kernel) = running("kvm", &["--disk", "io=threads"]);
+    let (id, _) = confined(&child).into_iter().find(|(_, name)| name == "diskio").unwrap();
+    force(id, libc::SYS_openat, 2);
+    let (code, text) = ended(child);
+    assert_eq!(code, Some(SIGSYS_STATUS), "{text}");
+    assert!(
+        text.starts_with("vmm: the disk helper thread made the forbidden system call openat; "),
+        "{text}"
+    );
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 mod alloc;
 mod boot;
+mod disk;
 mod guest;
 mod icount;
 mod qemu;
 mod record;
 mod smaps;
 mod stats;
+mod uring;
 mod watch;
 
 use anyhow::Result;
@@ -30,6 +32,12 @@ pub enum Bench {
         #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// The guest's disk beside the host's own io_uring on the same file; writes docs/measurements.md
+    Disk {
+        /// Rounds of each kind
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md
     AllocIcount,
 }
@@ -38,6 +46,7 @@ pub enum Bench {
 pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Boot { runs } => boot::run(repo, *runs),
+        Bench::Disk { rounds } => disk::run(repo, *rounds),
         Bench::Alloc { rounds } => alloc::run(repo, *rounds),
         Bench::AllocIcount => icount::run(repo),
     }

@@ -25,7 +25,8 @@ pub fn journal(args: &mut Args<'_>) -> Outcome {
         for word in buffer.bytes.chunks_exact_mut(8) {
             word.copy_from_slice(&n.to_le_bytes());
         }
-        disk.write_sectors(n % records * RECORD_SECTORS, buffer.bytes).map_err(|error| io_error(disk, error))?;
+        disk.write_sectors(n % records * RECORD_SECTORS, buffer.bytes)
+            .map_err(|error| io_error(disk, error))?;
         disk.flush().map_err(|error| io_error(disk, error))?;
         console::print(format_args!("flushed={n}\n"));
     }

@@ -107,13 +107,7 @@ impl fmt::Display for Serial {
 
 impl Disk {
     /// The disk number `index` on interrupt line `line`: a device that was started with these queues.
-    pub fn new(
-        index: usize,
-        line: usize,
-        limits: Limits,
-        device: Device,
-        lanes: &'static [Lane],
-    ) -> Self {
+    pub fn new(index: usize, line: usize, limits: Limits, device: Device, lanes: &'static [Lane]) -> Self {
         let device = SpinLock::new(device);
         Self { index, line, limits, device, lanes, counters: Counters::default() }
     }

@@ -128,7 +128,8 @@ pub(super) fn on_interrupt(line: usize) {
 pub(super) fn attach(mut device: Device, line: usize, cpus: usize) -> Result<&'static Disk, Unusable> {
     let index = disks().count();
     let entry = DISKS.get(index).ok_or(Unusable::TooMany)?;
-    let wanted = FEATURE_SEG_MAX | FEATURE_READ_ONLY | FEATURE_FLUSH | FEATURE_QUEUES | EVENT_IDX | INDIRECT_DESC;
+    let wanted =
+        FEATURE_SEG_MAX | FEATURE_READ_ONLY | FEATURE_FLUSH | FEATURE_QUEUES | EVENT_IDX | INDIRECT_DESC;
     let features = device.negotiate(wanted)?;
     let has = |feature| features & feature != 0;
     let segments = match has(FEATURE_SEG_MAX) {
@@ -169,8 +170,8 @@ fn make_lanes(
     indirect: bool,
     event_idx: bool,
 ) -> Result<&'static [Lane], Unusable> {
-    let (_, room) =
-        memory::dma_alloc((size_of::<Lane>() * count).div_ceil(PAGE_SIZE as usize)).ok_or(Unusable::NoMemory)?;
+    let (_, room) = memory::dma_alloc((size_of::<Lane>() * count).div_ceil(PAGE_SIZE as usize))
+        .ok_or(Unusable::NoMemory)?;
     let room = room.cast::<Lane>();
     for index in 0..count {
         let lane = Lane::new(Ring::new(device, index as u16, indirect, event_idx)?);

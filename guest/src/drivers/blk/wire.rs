@@ -167,8 +167,11 @@ impl Iterator for Buffers<'_> {
             Some(segment) => {
                 Some(Buffer { addr: segment.addr.get(), len: segment.bytes, access: self.access })
             }
-            None => (index == self.segments.len())
-                .then_some(Buffer { addr: self.status, len: 1, access: Access::Write }),
+            None => (index == self.segments.len()).then_some(Buffer {
+                addr: self.status,
+                len: 1,
+                access: Access::Write,
+            }),
         }
     }
 

@@ -38,7 +38,8 @@ fn every_option_is_understood() {
         torn_write: Some(3),
         fail_nth: Some(7),
     };
-    let expected = DiskConfig { cache: Cache::None, engine: EngineKind::Threads, faults, ..image("a", true, "x") };
+    let expected =
+        DiskConfig { cache: Cache::None, engine: EngineKind::Threads, faults, ..image("a", true, "x") };
     assert_eq!(disks(&words(&[all]), "none").unwrap(), [expected]);
     let temporary_slow = &disks(&words(&["latency=3s,cache=writeback,io=uring"]), "none").unwrap()[0];
     assert_eq!(temporary_slow.faults.latency, Some(Duration::from_secs(3)));

@@ -81,9 +81,7 @@ impl Core {
                 Some(at) => Plan::Run { kind: RequestKind::Write, sector, bytes, work: Work::Write(at) },
                 None => refused,
             },
-            Operation::Flush => {
-                Plan::Run { kind: RequestKind::Flush, sector: 0, bytes: 0, work: Work::Sync }
-            }
+            Operation::Flush => Plan::Run { kind: RequestKind::Flush, sector: 0, bytes: 0, work: Work::Sync },
             Operation::Discard(extent) => self.plan_range(RequestKind::Discard, extent, true),
             Operation::WriteZeroes { extent, unmap } => {
                 self.plan_range(RequestKind::WriteZeroes, extent, unmap)
@@ -133,7 +131,9 @@ impl Core {
         match (verdict, &mut work) {
             (Verdict::Pass, _) => {}
             (Verdict::Fail, work) => *work = Work::Nothing,
-            (Verdict::Torn(part), Work::Punch { len, .. } | Work::Zero { len, .. }) if part > 0 => *len = part,
+            (Verdict::Torn(part), Work::Punch { len, .. } | Work::Zero { len, .. }) if part > 0 => {
+                *len = part
+            }
             (Verdict::Torn(part), Work::Write(_)) => request.data.truncate(part),
             (Verdict::Torn(_), work) => *work = Work::Nothing,
         }

@@ -264,3 +264,6 @@ impl VirtioDevice for Block {
         self.core.forget();
     }
 }
+
+#[cfg(test)]
+mod tests;

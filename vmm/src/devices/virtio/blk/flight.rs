@@ -105,8 +105,12 @@ impl Flight {
                 Some((image.descriptor_for(offset, data), op))
             }
             Work::Sync => Some((image.descriptor(), Op::Sync)),
-            Work::Punch { offset, len } => Some((image.descriptor(), Op::Allocate { mode: PUNCH, offset, len })),
-            Work::Zero { offset, len } => Some((image.descriptor(), Op::Allocate { mode: ZERO, offset, len })),
+            Work::Punch { offset, len } => {
+                Some((image.descriptor(), Op::Allocate { mode: PUNCH, offset, len }))
+            }
+            Work::Zero { offset, len } => {
+                Some((image.descriptor(), Op::Allocate { mode: ZERO, offset, len }))
+            }
         }
     }
 

@@ -68,7 +68,10 @@ impl Histogram {
     /// The buckets that are not empty, shortest first: the end of each, and its count.
     pub fn buckets(&self) -> Vec<(Duration, u64)> {
         let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).enumerate();
-        counts.filter(|&(_, count)| count > 0).map(|(i, count)| (Duration::from_nanos(end(i)), count)).collect()
+        counts
+            .filter(|&(_, count)| count > 0)
+            .map(|(i, count)| (Duration::from_nanos(end(i)), count))
+            .collect()
     }
 }
 

@@ -211,7 +211,10 @@ impl DiskImage {
     /// and the alignment allows it. The kernel keeps both ways coherent.
     pub(super) fn descriptor_for(&self, offset: u64, buffers: &GuestBuffers) -> RawFd {
         match &self.direct {
-            Some(direct) if offset.is_multiple_of(direct.offset) && buffers.is_aligned(direct.memory, direct.offset) => {
+            Some(direct)
+                if offset.is_multiple_of(direct.offset)
+                    && buffers.is_aligned(direct.memory, direct.offset) =>
+            {
                 direct.file.as_raw_fd()
             }
             _ => self.descriptor(),

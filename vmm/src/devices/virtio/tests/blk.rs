@@ -106,8 +106,14 @@ fn reads_and_writes_what_the_file_holds() {
     assert_eq!(at(&file, 14 * 512, 512), pattern(64 * 512)[14 * 512..15 * 512]);
 
     assert_eq!(request(&mut rig, FLUSH, 0, &[]), (S_OK, 1));
-    let totals =
-        BlkTotals { reads: 1, read_bytes: 1024, writes: 1, write_bytes: 2048, flushes: 1, ..BlkTotals::default() };
+    let totals = BlkTotals {
+        reads: 1,
+        read_bytes: 1024,
+        writes: 1,
+        write_bytes: 2048,
+        flushes: 1,
+        ..BlkTotals::default()
+    };
     assert_eq!(counters.totals(), totals);
 }
 

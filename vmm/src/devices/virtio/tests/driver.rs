@@ -246,7 +246,8 @@ impl Rig {
         let mut served = 0;
         let start = Instant::now();
         loop {
-            while let Some(index) = self.transport.queue_events().iter().position(|kick| kick.read().is_ok()) {
+            while let Some(index) = self.transport.queue_events().iter().position(|kick| kick.read().is_ok())
+            {
                 self.events.serve(index);
                 served += 1;
                 assert!(served < 100_000, "the device never becomes idle");

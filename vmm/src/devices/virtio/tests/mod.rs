@@ -5,7 +5,7 @@ mod anywhere;
 mod blk;
 mod blk_malformed;
 mod console;
-mod driver;
+pub mod driver;
 mod images;
 mod ring;
 mod soup;

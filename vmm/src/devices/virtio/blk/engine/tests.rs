@@ -86,7 +86,8 @@ fn results_are_the_kernels() {
         ];
         let results = jobs.map(|job| run(engine, &[Job { slot: 0, ..job }])[0]);
         assert_eq!(results, [100, 0, -libc::EBADF, -libc::EINVAL]);
-        let hole = Job { slot: 0, fd: file.as_raw_fd(), op: Op::Allocate { mode: punch, offset: 0, len: 1000 } };
+        let hole =
+            Job { slot: 0, fd: file.as_raw_fd(), op: Op::Allocate { mode: punch, offset: 0, len: 1000 } };
         assert_eq!(run(engine, &[hole]), [0]);
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(bytes, [0; 512]);

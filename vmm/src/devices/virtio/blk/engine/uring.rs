@@ -57,7 +57,9 @@ fn entry(job: &Job) -> squeue::Entry {
             write.offset(offset).rw_flags(libc::RWF_DSYNC).build()
         }
         Op::Sync => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
-        Op::Allocate { mode, offset, len } => opcode::Fallocate::new(fd, len).offset(offset).mode(mode).build(),
+        Op::Allocate { mode, offset, len } => {
+            opcode::Fallocate::new(fd, len).offset(offset).mode(mode).build()
+        }
     }
 }
 
