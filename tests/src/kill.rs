@@ -115,6 +115,11 @@ fn nothing_left(folder: &Path, path: &Path) {
     let names: Vec<_> = names.flatten().map(|entry| entry.path()).filter(|name| name != path).collect();
     assert!(names.is_empty(), "left behind: {names:?}");
     let file = File::open(path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
-    // The lock is held as long as any process has the monitor's descriptor.
-    assert!(file.try_lock().is_ok(), "a process still holds {}", path.display());
+    // The lock is held as long as any process has the monitor's descriptor, and as long as the kernel has not finished
+    // what a ring of the dead process had begun.
+    let start = Instant::now();
+    while file.try_lock().is_err() {
+        assert!(start.elapsed() < PATIENCE, "somebody still holds {}", path.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

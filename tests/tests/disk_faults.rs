@@ -135,7 +135,7 @@ fn several_disks_at_once() {
 fn a_disk_without_io_uring_says_so_only_if_asked() {
     let run = Guest::unbooted().option("--disk", "io=aio").start().assert_status(2);
     assert_eq!(run.error_line(), "--disk: io=\"aio\" is not possible; write uring or threads");
-    let run = Guest::unbooted().option("--disk", "size=4M").start().assert_status(2);
+    let run = Guest::unbooted().option("--disk", "ro,size=4M").start().assert_status(2);
     assert_eq!(
         run.error_line(),
         "--disk: unknown option \"size=4M\"; known are ro, id=NAME, cache=writeback|none, io=uring|threads, \
