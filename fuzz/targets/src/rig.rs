@@ -106,16 +106,23 @@ impl Rig {
         self.run();
     }
 
-    /// Serves whatever was rung for until the device is idle.
+    /// Serves whatever was rung for, and takes in what the host has finished, until the device is idle.
     pub fn run(&mut self) {
-        for _ in 0..PASSES {
-            let Some(index) = self.transport.queue_events().iter().position(|kick| kick.read().is_ok())
-            else {
-                return;
-            };
-            self.events.serve(index);
+        let mut passes = 0;
+        loop {
+            let rung = self.transport.queue_events().iter().position(|kick| kick.read().is_ok());
+            if let Some(index) = rung {
+                self.events.serve(index);
+            }
+            let completed = self.events.complete();
+            match (rung, completed.progress, completed.busy) {
+                (None, false, false) => return,
+                // The host is at work.
+                (None, false, true) => std::thread::yield_now(),
+                _ => passes += 1,
+            }
+            assert!(passes < PASSES, "the device never becomes idle");
         }
-        panic!("the device never becomes idle");
     }
 
     /// How many chains of `queue` the device has given back.
