@@ -2,7 +2,7 @@
 //!
 //! Owns: the wiring only. All parts are zero-sized, so a port call is a direct call.
 
-use crate::arch::{cpu, irq, paging, percpu, tlb};
+use crate::arch::{call, cpu, irq, paging, percpu, tlb};
 use core::arch::asm;
 use core::ptr::NonNull;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
@@ -52,6 +52,13 @@ impl port::Cpu for Cpu {
     #[inline]
     fn irq_enable(&self) {
         irq::enable();
+    }
+    #[inline]
+    fn can_wait(&self) -> bool {
+        !percpu::is_masked()
+    }
+    fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
+        call::on(cpu.0, work);
     }
     #[inline]
     fn relax(&self) {

@@ -36,7 +36,8 @@ mod text;
 
 use arch::boot::Entry;
 use arch::percpu::PerCpu;
-use arch::{cpu, irq, lapic, paging, smp, time, tlb};
+use arch::{call, cpu, irq, lapic, paging, smp, time, tlb};
+use mm::port::CpuId;
 use platform::Platform;
 use shared::exit::ExitStatus;
 use shared::params;
@@ -54,6 +55,7 @@ fn kernel_main(entry: Entry) -> ! {
     time::init();
     paging::detect();
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
+    irq::set_handler(irq::line::CALL, call::on_message);
     cpu::enable_interrupts();
     irq::enable();
     let ram = info.ram_bytes();
@@ -68,6 +70,7 @@ fn kernel_main(entry: Entry) -> ! {
     banner(&entry, &platform);
     start_devices(cmdline, &platform);
     start_cpus(&platform);
+    settings::apply_reserves();
     let status = match settings::complain(cmdline, ram) {
         Ok(()) => {
             memory::checks::start_failures();
@@ -132,6 +135,7 @@ fn become_task() {
 }
 
 fn start_cpus(platform: &Platform) {
+    give_lists(0);
     // SAFETY: the trampoline page is in the first MiB, which boot reserved.
     unsafe { smp::prepare(ap_main) };
     for (cpu, apic_id) in (0u32..).zip(platform.apic_ids()).skip(1) {
@@ -151,8 +155,18 @@ fn start_cpu(cpu: u32, apic_id: u32) {
     let resources = smp::Resources { area, stack_bottom: stack.bottom(), stack_top: stack.top() };
     // SAFETY: `prepare` has run; area and stack are this CPU's for good; nothing changed the boot tables.
     match unsafe { smp::start(apic_id, cpu, &resources) } {
-        Ok(()) => core::mem::forget(stack),
+        Ok(()) => {
+            core::mem::forget(stack);
+            give_lists(cpu);
+        }
         Err(silent) => console::print(format_args!("CPU {cpu}: APIC {} does not answer\n", silent.apic_id)),
+    }
+}
+
+/// Gives a CPU lists of free pages of its own. Without them it goes to the zones.
+fn give_lists(cpu: u32) {
+    if let Err(error) = memory::PHYS.setup_cpu(CpuId(cpu)) {
+        console::print(format_args!("CPU {cpu}: no per-CPU page lists: {error}\n"));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::memory::PHYS;
 use core::fmt;
 use mm::addr::PAGE_SIZE;
 use mm::frame::ZoneKind;
+use mm::phys::ReserveConfig;
 use mm::sync::SpinLock;
 use shared::exit::ExitStatus;
 use shared::params::{
@@ -55,8 +56,18 @@ const EFFECTIVE: &[&str] = &[
     "fail_page_alloc.ignore-gfp-wait",
     "sysctl.vm.overcommit_kbytes",
     "sysctl.vm.overcommit_ratio",
+    MIN_FREE,
+    SCALE_FACTOR,
+    LOWMEM_RATIO,
+    HIGH_FRACTION,
 ];
 
+/// Settings that decide how much each zone keeps for whom, and each CPU of a zone.
+const RESERVES: &[&str] = &[MIN_FREE, SCALE_FACTOR, LOWMEM_RATIO, HIGH_FRACTION];
+
+const SCALE_FACTOR: &str = "sysctl.vm.watermark_scale_factor";
+const LOWMEM_RATIO: &str = "sysctl.vm.lowmem_reserve_ratio";
+const HIGH_FRACTION: &str = "sysctl.vm.percpu_pagelist_high_fraction";
 const MIN_FREE: &str = "sysctl.vm.min_free_kbytes";
 
 /// Why a setting was not changed.
@@ -134,6 +145,27 @@ pub fn settle_defaults() {
             replace(spec, Some(Value::Int(default as i64)));
         }
     }
+}
+
+/// Gives the zones and the CPUs' lists what the settings say. When the CPUs have their lists, and after changes.
+pub fn apply_reserves() {
+    let mut ratio = [0; ZoneKind::COUNT];
+    let spec = params::lookup(LOWMEM_RATIO);
+    let default = spec.and_then(params::default_of);
+    let value = spec.and_then(value_of);
+    // A shorter list leaves the numbers at the end as they were at boot.
+    for list in [default, value].into_iter().flatten() {
+        let Value::IntList(list) = list else { continue };
+        for (slot, number) in ratio.iter_mut().zip(list.values()) {
+            *slot = u64::try_from(*number).unwrap_or(0);
+        }
+    }
+    PHYS.set_reserves(&ReserveConfig {
+        min_free_kbytes: number(MIN_FREE).unwrap_or(0),
+        watermark_scale_factor: number(SCALE_FACTOR).unwrap_or(0),
+        lowmem_reserve_ratio: ratio,
+        high_fraction: number(HIGH_FRACTION).unwrap_or(0),
+    });
 }
 
 fn place(spec: &'static ParamSpec) -> Option<usize> {
@@ -215,6 +247,9 @@ pub fn set<'a>(name: &str, text: &'a str) -> Result<&'static ParamSpec, Refused<
         return Err(Refused::TooMuch(quarter));
     }
     store(spec, value);
+    if RESERVES.contains(&spec.name) {
+        apply_reserves();
+    }
     Ok(spec)
 }
 

@@ -13,7 +13,7 @@ use crate::machine::CPU;
 use crate::memory::{self, PHYS};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use mm::frame::ZoneKind;
-use mm::phys::Zone;
+use mm::phys::Event;
 use mm::sync::SpinLock;
 use shared::stats::{ABI_VERSION, AREA_SIZE, FIELDS, GROUPS, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote};
 
@@ -107,16 +107,16 @@ fn current(name: &str) -> u64 {
         "nodes" => PHYS.nodes().count() as u64,
         "mem_total" => memory::bytes(PHYS.total_managed_pages()),
         "nr_free_pages" => PHYS.total_free_pages(),
-        "pgalloc_dma" => of_zones(ZoneKind::Dma, Zone::total_allocated),
-        "pgalloc_dma32" => of_zones(ZoneKind::Dma32, Zone::total_allocated),
-        "pgalloc_normal" => of_zones(ZoneKind::Normal, Zone::total_allocated),
-        "pgalloc_high" => of_zones(ZoneKind::HighMem, Zone::total_allocated),
-        "pgalloc_movable" => of_zones(ZoneKind::Movable, Zone::total_allocated),
-        "pgfree_dma" => of_zones(ZoneKind::Dma, Zone::total_freed),
-        "pgfree_dma32" => of_zones(ZoneKind::Dma32, Zone::total_freed),
-        "pgfree_normal" => of_zones(ZoneKind::Normal, Zone::total_freed),
-        "pgfree_high" => of_zones(ZoneKind::HighMem, Zone::total_freed),
-        "pgfree_movable" => of_zones(ZoneKind::Movable, Zone::total_freed),
+        "pgalloc_dma" => of_zones(ZoneKind::Dma, Event::PgAlloc),
+        "pgalloc_dma32" => of_zones(ZoneKind::Dma32, Event::PgAlloc),
+        "pgalloc_normal" => of_zones(ZoneKind::Normal, Event::PgAlloc),
+        "pgalloc_high" => of_zones(ZoneKind::HighMem, Event::PgAlloc),
+        "pgalloc_movable" => of_zones(ZoneKind::Movable, Event::PgAlloc),
+        "pgfree_dma" => of_zones(ZoneKind::Dma, Event::PgFree),
+        "pgfree_dma32" => of_zones(ZoneKind::Dma32, Event::PgFree),
+        "pgfree_normal" => of_zones(ZoneKind::Normal, Event::PgFree),
+        "pgfree_high" => of_zones(ZoneKind::HighMem, Event::PgFree),
+        "pgfree_movable" => of_zones(ZoneKind::Movable, Event::PgFree),
         "irq" => interrupts(line::FIRST_DEVICE..LINES),
         "timer" => interrupts(line::TIMER..line::TIMER + 1),
         "ipi" => interrupts(line::IPI..line::FIRST_DEVICE),
@@ -127,8 +127,9 @@ fn current(name: &str) -> u64 {
     }
 }
 
-fn of_zones(kind: ZoneKind, count: fn(&Zone) -> u64) -> u64 {
-    PHYS.populated_zones().filter(|zone| zone.id().kind == kind).map(count).sum()
+fn of_zones(kind: ZoneKind, event: Event) -> u64 {
+    let zones = PHYS.populated_zones().filter(|zone| zone.id().kind == kind);
+    zones.map(|zone| PHYS.events(zone, event)).sum()
 }
 
 fn of_cpus(count: impl Fn(*const PerCpu) -> u64) -> u64 {

@@ -93,7 +93,7 @@ fn buddyinfo_line(line: &str) -> Option<FreeBlocks> {
 }
 
 /// One zone of /proc/zoneinfo, in pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ZoneInfo {
     /// Its node.
     pub node: u64,
@@ -101,6 +101,12 @@ pub struct ZoneInfo {
     pub zone: String,
     /// Free pages.
     pub free: u64,
+    /// Its watermarks: min, low, high and promo.
+    pub watermarks: [u64; 4],
+    /// Pages kept from users of each higher kind of zone.
+    pub protection: Vec<u64>,
+    /// What each CPU keeps of it.
+    pub pagesets: Vec<PagesetInfo>,
     /// From its first to its last page.
     pub spanned: u64,
     /// Pages that exist.
@@ -109,6 +115,21 @@ pub struct ZoneInfo {
     pub managed: u64,
     /// Its first frame; 0 for an empty zone, which has no such line.
     pub start_pfn: u64,
+}
+
+/// What one CPU keeps of a zone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PagesetInfo {
+    /// Pages on its lists.
+    pub count: u64,
+    /// How many there may be now.
+    pub high: u64,
+    /// Pages moved at once.
+    pub batch: u64,
+    /// The least that `high` may be.
+    pub high_min: u64,
+    /// The most that `high` may be.
+    pub high_max: u64,
 }
 
 /// /proc/zoneinfo: zones that have pages.
@@ -121,7 +142,7 @@ pub fn zoneinfo(text: Text<'_>) -> Vec<ZoneInfo> {
             assert_eq!(line, format!("Node {node}, zone {:>8}", zone.trim_start()), "bad zoneinfo");
             let node = node.parse().unwrap_or_else(|_| panic!("bad zoneinfo: {line:?}"));
             let zone = zone.trim_start().to_owned();
-            zones.push(ZoneInfo { node, zone, free: 0, spanned: 0, present: 0, managed: 0, start_pfn: 0 });
+            zones.push(ZoneInfo { node, zone, ..ZoneInfo::default() });
         } else if let Some(zone) = zones.last_mut() {
             zone_line(zone, line);
         }
@@ -131,8 +152,27 @@ pub fn zoneinfo(text: Text<'_>) -> Vec<ZoneInfo> {
 }
 
 fn zone_line(zone: &mut ZoneInfo, line: &str) {
+    let parse = |value: &str| value.parse().unwrap_or_else(|_| panic!("bad zoneinfo: {line:?}"));
+    if let Some(list) = line.strip_prefix("        protection: (").and_then(|rest| rest.strip_suffix(')')) {
+        zone.protection = list.split(", ").map(parse).collect();
+    }
+    if line.starts_with("    cpu: ") {
+        zone.pagesets.push(PagesetInfo::default());
+    }
+    let mut unused = PagesetInfo::default();
+    let set = zone.pagesets.last_mut().unwrap_or(&mut unused);
+    let [min, low, high, promo] = &mut zone.watermarks;
     let fields = [
         ("  pages free     ", &mut zone.free),
+        ("        min      ", min),
+        ("        low      ", low),
+        ("        high     ", high),
+        ("        promo    ", promo),
+        ("              count:    ", &mut set.count),
+        ("              high:     ", &mut set.high),
+        ("              batch:    ", &mut set.batch),
+        ("              high_min: ", &mut set.high_min),
+        ("              high_max: ", &mut set.high_max),
         ("        spanned  ", &mut zone.spanned),
         ("        present  ", &mut zone.present),
         ("        managed  ", &mut zone.managed),
@@ -140,7 +180,7 @@ fn zone_line(zone: &mut ZoneInfo, line: &str) {
     ];
     for (name, field) in fields {
         if let Some(value) = line.strip_prefix(name) {
-            *field = value.parse().unwrap_or_else(|_| panic!("bad zoneinfo: {line:?}"));
+            *field = parse(value);
         }
     }
 }

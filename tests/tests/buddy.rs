@@ -68,10 +68,10 @@ fn t27c_verify_counts_every_free_page() {
 #[test]
 fn t27a_t27d_a_storm_on_all_cpus_leaves_every_invariant_and_every_page() {
     let free = [
-        "cat /proc/zoneinfo",
+        "drain; cat /proc/zoneinfo",
         "buddy storm ops=20000 seed=7 tasks",
         "buddy verify",
-        "cat /proc/zoneinfo",
+        "drain; cat /proc/zoneinfo",
         "mm verify",
     ];
     for_each_host(|host| {

@@ -142,10 +142,10 @@ fn crash_out_of_memory_lists_the_zones_and_ends_with_3() {
         let panic = run.all().line_with("Kernel panic - not syncing: Out of memory: ");
         let taken: u64 = panic.as_str().split(' ').find_map(|word| word.parse().ok()).unwrap();
         let zones = run.all().lines_with(": free=");
-        assert!(zones.iter().all(|zone| zone.number("free") == 0), "{run}");
-        let managed: u64 = zones.iter().map(|zone| zone.number("managed")).sum();
-        // Nothing but the kernel's own pages was left out.
-        assert!(taken <= managed && managed - taken < 1024, "{run}");
+        let sum = |name| zones.iter().map(|zone| zone.number(name)).sum::<u64>();
+        let (free, managed) = (sum("free"), sum("managed"));
+        // Nothing but the kernel's own pages and the reserves was left out.
+        assert!(free < managed / 50 && taken + free <= managed && managed - taken - free < 1024, "{run}");
     });
 }
 

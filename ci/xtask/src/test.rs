@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{cargo, clippy, exec, fmt, layers, mutants, repo::Repo, rows, setup};
+use crate::{bench, cargo, clippy, exec, fmt, layers, mutants, repo::Repo, rows, setup};
 
 /// A step: its name and what it does.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(480);
 pub const SETUP: Step = Step { name: "setup", run: |_| setup::run().map(|()| Outcome::check(true)) };
 
 /// The steps, cheapest first.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 11] = [
     Step { name: "layers", run: |repo| layers::run(repo).map(Outcome::check) },
     Step { name: "rows", run: |repo| rows::run(repo).map(Outcome::check) },
     Step { name: "fmt", run: |repo| fmt::run(repo, true).map(Outcome::check) },
@@ -34,6 +34,7 @@ pub const STEPS: [Step; 10] = [
     Step { name: "loom", run: loom },
     Step { name: "mutants", run: mutants::run },
     Step { name: "guest", run: guest },
+    Step { name: "icount", run: icount },
     Step { name: "asan", run: asan },
     Step { name: "valgrind", run: valgrind },
 ];
@@ -83,6 +84,14 @@ fn loom(repo: &Repo) -> Result<Outcome> {
 /// Real guests under every monitor this machine has.
 fn guest(repo: &Repo) -> Result<Outcome> {
     tests(cargo::host(repo), &["--package", "tests"])
+}
+
+/// Instructions per operation, which repeat exactly, against the record.
+fn icount(repo: &Repo) -> Result<Outcome> {
+    if !setup::installed("qemu-system-x86_64") {
+        return Ok(Outcome::skipped("qemu-system-x86_64 is not installed; `cargo xtask setup` installs it"));
+    }
+    bench::check_counts(repo).map(Outcome::check)
 }
 
 /// The memory manager and the simulated machine under AddressSanitizer.

@@ -3,7 +3,8 @@
 use mm::addr::{NodeId, Order, Pfn, PhysAddr};
 use mm::frame::{Frame, MigrateType, Tables, ZoneId, ZoneKind};
 use mm::memblock::Memblock;
-use mm::phys::{BootConfig, BootError, GfpFlags, Phys, Topology, ZoneLimits};
+use mm::phys::{BootConfig, BootError, GfpFlags, Phys, ReserveConfig, Topology, ZoneLimits};
+use mm::port::CpuId;
 use sim::Machine;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, Range};
@@ -67,6 +68,18 @@ pub struct Plan {
     pub ram: u64,
     /// Descriptors hold garbage before boot, as memory does that firmware has used.
     pub dirty: bool,
+    /// Every CPU has lists of its own, and zones keep reserves.
+    pub reserves: Option<ReserveConfig>,
+}
+
+/// Linux's defaults, with so much memory kept free.
+pub fn reserves(min_free_kbytes: u64) -> ReserveConfig {
+    ReserveConfig {
+        min_free_kbytes,
+        watermark_scale_factor: 10,
+        lowmem_reserve_ratio: [256, 256, 32, 0, 0],
+        high_fraction: 0,
+    }
 }
 
 impl Plan {
@@ -79,6 +92,7 @@ impl Plan {
             cpus: 1,
             ram: 4096,
             dirty: false,
+            reserves: None,
         };
         for range in ranges {
             plan = plan.node_ram(0, range.clone());
@@ -109,6 +123,12 @@ impl Plan {
         self
     }
 
+    /// Every CPU has lists of its own, and zones keep reserves.
+    pub fn lists(mut self, reserves: ReserveConfig) -> Self {
+        self.reserves = Some(reserves);
+        self
+    }
+
     /// Boots.
     pub fn boot(&self) -> Board {
         self.try_boot().unwrap()
@@ -116,7 +136,11 @@ impl Plan {
 
     /// Boots, or says why not.
     pub fn try_boot(&self) -> Result<Board, BootError> {
-        let machine = Machine::builder().ram(0..self.ram).poison(0x5a).cpus(self.cpus).build();
+        let machine = match self.reserves {
+            None => Machine::builder().ram(0..self.ram).poison(0x5a).cpus(self.cpus).build(),
+            // The lists lie in RAM.
+            Some(_) => Machine::builder().ram(0..self.memblock.end().get()).cpus(self.cpus).build(),
+        };
         let end = self.memblock.end().get().div_ceil(4096);
         let board = Board { phys: Box::new(Phys::new(machine)), memory: TableMemory::new(pfn(end)) };
         if self.dirty {
@@ -126,6 +150,10 @@ impl Plan {
         }
         // SAFETY: the words are zeroed, the tables large enough, and live as long as the board; the RAM is simulated.
         unsafe { board.phys.boot(&self.config(&board)) }?;
+        if let Some(reserves) = self.reserves {
+            (0..self.cpus).for_each(|cpu| board.setup_cpu(CpuId(cpu)).unwrap());
+            board.set_reserves(&reserves);
+        }
         Ok(board)
     }
 

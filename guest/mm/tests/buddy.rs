@@ -2,7 +2,7 @@
 
 use crate::board::{Board, MIB, Plan, order, pfn};
 use mm::addr::Order;
-use mm::phys::{AllocError, Arena, ArenaBusy, ExactFrames, FreeError, GfpFlags, Phys, Step};
+use mm::phys::{AllocError, Arena, ArenaBusy, Event, ExactFrames, FreeError, GfpFlags, Phys, Step};
 use sim::Machine;
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL;
@@ -389,7 +389,7 @@ fn traffic_counters_balance() {
     let exact = board.alloc_pages_exact(KERNEL, 5, &mut |_| {}).unwrap();
     let traffic = |board: &Board| {
         board.populated_zones().fold((0, 0), |(allocated, freed), zone| {
-            (allocated + zone.total_allocated(), freed + zone.total_freed())
+            (allocated + board.events(zone, Event::PgAlloc), freed + board.events(zone, Event::PgFree))
         })
     };
     assert_eq!(traffic(&board), (16 + 8, 3));

@@ -15,6 +15,7 @@ mod map_race;
 mod map_tlb;
 mod memblock;
 mod page_checks;
+mod pcp;
 mod pte;
 mod slab;
 mod slab_checked;

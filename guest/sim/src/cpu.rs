@@ -1,7 +1,9 @@
 //! Simulated CPUs: host threads play them.
 //!
-//! Owns: which thread is which CPU, and how deep each CPU has masked interrupts.
-//! Invariants: one thread plays a CPU at a time; a thread that plays none is CPU 0.
+//! Owns: which thread is which CPU, how deep each CPU has masked interrupts, and interrupts themselves.
+//! Invariants: one thread plays a CPU at a time; a thread that plays none is CPU 0. An interrupt runs on the thread
+//! that sends it, as the CPU it is for, while that CPU is outside of every masked section: what its own thread does
+//! in between cannot be told from an interrupt between two instructions.
 //!
 //! The thread's choice is kept in a thread-local list. It holds no state of a machine: only pairs of a
 //! machine's identity and a CPU number, for the time of [`Cpus::run_on`].
@@ -27,6 +29,21 @@ struct State {
     played: AtomicBool,
     /// Interrupts are masked while this is not 0.
     irq_depth: AtomicU32,
+    /// A masked section or an interrupt is running.
+    busy: AtomicBool,
+}
+
+impl State {
+    /// Waits until neither a masked section nor an interrupt runs, and starts one.
+    fn enter(&self) {
+        while self.busy.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn leave(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
 }
 
 impl Cpus {
@@ -91,16 +108,45 @@ impl Cpu for Cpus {
     }
 
     fn irq_disable(&self) {
-        self.state(self.id()).irq_depth.fetch_add(1, Ordering::Relaxed);
+        let state = self.state(self.id());
+        // Only the thread that plays the CPU, or an interrupt that has stopped it, changes the depth.
+        if state.irq_depth.load(Ordering::Relaxed) == 0 {
+            state.enter();
+        }
+        state.irq_depth.fetch_add(1, Ordering::Relaxed);
     }
 
     fn irq_enable(&self) {
         let id = self.id();
         let depth = &self.state(id).irq_depth;
         let lower = depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |d| d.checked_sub(1));
+        if lower == Ok(1) {
+            self.state(id).leave();
+        }
         // While a test already unwinds, a second panic would hide the first.
         if lower.is_err() && !std::thread::panicking() {
             panic!("{id:?} unmasks interrupts that it has not masked");
         }
+    }
+
+    fn can_wait(&self) -> bool {
+        self.irq_depth(self.id()) == 0
+    }
+
+    fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
+        let state = self.state(cpu);
+        if cpu == self.id() {
+            self.irq_disable();
+            work();
+            return self.irq_enable();
+        }
+        assert!(self.can_wait(), "{cpu:?} is called with interrupts masked on {:?}", self.id());
+        state.enter();
+        PLAYING.with_borrow_mut(|p| p.push((self, cpu)));
+        state.irq_depth.store(1, Ordering::Relaxed);
+        work();
+        state.irq_depth.store(0, Ordering::Relaxed);
+        PLAYING.with_borrow_mut(Vec::pop);
+        state.leave();
     }
 }

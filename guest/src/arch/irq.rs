@@ -21,8 +21,10 @@ pub mod line {
     pub const FLUSH: usize = 2;
     /// Messages of the trap stress.
     pub const STRESS: usize = 3;
+    /// Another CPU asks this one to do something.
+    pub const CALL: usize = 4;
     /// The first line of devices, given out in order of discovery.
-    pub const FIRST_DEVICE: usize = 4;
+    pub const FIRST_DEVICE: usize = 5;
 }
 
 /// A handler; runs with the soft mask raised.
@@ -73,11 +75,9 @@ pub fn disable() {
 }
 
 /// Undoes one [`disable`]; the outermost runs what came meanwhile.
-#[inline]
+#[inline(always)]
 pub fn enable() {
-    if percpu::unmask() {
-        replay();
-    }
+    percpu::unmask_then(replay);
 }
 
 #[cold]

@@ -13,10 +13,11 @@
 //! | [`irq`] | soft masking, replay, handlers |
 //! | [`ioapic`] | pins of devices |
 //! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
-//! | [`smp`] | starting the other CPUs |
+//! | [`smp`], [`call`] | starting the other CPUs, and having them do something |
 //! | [`paging`], [`tlb`] | the kernel's page tables, flushing |
 
 pub mod boot;
+pub mod call;
 pub mod cpu;
 pub mod idt;
 pub mod ioapic;

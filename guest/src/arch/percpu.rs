@@ -360,6 +360,12 @@ pub fn mask() {
     unsafe { asm!("inc dword ptr gs:[{0}]", const offset::SOFT, options(nostack)) }
 }
 
+/// Whether interrupts only record themselves.
+#[inline]
+pub fn is_masked() -> bool {
+    read_u32!(soft_mask) != 0
+}
+
 /// Lowers the soft mask; true if it is now down while interrupts wait.
 #[inline]
 #[must_use = "what is pending must be replayed"]
@@ -371,6 +377,18 @@ pub fn unmask() -> bool {
             const offset::SOFT, options(nostack));
     }
     depth == 0 && any_pending()
+}
+
+/// Lowers the soft mask and calls `replay` if it is now down while interrupts wait. What [`unmask`] does, for the
+/// many places where that is rare: four instructions.
+#[inline(always)]
+pub fn unmask_then(replay: impl FnOnce()) {
+    // SAFETY: as for `unmask`; an interrupt between the two instructions is handled as it comes.
+    unsafe {
+        asm!("dec dword ptr gs:[{soft}]", "jnz 2f", "cmp dword ptr gs:[{pending}], 0", "jne {replay}", "2:",
+            soft = const offset::SOFT, pending = const offset::PENDING, replay = label { replay() },
+            options(nostack));
+    }
 }
 
 /// Takes all recorded interrupts, a bit each.

@@ -17,7 +17,7 @@ use shared::exit::ExitStatus;
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
     usage: "buddy [rounds=N]",
-    summary: "cost of allocation and free: pairs, and 4096 pages at a time",
+    summary: "cost of allocation and free: pairs, 4096 pages at a time, past the CPU's lists, many at once",
     run: bench,
 }];
 
@@ -26,6 +26,10 @@ const DEFAULT_ROUNDS: u64 = 2000;
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
 const BULK: usize = 4096;
+/// Pages that one call allocates.
+const AT_ONCE: usize = 64;
+/// Blocks of frame descriptors that are initialised in one round.
+const DEFERRED: u32 = 16;
 /// Bulk rounds for each round of pairs: one in so many.
 const BULK_ONE_IN: u64 = 50;
 
@@ -89,6 +93,7 @@ fn buddy(rounds: u64) -> Outcome {
     for _ in 0..rounds {
         empty.time(0, || {});
     }
+    frame_init(empty.tsc);
     let (mut order0, mut order9) = (Least::of(PAIRS), Least::of(PAIRS));
     for _ in 0..rounds {
         order0.time(empty.tsc, || (0..PAIRS).for_each(|_| pair(Order::ZERO)));
@@ -99,6 +104,15 @@ fn buddy(rounds: u64) -> Outcome {
         arch::time::tsc_khz()
     ));
     console::print(format_args!("order0_pair={order0} order9_pair={order9}\n"));
+    let mut at_once = Least::of(AT_ONCE as u64);
+    for _ in 0..rounds {
+        let mut pages = [const { None }; AT_ONCE];
+        at_once.time(empty.tsc, || {
+            PHYS.alloc_pages_bulk(GfpFlags::GFP_KERNEL, &mut pages);
+        });
+        pages.into_iter().flatten().for_each(|page| freed(PHYS.free_pages(page)));
+    }
+    console::print(format_args!("bulk_api={at_once}\n"));
     let Some(mut pages) = Words::alloc(BULK) else { return Err(no_memory()) };
     let mut bulk = Bulk::new();
     for round in 0..rounds.div_ceil(BULK_ONE_IN) {
@@ -107,10 +121,28 @@ fn buddy(rounds: u64) -> Outcome {
         }
     }
     console::print(format_args!(
+        "order0_alloc_drained={} order0_free_drained={}\n",
+        bulk.alloc_drained, bulk.free_drained
+    ));
+    console::print(format_args!(
         "bulk={BULK} order0_alloc={} order0_free_in_order={} order0_free_random={}\n",
         bulk.alloc, bulk.free_in_order, bulk.free_random
     ));
     Ok(())
+}
+
+/// The cost of a frame descriptor's initialisation, which boot defers, per page. Prints nothing when all memory is in
+/// use already.
+fn frame_init(empty: u64) {
+    let pages = u64::from(DEFERRED) << Order::MAX.get();
+    let mut init = Least::of(pages);
+    let mut left = PHYS.take_in_deferred(0);
+    while left >= DEFERRED {
+        init.time(empty, || left = PHYS.take_in_deferred(DEFERRED));
+    }
+    if init.tsc != u64::MAX {
+        console::print(format_args!("frame_init={init}\n"));
+    }
 }
 
 fn no_memory() -> ExitStatus {
@@ -121,32 +153,59 @@ struct Bulk {
     alloc: Least,
     free_in_order: Least,
     free_random: Least,
+    /// With empty lists at the start.
+    alloc_drained: Least,
+    /// In random order, with the way from the lists to the zones.
+    free_drained: Least,
 }
 
 impl Bulk {
     fn new() -> Self {
         let least = || Least::of(BULK as u64);
-        Self { alloc: least(), free_in_order: least(), free_random: least() }
+        Self {
+            alloc: least(),
+            free_in_order: least(),
+            free_random: least(),
+            alloc_drained: least(),
+            free_drained: least(),
+        }
     }
 
-    /// Allocates all and frees all, twice: in order, and in random order. False without memory.
+    /// Allocates all and frees all: in order, in random order, and in random order past the CPU's lists. False
+    /// without memory.
     fn round(&mut self, pages: &mut [u64], empty: u64, seed: u64) -> bool {
         let Some(pages) = pages.get_mut(..BULK) else { return false };
-        for shuffled in [false, true] {
-            self.alloc.time(empty, || take_all(pages));
+        for way in [Way::InOrder, Way::Random, Way::Drained] {
+            let alloc = if way == Way::Drained { &mut self.alloc_drained } else { &mut self.alloc };
+            if way == Way::Drained {
+                PHYS.drain_local_pages();
+            }
+            alloc.time(empty, || take_all(pages));
             if pages.contains(&0) {
                 give_all(pages);
                 return false;
             }
-            if shuffled {
+            if way != Way::InOrder {
                 shuffle(pages, &mut Random::new(seed));
-                self.free_random.time(empty, || give_all(pages));
-            } else {
-                self.free_in_order.time(empty, || give_all(pages));
+            }
+            match way {
+                Way::InOrder => self.free_in_order.time(empty, || give_all(pages)),
+                Way::Random => self.free_random.time(empty, || give_all(pages)),
+                Way::Drained => self.free_drained.time(empty, || {
+                    give_all(pages);
+                    PHYS.drain_local_pages();
+                }),
             }
         }
         true
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    InOrder,
+    Random,
+    Drained,
 }
 
 fn take_all(pages: &mut [u64]) {

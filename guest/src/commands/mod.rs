@@ -16,6 +16,7 @@ mod hostile;
 mod machine;
 mod mm;
 mod page_owner;
+mod pcp;
 #[cfg(feature = "bench-peers")]
 mod peers;
 mod pt;
@@ -60,6 +61,7 @@ static FAMILIES: &[&[Command]] = &[
     hostile::HOSTILE,
     machine::MACHINE,
     mm::MM,
+    pcp::PCP,
     #[cfg(feature = "bench-peers")]
     peers::PEERS,
     page_owner::PAGE_OWNER,

@@ -33,7 +33,7 @@ const STEPS: &[Step] = &[
     Step { title: "page tables", script: "pt levels; pt verify 10000; pt cost" },
     Step {
         title: "buddy",
-        script: "cat /proc/buddyinfo; buddy storm ops=20000 seed=1 tasks; cat /proc/buddyinfo; buddy verify",
+        script: "drain; cat /proc/buddyinfo; buddy storm ops=20000 seed=1 tasks; drain; cat /proc/buddyinfo; buddy verify",
     },
     Step {
         title: "buddy example",

@@ -10,7 +10,7 @@ use core::fmt::{self, Write};
 const OWN: &[(&str, usize, &str)] = &[
     ("LOC", line::TIMER, "Local timer interrupts"),
     ("RES", line::IPI, "Rescheduling interrupts"),
-    ("CAL", line::STRESS, "Function call interrupts"),
+    ("CAL", line::CALL, "Function call interrupts"),
     ("TLB", line::FLUSH, "TLB shootdowns"),
 ];
 

@@ -9,8 +9,8 @@ use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
 use mm::frame::{MigrateType, ZoneKind};
-use mm::phys::{Node, Zone};
-use shared::text::names::{GLOBAL_STATS, NODE_STATS, VM_EVENTS, ZONE_STATS};
+use mm::phys::{Event, Node, Zone};
+use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use shared::text::vmstat::Vmstat;
 
 /// Counters of a zone.
@@ -26,19 +26,46 @@ const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
 const PGFAULT: usize = place(&VM_EVENTS, "pgfault");
 
-/// The allocations of a kind of zone; Linux has no counter for HighMem where it has 64 bits.
-const fn pgalloc(kind: ZoneKind) -> Option<usize> {
-    const DMA: usize = place(&VM_EVENTS, "pgalloc_dma");
-    const DMA32: usize = place(&VM_EVENTS, "pgalloc_dma32");
-    const NORMAL: usize = place(&VM_EVENTS, "pgalloc_normal");
-    const MOVABLE: usize = place(&VM_EVENTS, "pgalloc_movable");
-    match kind {
-        ZoneKind::Dma => Some(DMA),
-        ZoneKind::Dma32 => Some(DMA32),
-        ZoneKind::Normal => Some(NORMAL),
-        ZoneKind::HighMem => None,
-        ZoneKind::Movable => Some(MOVABLE),
+/// Events that have a counter for each kind of zone: those of DMA, DMA32, Normal and Movable. Linux has none for
+/// HighMem where it has 64 bits.
+const BY_ZONE: [(Event, [usize; 4]); 2] = [
+    (
+        Event::PgAlloc,
+        [
+            place(&VM_EVENTS, "pgalloc_dma"),
+            place(&VM_EVENTS, "pgalloc_dma32"),
+            place(&VM_EVENTS, "pgalloc_normal"),
+            place(&VM_EVENTS, "pgalloc_movable"),
+        ],
+    ),
+    (
+        Event::AllocStall,
+        [
+            place(&VM_EVENTS, "allocstall_dma"),
+            place(&VM_EVENTS, "allocstall_dma32"),
+            place(&VM_EVENTS, "allocstall_normal"),
+            place(&VM_EVENTS, "allocstall_movable"),
+        ],
+    ),
+];
+
+/// Counters of where allocations came from, by name.
+const NUMA: [(Event, usize); NUMA_EVENTS.len()] = [
+    (Event::NumaHit, place(&NUMA_EVENTS, "numa_hit")),
+    (Event::NumaMiss, place(&NUMA_EVENTS, "numa_miss")),
+    (Event::NumaForeign, place(&NUMA_EVENTS, "numa_foreign")),
+    (Event::NumaInterleave, place(&NUMA_EVENTS, "numa_interleave")),
+    (Event::NumaLocal, place(&NUMA_EVENTS, "numa_local")),
+    (Event::NumaOther, place(&NUMA_EVENTS, "numa_other")),
+];
+
+/// Where the allocations of one zone came from.
+pub fn numa_events(zone: &Zone) -> [u64; NUMA_EVENTS.len()] {
+    let mut events = [0; NUMA_EVENTS.len()];
+    for (event, place) in NUMA {
+        events[place] = PHYS.events(zone, event);
     }
+    events
 }
 
 /// The counters of one zone.
@@ -72,10 +99,14 @@ pub fn vmstat(w: &mut dyn Write) -> fmt::Result {
     let mut all = Vmstat::ZERO;
     for zone in PHYS.populated_zones() {
         add(&mut all.zone, &zone_stats(zone));
-        if let Some(event) = pgalloc(zone.id().kind) {
-            all.events[event] += zone.total_allocated();
+        add(&mut all.numa, &numa_events(zone));
+        let column = [ZoneKind::Dma, ZoneKind::Dma32, ZoneKind::Normal, ZoneKind::Movable];
+        if let Some(column) = column.iter().position(|kind| *kind == zone.id().kind) {
+            for (event, places) in BY_ZONE {
+                all.events[places[column]] += PHYS.events(zone, event);
+            }
         }
-        all.events[PGFREE] += zone.total_freed();
+        all.events[PGFREE] += PHYS.events(zone, Event::PgFree);
     }
     for node in PHYS.nodes() {
         add(&mut all.node, &node_stats(node));

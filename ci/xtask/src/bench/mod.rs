@@ -38,8 +38,12 @@ pub enum Bench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
-    /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md
-    AllocIcount,
+    /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
+    AllocIcount {
+        /// Write nothing; fail if a count is not within 2 % of the record
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// Measures; false if a limit is missed.
@@ -48,6 +52,12 @@ pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
         Bench::Boot { runs } => boot::run(repo, *runs),
         Bench::Disk { rounds } => disk::run(repo, *rounds),
         Bench::Alloc { rounds } => alloc::run(repo, *rounds),
-        Bench::AllocIcount => icount::run(repo),
+        Bench::AllocIcount { check: false } => icount::run(repo),
+        Bench::AllocIcount { check: true } => icount::check(repo),
     }
+}
+
+/// Whether the counts of instructions are those on record.
+pub fn check_counts(repo: &Repo) -> Result<bool> {
+    icount::check(repo)
 }

@@ -67,6 +67,14 @@ impl FrameIdx {
         if to >> Order::MAX.get() == self.get() >> Order::MAX.get() { Self::trusted(to) } else { None }
     }
 
+    /// The frame `offset` pages further on in the block that starts here.
+    ///
+    /// The block is aligned to its size, which is above `offset`, so the result is inside it.
+    #[inline(always)]
+    pub(crate) fn inside(self, offset: u32) -> Self {
+        Self(self.0 | offset)
+    }
+
     /// The frame `half` pages further on, which is the upper half of the block of twice that size here.
     ///
     /// The caller splits a block, which is aligned to its size, so the result is inside it.

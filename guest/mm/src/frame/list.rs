@@ -1,10 +1,11 @@
-//! Doubly linked lists threaded through frame descriptors: no memory of their own, removal in O(1).
+//! Lists threaded through frame descriptors: no memory of their own. [`FrameList`] removes anywhere in O(1);
+//! [`FrameStack`] gives back the newest and never looks at a neighbour.
 //!
 //! Owns: the link words of the frames that are on a list. Invariants: a frame is on at most one list; `prev` of
 //! the first and `next` of the last are "none"; every link holds a frame of the same table.
 
 use super::{Frame, FrameIdx, FrameTable};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 impl Frame {
     #[inline(always)]
@@ -114,5 +115,68 @@ impl FrameList {
             before = Some(idx);
         }
         if self.last == before { None } else { self.last }
+    }
+}
+
+/// A stack of blocks, each named by its first frame: only the CPU that owns it changes it; others may look.
+#[derive(Default)]
+#[repr(transparent)]
+pub(crate) struct FrameStack {
+    first: AtomicU32,
+}
+
+impl FrameStack {
+    /// The newest frame.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> Option<FrameIdx> {
+        FrameIdx::trusted(self.first.load(Ordering::Relaxed))
+    }
+
+    /// Puts `idx`, which is on no list, on top.
+    #[inline(always)]
+    pub(crate) fn push(&self, table: &FrameTable, idx: FrameIdx) {
+        table.frame(idx).next.store(self.first.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.first.store(idx.get(), Ordering::Relaxed);
+    }
+
+    /// Takes off the newest frame.
+    #[inline(always)]
+    pub(crate) fn pop(&self, table: &FrameTable) -> Option<FrameIdx> {
+        let idx = self.first()?;
+        self.first.store(table.frame(idx).next.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(idx)
+    }
+
+    /// The frames, newest first.
+    pub(crate) fn iter<'a>(&self, table: &'a FrameTable) -> impl Iterator<Item = FrameIdx> + use<'a> {
+        core::iter::successors(self.first(), move |&idx| table.frame(idx).next())
+    }
+}
+
+/// Blocks on their way to an empty [`FrameStack`], in the order in which it shall give them out.
+#[derive(Default)]
+pub(crate) struct FrameChain {
+    ends: Option<(FrameIdx, FrameIdx)>,
+}
+
+impl FrameChain {
+    /// Puts `idx`, which is on no list, at the end.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, table: &FrameTable, idx: FrameIdx) {
+        self.ends = match self.ends {
+            Some((first, last)) => {
+                table.frame(last).set_next(Some(idx));
+                Some((first, idx))
+            }
+            None => Some((idx, idx)),
+        };
+    }
+
+    /// Makes the chain the contents of `stack`, which is empty.
+    pub(crate) fn move_to(self, table: &FrameTable, stack: &FrameStack) {
+        if let Some((first, last)) = self.ends {
+            table.frame(last).set_next(None);
+            stack.first.store(first.get(), Ordering::Relaxed);
+        }
     }
 }

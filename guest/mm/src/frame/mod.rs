@@ -24,7 +24,7 @@ mod table;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use index::FrameIdx;
-pub(crate) use list::FrameList;
+pub(crate) use list::{FrameChain, FrameList, FrameStack};
 pub use migrate::MigrateType;
 pub use pageblock::{Pageblock, ZoneId, ZoneKind};
 pub(crate) use state::{Kind, Owner, PageType, Refused, State};
@@ -34,8 +34,8 @@ pub use table::{Tables, TablesSize};
 /// The descriptor of one frame.
 ///
 /// The words are atomic because statistics read them without a lock. State and links are only written by the
-/// holder of the lock of the zone (or arena) that the frame belongs to, and while the block is held by its holder,
-/// so relaxed accesses are enough.
+/// holder of the lock of the zone (or arena) that the frame belongs to, by a CPU with interrupts masked on whose list
+/// the block is or goes, and while the block is held by its holder, so relaxed accesses are enough.
 #[repr(C, align(32))]
 #[derive(Default)]
 pub struct Frame {

@@ -70,6 +70,28 @@ pub struct ZoneId {
     pub kind: ZoneKind,
 }
 
+impl ZoneId {
+    /// How many zones there can be, with numbers for kinds that do not exist.
+    pub(crate) const SLOTS: usize = 64;
+
+    /// The zone as an index below [`ZoneId::SLOTS`].
+    #[inline(always)]
+    pub(crate) const fn slot(self) -> usize {
+        self.node.index() << 3 | self.kind.index()
+    }
+
+    /// The zone of an index; only those of [`ZoneId::slot`] mean anything.
+    #[inline(always)]
+    pub(crate) const fn from_slot(slot: usize) -> Self {
+        let node = match NodeId::new((slot >> 3) as u32 & 0x7) {
+            Some(node) => node,
+            // Three bits are always below `NodeId::MAX_NODES`.
+            None => NodeId::ZERO,
+        };
+        Self { node, kind: ZoneKind::from_bits(slot as u16) }
+    }
+}
+
 impl fmt::Display for ZoneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "node {} zone {}", self.node.index(), self.kind.name())
@@ -120,12 +142,13 @@ impl Pageblock {
     #[inline(always)]
     #[must_use]
     pub const fn zone(self) -> ZoneId {
-        let node = match NodeId::new((self.0 >> NODE_SHIFT) as u32 & 0x7) {
-            Some(node) => node,
-            // Three bits are always below `NodeId::MAX_NODES`.
-            None => NodeId::ZERO,
-        };
-        ZoneId { node, kind: ZoneKind::from_bits(self.0 >> ZONE_SHIFT) }
+        ZoneId::from_slot(self.zone_slot())
+    }
+
+    /// Its zone as an index below [`ZoneId::SLOTS`].
+    #[inline(always)]
+    pub(crate) const fn zone_slot(self) -> usize {
+        (self.0 >> ZONE_SHIFT) as usize & (ZoneId::SLOTS - 1)
     }
 
     /// Its migrate type.
@@ -137,3 +160,4 @@ impl Pageblock {
 }
 
 const _: () = assert!(NodeId::MAX_NODES == 8, "the node field has three bits");
+const _: () = assert!(NODE_SHIFT == ZONE_SHIFT + 3 && ZoneId::SLOTS == 1 << 6, "slots are the two fields");

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Free,
     /// Head of a block that somebody holds.
     Allocated,
+    /// Head of a free block on a per-CPU list: the zone neither counts nor merges it.
+    Cached,
 }
 
 /// Who keeps the free lists that a block may be on.
@@ -52,6 +54,7 @@ pub(crate) enum PageType {
 const KIND_MASK: u32 = 0b11;
 const FREE: u32 = 1;
 const ALLOCATED: u32 = 2;
+const CACHED: u32 = 3;
 const OWNER_SHIFT: u32 = 2;
 const ORDER_SHIFT: u32 = 4;
 const ORDER_MASK: u32 = 0xf << ORDER_SHIFT;
@@ -108,12 +111,19 @@ impl State {
         Self(Self::block(ALLOCATED, order, owner) | (mt as u32) << TYPE_SHIFT)
     }
 
+    /// Head of a free block on a per-CPU list.
+    #[inline(always)]
+    pub(crate) const fn cached(order: Order, mt: MigrateType) -> Self {
+        Self(Self::block(CACHED, order, Owner::Zone) | (mt as u32) << TYPE_SHIFT)
+    }
+
     /// What the frame is.
     #[inline(always)]
     pub(crate) const fn kind(self) -> Kind {
         match self.0 & KIND_MASK {
             FREE => Kind::Free,
             ALLOCATED => Kind::Allocated,
+            CACHED => Kind::Cached,
             _ => Kind::Reserved,
         }
     }

@@ -1,43 +1,52 @@
-//! Allocating and freeing blocks: flags to zones, zones to frames.
+//! Allocating and freeing blocks: the short ways, which touch only what the running CPU owns.
 //!
-//! Owns: the walk along the zonelist, zeroing, and exact sizes. Stays outside: what to do when nothing is left.
+//! Owns: taking a block from the CPU's lists and giving one back, and handles. Stays outside: everything that takes
+//! longer (`slowpath`, `free_slow`). Invariants: interrupts are masked from the choice of the CPU's lists to the last
+//! change of them; the short ways do nothing while any check of pages is on (`debug`), so all checks stand in the long
+//! ways, which see everything then.
 
 use super::error::{AllocError, FreeError};
+use super::events::Event;
 use super::handle::{ExactFrames, Frames};
-use super::{GfpFlags, Phys, Step, layout::Layout};
+use super::pcp::{Length, ListNo};
+use super::slowpath::Attempt;
+use super::{GfpFlags, Phys, Step};
 use crate::addr::{NodeId, Order, Pfn};
-use crate::frame::{FrameIdx, ZoneId};
+use crate::frame::{FrameIdx, Owner, State, ZoneId};
 use crate::port::{Cpu, Machine, PhysMem};
 
 impl<M: Machine> Phys<M> {
-    /// The node of the CPU that this runs on. Only a preference: the task may have moved when it is used.
-    #[inline(always)]
-    fn local_node(&self, layout: &Layout) -> NodeId {
-        layout.topology.node_of(self.machine.cpu().id())
-    }
-
     /// Allocates a block of `order`, near the running CPU.
     ///
     /// # Errors
     /// [`AllocError`].
     #[inline]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'_>, AllocError> {
-        self.alloc_pages_traced(gfp, order, &mut |_| {})
+        let idx = match self.take_cached(gfp, order) {
+            Some(idx) => {
+                if gfp.contains(GfpFlags::__GFP_ZERO) {
+                    self.zero(idx, order);
+                }
+                idx
+            }
+            None => self.alloc_slow(&Attempt::new(gfp, order), &mut |_| {})?,
+        };
+        Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 
-    /// As [`Phys::alloc_pages`]; `trace` sees every split. It runs under a lock and must not allocate.
+    /// As [`Phys::alloc_pages`], past the CPU's lists; `trace` sees every split. It runs under a lock and must not
+    /// allocate.
     ///
     /// # Errors
     /// [`AllocError`].
-    #[inline]
     pub fn alloc_pages_traced(
         &self,
         gfp: GfpFlags,
         order: Order,
-        trace: &mut impl FnMut(Step),
+        trace: &mut dyn FnMut(Step),
     ) -> Result<Frames<'_>, AllocError> {
-        let layout = self.layout()?;
-        let idx = self.find(layout, self.local_node(layout), gfp, order, trace)?;
+        let attempt = Attempt { cached: false, ..Attempt::new(gfp, order) };
+        let idx = self.alloc_slow(&attempt, trace)?;
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 
@@ -51,10 +60,13 @@ impl<M: Machine> Phys<M> {
         gfp: GfpFlags,
         order: Order,
     ) -> Result<Frames<'_>, AllocError> {
-        self.alloc_pages_node_traced(node, gfp, order, &mut |_| {})
+        let attempt = Attempt { node: Some(node), ..Attempt::new(gfp, order) };
+        let idx = self.alloc_slow(&attempt, &mut |_| {})?;
+        Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 
-    /// As [`Phys::alloc_pages_node`]; `trace` sees every split. It runs under a lock and must not allocate.
+    /// As [`Phys::alloc_pages_node`], past the CPU's lists; `trace` sees every split. It runs under a lock and must
+    /// not allocate.
     ///
     /// # Errors
     /// [`AllocError`]; [`AllocError::BadNode`] if the node is not online.
@@ -63,14 +75,33 @@ impl<M: Machine> Phys<M> {
         node: NodeId,
         gfp: GfpFlags,
         order: Order,
-        trace: &mut impl FnMut(Step),
+        trace: &mut dyn FnMut(Step),
     ) -> Result<Frames<'_>, AllocError> {
-        let layout = self.layout()?;
-        if !layout.node(node).online {
-            return Err(AllocError::BadNode);
-        }
-        let idx = self.find(layout, node, gfp, order, trace)?;
+        let attempt = Attempt { node: Some(node), cached: false, ..Attempt::new(gfp, order) };
+        let idx = self.alloc_slow(&attempt, trace)?;
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
+    }
+
+    /// The newest block of the CPU's list, if the zone it prefers has plenty of memory.
+    #[inline(always)]
+    fn take_cached(&self, gfp: GfpFlags, order: Order) -> Option<FrameIdx> {
+        let (highest, mt) = (gfp.zone().ok()?, gfp.migrate_type());
+        let list = ListNo::of(order, mt)?;
+        if self.debug.is_on() {
+            return None;
+        }
+        let cpu = self.machine.cpu();
+        let _masked = cpu.irq_guard();
+        let area = self.pagesets.of(cpu.id())?;
+        let (zone, set) = area.preferred(highest)?;
+        if zone.free_pages() < zone.marks.fast(highest).wrapping_add(order.pages()) {
+            return None;
+        }
+        let idx = set.pop(&area.table, list, order)?;
+        area.table.frame(idx).set_state(State::allocated(order, mt, Owner::Zone));
+        set.events.add(Event::PgAlloc, order.pages());
+        set.events.add(Event::HitLocal, 1);
+        Some(idx)
     }
 
     /// Allocates exactly `pages` contiguous frames: a block that is large enough, minus what is too much (Linux
@@ -86,65 +117,21 @@ impl<M: Machine> Phys<M> {
     ) -> Result<ExactFrames<'_>, AllocError> {
         let layout = self.layout()?;
         let order = Order::covering(pages).ok_or(AllocError::BadSize)?;
-        let idx = self.find(layout, self.local_node(layout), gfp, order, &mut |_| {})?;
+        let attempt = Attempt { cached: false, ..Attempt::new(gfp, order) };
+        let idx = self.alloc_slow(&attempt, &mut |_| {})?;
         if let Some((_, block)) = layout.ground.table.lookup(idx.pfn()) {
             if self.debug.is_on() {
                 self.retire_tail(idx, order, pages);
             }
             let zone = layout.zone(block.zone());
             zone.trim(self.machine.cpu(), &layout.ground, idx, order, pages, trace);
+            self.count(zone, Event::PgFree, order.pages() - pages);
         }
         Ok(ExactFrames::new(idx.pfn(), pages, &self.leaks))
     }
 
-    /// The first zone along the zonelist of `node` that has a block, and a block from it.
-    #[inline(always)]
-    fn find(
-        &self,
-        layout: &Layout,
-        node: NodeId,
-        gfp: GfpFlags,
-        order: Order,
-        trace: &mut impl FnMut(Step),
-    ) -> Result<FrameIdx, AllocError> {
-        if self.debug.is_on() {
-            return self.find_checked(layout, node, gfp, order, trace);
-        }
-        self.find_plain(layout, node, gfp, order, trace)
-    }
-
-    /// As `find`, with no checks.
-    #[inline(always)]
-    pub(super) fn find_plain(
-        &self,
-        layout: &Layout,
-        node: NodeId,
-        gfp: GfpFlags,
-        order: Order,
-        trace: &mut impl FnMut(Step),
-    ) -> Result<FrameIdx, AllocError> {
-        let highest = gfp.zone()?;
-        let mt = gfp.migrate_type();
-        let list = &layout.node(node).zonelist;
-        let zones = if gfp.contains(GfpFlags::__GFP_THISNODE) { list.local() } else { list.all() };
-        let suits = |zone: &&ZoneId| zone.kind <= highest;
-        for &id in zones.iter().filter(suits) {
-            let zone = layout.zone(id);
-            // Not worth a lock; a free block that appears now may as well have appeared later.
-            if zone.free_pages() < order.pages() {
-                continue;
-            }
-            if let Some(idx) = zone.alloc(self.machine.cpu(), &layout.ground, order, mt, trace) {
-                if gfp.contains(GfpFlags::__GFP_ZERO) {
-                    self.zero(idx, order);
-                }
-                return Ok(idx);
-            }
-        }
-        Err(AllocError::OutOfMemory)
-    }
-
     /// Zeroes a block that nobody knows yet.
+    #[inline(never)]
     pub(super) fn zero(&self, idx: FrameIdx, order: Order) {
         for n in 0..order.pages() {
             if let Some(pfn) = idx.pfn().checked_add(n) {
@@ -168,29 +155,91 @@ impl<M: Machine> Phys<M> {
     ///
     /// # Errors
     /// [`FreeError`] if it was not allocated like that; the allocator is unchanged then.
-    #[inline]
+    #[inline(always)]
     pub fn free_pages(&self, frames: Frames<'_>) -> Result<(), FreeError> {
-        self.free_pages_traced(frames, &mut |_| {})
+        let (pfn, order) = frames.into_raw();
+        if order == Order::ZERO { self.free_page(pfn) } else { self.free_block(pfn, order) }
     }
 
-    /// As [`Phys::free_pages`]; `trace` sees every merge. It runs under a lock and must not allocate.
+    #[inline(never)]
+    fn free_page(&self, pfn: Pfn) -> Result<(), FreeError> {
+        self.free_near(pfn, Order::ZERO)
+    }
+
+    #[inline(never)]
+    fn free_block(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.free_near(pfn, order)
+    }
+
+    #[inline(always)]
+    fn free_near(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        match self.give_cached(pfn, order) {
+            Some((_, _, Length::Fine)) => Ok(()),
+            Some((slot, list, length)) => self.shorten(slot, list, length),
+            None => self.free_slow(pfn, order, &mut |_| {}),
+        }
+    }
+
+    /// As [`Phys::free_pages`], past the CPU's lists; `trace` sees every merge. It runs under a lock and must not
+    /// allocate.
     ///
     /// # Errors
     /// [`FreeError`].
-    #[inline]
     pub fn free_pages_traced(
         &self,
         frames: Frames<'_>,
-        trace: &mut impl FnMut(Step),
+        trace: &mut dyn FnMut(Step),
     ) -> Result<(), FreeError> {
         let (pfn, order) = frames.into_raw();
+        self.free_slow(pfn, order, trace)
+    }
+
+    /// Puts a block on the CPU's list and tells which that is; `None` if it did not go there and nothing has changed.
+    #[inline(always)]
+    fn give_cached(&self, pfn: Pfn, order: Order) -> Option<(usize, ListNo, Length)> {
+        if self.debug.is_on() {
+            return None;
+        }
+        let cpu = self.machine.cpu();
+        let _masked = cpu.irq_guard();
+        let area = self.pagesets.of(cpu.id())?;
+        let (idx, block) = area.table.lookup(pfn)?;
+        area.table.frame(idx).state().release(order, Owner::Zone).ok()?;
+        // What is held back goes to the zone at once: it is needed there.
+        let mt = block.migrate_type();
+        let (list, slot) = (ListNo::of(order, mt)?, block.zone_slot());
+        let set = area.set(slot);
+        let length = set.push(&area.table, list, idx, order, mt);
+        set.events.add(Event::PgFree, order.pages());
+        Some((slot, list, length))
+    }
+
+    /// Gives back what has become too much on the CPU's lists of a zone.
+    #[cold]
+    #[inline(never)]
+    fn shorten(&self, slot: usize, list: ListNo, length: Length) -> Result<(), FreeError> {
+        let cpu = self.machine.cpu();
+        let _masked = cpu.irq_guard();
+        if let (Some(layout), Some(area)) = (self.layout.get(), self.pagesets.of(cpu.id())) {
+            layout.zone(ZoneId::from_slot(slot)).spill(cpu, &layout.ground, area.set(slot), list, length);
+        }
+        Ok(())
+    }
+
+    /// Gives a block back to its zone, or says why not.
+    #[cold]
+    #[inline(never)]
+    fn free_slow(&self, pfn: Pfn, order: Order, mut trace: &mut dyn FnMut(Step)) -> Result<(), FreeError> {
         if self.debug.is_on() {
             self.retire(pfn, order);
         }
         let layout = self.layout.get().ok_or(FreeError::BadPfn(pfn))?;
-        let ground = &layout.ground;
-        let (idx, block) = ground.table.lookup(pfn).ok_or(FreeError::BadPfn(pfn))?;
-        layout.zone(block.zone()).free(self.machine.cpu(), ground, idx, order, trace)
+        let (idx, block) = layout.ground.table.lookup(pfn).ok_or(FreeError::BadPfn(pfn))?;
+        let (zone, cpu) = (layout.zone(block.zone()), self.machine.cpu());
+        zone.free(cpu, &layout.ground, idx, order, &mut trace)?;
+        zone.marks.look_again(zone.free_pages());
+        self.count(zone, Event::PgFree, order.pages());
+        Ok(())
     }
 
     /// Takes an exact run back, block by block.

@@ -61,7 +61,7 @@ impl<M: Machine> Phys<M> {
         };
         let (mt, mut buddy) = (arena.mt, arena.buddy_mut());
         buddy.put(first, order, mt, Place::Front);
-        buddy.counts.add_pages(order.pages());
+        buddy.counts.give_pages(order.pages());
         Ok(arena)
     }
 }

@@ -49,6 +49,13 @@ impl Buddy<'_> {
         }
     }
 
+    /// The smallest free block of type `mt` that holds `order`.
+    #[inline(always)]
+    pub(super) fn smallest(&self, order: Order, mt: MigrateType) -> Option<(Order, FrameIdx)> {
+        let found = self.lists.smallest(order, mt)?;
+        Some((found, self.lists.list(found, mt).first()?))
+    }
+
     /// Allocates from the smallest block of type `mt` that holds `order` (Linux `__rmqueue_smallest`).
     #[inline(always)]
     pub(super) fn take_smallest(
@@ -57,8 +64,7 @@ impl Buddy<'_> {
         mt: MigrateType,
         trace: &mut impl FnMut(Step),
     ) -> Option<FrameIdx> {
-        let found = self.lists.smallest(order, mt)?;
-        let idx = self.lists.list(found, mt).first()?;
+        let (found, idx) = self.smallest(order, mt)?;
         self.unlink(idx, found, mt);
         self.expand(idx, found, order, mt, trace);
         Some(self.hold(idx, order, mt))
@@ -68,7 +74,7 @@ impl Buddy<'_> {
     #[inline(always)]
     pub(super) fn hold(&mut self, idx: FrameIdx, order: Order, mt: MigrateType) -> FrameIdx {
         self.table.frame(idx).set_state(State::allocated(order, mt, self.owner));
-        self.counts.allocated(order.pages());
+        self.counts.take_pages(order.pages());
         idx
     }
 
@@ -106,7 +112,7 @@ impl Buddy<'_> {
         trace: &mut impl FnMut(Step),
     ) -> Result<(), Refused> {
         self.table.frame(idx).state().release(order, self.owner)?;
-        self.counts.freed(order.pages());
+        self.counts.give_pages(order.pages());
         self.give(idx, order, mt, trace);
         Ok(())
     }
@@ -196,7 +202,7 @@ impl Buddy<'_> {
                 at = upper;
             } else {
                 // The lower half is still held, so this merges with nothing.
-                self.counts.freed(half.pages());
+                self.counts.give_pages(half.pages());
                 self.give(upper, half, mt, trace);
                 trace(Step::Return { pfn: upper.pfn(), order: half });
             }
@@ -211,11 +217,13 @@ impl Buddy<'_> {
         self.table.frame(idx).set_state(State::allocated(order, mt, Owner::Zone));
     }
 
-    /// Whether the frame, which no allocated block starts at, is inside a free block.
+    /// Whether the frame, which no allocated block starts at, is inside a free block, cached ones included.
     pub(super) fn is_inside_free(&self, idx: FrameIdx) -> bool {
         Order::all().filter_map(|order| Some((idx.block_start(order)?, order))).any(|(start, order)| {
             let state = self.table.frame(start).state();
-            state.kind() == Kind::Free && state.owner() == self.owner && state.order() >= order
+            matches!(state.kind(), Kind::Free | Kind::Cached)
+                && state.owner() == self.owner
+                && state.order() >= order
         })
     }
 }

@@ -78,15 +78,26 @@ impl Buddy<'_> {
         if free + alike < PAGES / 2 {
             return false;
         }
+        self.move_pageblock(idx, source, mt);
+        true
+    }
+
+    /// Gives the pageblock around `idx` and its free blocks, none of which is larger, another type.
+    pub(super) fn move_pageblock(&mut self, idx: FrameIdx, from: MigrateType, to: MigrateType) {
+        const PAGES: u32 = Order::PAGEBLOCK.pages() as u32;
         let (table, owner) = (self.table, self.owner);
-        for (idx, state) in table.heads(start, PAGES as u32) {
+        table.set_migrate_type(idx, Order::PAGEBLOCK, to);
+        for (idx, state) in table.heads(idx.get() & !(PAGES - 1), PAGES) {
             if state.kind() == Kind::Free && state.owner() == owner {
-                self.unlink(idx, state.order(), source);
-                self.put(idx, state.order(), mt, Place::Back);
+                self.unlink(idx, state.order(), from);
+                if state.order() == Order::PAGEBLOCK {
+                    // The type may have kept it apart from its buddy.
+                    self.give(idx, Order::PAGEBLOCK, to, &mut |_| {});
+                } else {
+                    self.put(idx, state.order(), to, Place::Back);
+                }
             }
         }
-        table.set_migrate_type(idx, Order::PAGEBLOCK, mt);
-        true
     }
 
     /// Allocates from the smallest block of another type and leaves the rest to that type.

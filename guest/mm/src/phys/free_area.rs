@@ -86,15 +86,8 @@ impl FreeLists {
 #[repr(C)]
 pub(super) struct FreeCounts {
     pages: AtomicU64,
-    allocated: AtomicU64,
-    freed: AtomicU64,
+    locks: AtomicU64,
     blocks: [[AtomicU32; Order::COUNT]; MigrateType::COUNT],
-}
-
-/// Adds to a counter that only the holder of the lock writes: cheaper than an atomic addition.
-#[inline(always)]
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl FreeCounts {
@@ -102,8 +95,7 @@ impl FreeCounts {
     pub(super) const fn new() -> Self {
         Self {
             pages: AtomicU64::new(0),
-            allocated: AtomicU64::new(0),
-            freed: AtomicU64::new(0),
+            locks: AtomicU64::new(0),
             blocks: [const { [const { AtomicU32::new(0) }; Order::COUNT] }; MigrateType::COUNT],
         }
     }
@@ -114,14 +106,15 @@ impl FreeCounts {
         self.pages.load(Ordering::Relaxed)
     }
 
-    /// Pages handed out since boot.
-    pub(super) fn total_allocated(&self) -> u64 {
-        self.allocated.load(Ordering::Relaxed)
+    /// Notes that the lock was taken, by who has it.
+    #[inline(always)]
+    pub(super) fn count_lock(&self) {
+        self.locks.store(self.locks().wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Pages taken back since boot.
-    pub(super) fn total_freed(&self) -> u64 {
-        self.freed.load(Ordering::Relaxed)
+    /// How often the lock was taken.
+    pub(super) fn locks(&self) -> u64 {
+        self.locks.load(Ordering::Relaxed)
     }
 
     /// Free blocks of one order and type.
@@ -149,22 +142,15 @@ impl FreeCounts {
         self.add_blocks(order, mt, u32::MAX);
     }
 
-    /// Counts `n` free pages that were never handed out.
-    pub(super) fn add_pages(&self, n: u64) {
-        add(&self.pages, n);
+    /// Counts `n` pages that are free now.
+    #[inline(always)]
+    pub(super) fn give_pages(&self, n: u64) {
+        self.pages.store(self.pages().wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Counts `n` pages handed out.
+    /// Counts `n` pages that are no longer free.
     #[inline(always)]
-    pub(super) fn allocated(&self, n: u64) {
-        add(&self.pages, n.wrapping_neg());
-        add(&self.allocated, n);
-    }
-
-    /// Counts `n` pages taken back.
-    #[inline(always)]
-    pub(super) fn freed(&self, n: u64) {
-        add(&self.pages, n);
-        add(&self.freed, n);
+    pub(super) fn take_pages(&self, n: u64) {
+        self.give_pages(n.wrapping_neg());
     }
 }

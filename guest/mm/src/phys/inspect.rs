@@ -13,7 +13,7 @@ use crate::port::Machine;
 pub enum FolioState {
     /// Nothing: the frame was never given to the allocator.
     Reserved,
-    /// It is on a free list.
+    /// It is on a free list, of the zone or of a CPU.
     Free,
     /// Somebody holds it.
     Allocated,
@@ -96,7 +96,7 @@ impl<M: Machine> Phys<M> {
         Some(Folio {
             head: start.pfn(),
             order: state.order(),
-            state: if state.kind() == Kind::Free { FolioState::Free } else { FolioState::Allocated },
+            state: if state.kind() == Kind::Allocated { FolioState::Allocated } else { FolioState::Free },
             migrate_type: state.migrate_type(),
             zone,
             in_arena: state.owner() == Owner::Arena,

@@ -1,33 +1,41 @@
 //! Physical memory: nodes, zones and the buddy allocator.
 //!
-//! Owns: which frame is free and who gets it. Stays outside: reclaim, per-CPU lists and watermarks (later
-//! storeys), mapping, and the memory of its own tables, which the caller supplies.
-//! Invariants: every frame is reserved, in one free block, or in one allocated block; blocks are aligned to their
-//! size; statistics are exact at any time, also for memory that has not been touched since boot.
+//! Owns: which frame is free and who gets it. Stays outside: reclaim, mapping, and the memory of its own tables,
+//! which the caller supplies.
+//! Invariants: every frame is reserved, in one free block (of a zone or of a CPU), or in one allocated block; blocks
+//! are aligned to their size; statistics are exact at any time, also for memory that has not been touched since boot.
 //!
-//! Layers, calls only go down: [`Phys`] and [`ZoneAllocator`] → zonelist → [`Zone`] (lock) → fallback, deferred →
-//! buddy → free area → frame lists. Source: Linux `mm/page_alloc.c`, 6.18.
+//! Layers, calls only go down: [`Phys`] and [`ZoneAllocator`] → slowpath → per-CPU lists → [`Zone`] (lock, marks) →
+//! fallback, deferred → buddy → free area → frame lists. Source: Linux `mm/page_alloc.c`, 6.18.
 
 mod alloc;
 mod allocator;
 mod arena;
 mod boot;
 mod buddy;
+mod bulk;
 mod debug;
 mod deferred;
 mod error;
+mod events;
 mod fallback;
 mod fragstat;
 mod free_area;
 mod gfp;
 mod ground;
 mod handle;
+mod highatomic;
 mod inspect;
 mod layout;
 mod node;
+mod pcp;
+mod reserve;
+mod slowpath;
+mod stat;
 mod step;
 mod topology;
 mod verify;
+mod watermark;
 mod zone;
 mod zonelist;
 
@@ -44,6 +52,7 @@ pub use debug::{
     Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageOwner, PageReport, Who,
 };
 pub use error::{AllocError, BootError, FreeError};
+pub use events::Event;
 pub use fragstat::Fragmentation;
 use fragstat::Fragstat;
 pub use gfp::GfpFlags;
@@ -52,9 +61,12 @@ pub use handle::{ExactFrames, Frames};
 pub use inspect::{Folio, FolioState};
 use layout::Layout;
 pub use node::Node;
+use pcp::Pagesets;
+pub use stat::PagesetInfo;
 pub use step::Step;
 pub use topology::{LOCAL_DISTANCE, MAX_CPUS, REMOTE_DISTANCE, Topology};
 pub use verify::{Rule, Violation};
+pub use watermark::{ReserveConfig, Watermarks};
 pub use zone::Zone;
 
 /// The physical memory of a machine. Lives in a static; everything goes through `&self`.
@@ -64,6 +76,7 @@ pub struct Phys<M> {
     leaks: Leaks,
     fragstat: Fragstat,
     debug: Debug,
+    pagesets: Pagesets,
 }
 
 impl<M: Machine> Phys<M> {
@@ -76,6 +89,7 @@ impl<M: Machine> Phys<M> {
             leaks: Leaks::new(),
             fragstat: Fragstat::new(),
             debug: Debug::new(),
+            pagesets: Pagesets::new(),
         }
     }
 
@@ -89,6 +103,7 @@ impl<M: Machine> Phys<M> {
     ///    blocks without RAM excepted), as long as this object is used, and nobody else writes it. Its pageblock
     ///    words are zero.
     /// 2. What `config.memblock` calls free is RAM that nobody else uses.
+    /// 3. This object stays where it is as long as it is used.
     pub unsafe fn boot(&self, config: &BootConfig<'_>) -> Result<(), BootError> {
         // SAFETY: promised by the caller.
         self.layout.init(|layout| unsafe { boot::fill(layout, config) }).map_err(|error| match error {

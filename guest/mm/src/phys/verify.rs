@@ -42,6 +42,12 @@ pub enum Rule {
     EveryFreeHeadListed,
     /// The zone in the pageblock word is the one whose range the frames are in.
     ZoneMatchesRange,
+    /// A block on a CPU's list is cached, with the order and type of the list, and in the zone of the list.
+    CachedMatchesList,
+    /// The length of a CPU's lists is their counter.
+    CachedCount,
+    /// Every cached head is on a CPU's list.
+    EveryCachedHeadListed,
 }
 
 impl Rule {
@@ -61,6 +67,9 @@ impl Rule {
             Self::SumMatchesFree => "sum of blocks is not nr_free",
             Self::EveryFreeHeadListed => "free block is on no list",
             Self::ZoneMatchesRange => "zone of the pageblock does not match its range",
+            Self::CachedMatchesList => "frame state does not match its per-CPU list",
+            Self::CachedCount => "per-CPU counter is not the length of its lists",
+            Self::EveryCachedHeadListed => "cached block is on no per-CPU list",
         }
     }
 }
@@ -171,10 +180,19 @@ impl Zone {
 
     /// Walks memory block by block: the free heads found must be as many as the lists hold.
     fn verify_heads(&self, ground: &Ground, unlisted: u32) -> Result<(), Broken> {
+        let unlisted = u64::from(unlisted) * Order::MAX.pages();
+        if self.pages_of_kind(ground, Kind::Free) + unlisted == self.free_pages() {
+            Ok(())
+        } else {
+            Err((Rule::EveryFreeHeadListed, None))
+        }
+    }
+
+    /// Pages in blocks whose heads say this, found by walking memory.
+    pub(super) fn pages_of_kind(&self, ground: &Ground, kind: Kind) -> u64 {
         const BLOCK: u32 = Order::MAX.pages() as u32;
         let facts = self.facts();
-        let mut pages = u64::from(unlisted) * u64::from(BLOCK);
-        let mut next = 0;
+        let (mut pages, mut next) = (0, 0);
         for run in ground.memory_runs(facts.id.node) {
             let run = run.clamp(facts.limits.start, facts.limits.end);
             // Two runs may share a 4 MiB block.
@@ -182,13 +200,13 @@ impl Zone {
             for start in (first..run.end).step_by(BLOCK as usize) {
                 next = start.saturating_add(BLOCK);
                 for (_, state) in ground.table.heads(start, BLOCK) {
-                    if state.kind() == Kind::Free && state.owner() == Owner::Zone {
+                    if state.kind() == kind && state.owner() == Owner::Zone {
                         pages += state.order().pages();
                     }
                 }
             }
         }
-        if pages == self.free_pages() { Ok(()) } else { Err((Rule::EveryFreeHeadListed, None)) }
+        pages
     }
 }
 
@@ -199,13 +217,15 @@ pub(super) fn violation(zone: ZoneId, (rule, block): Broken) -> Violation {
 
 impl<M: Machine> Phys<M> {
     /// Checks that every free block is aligned, in its zone, on the right list, disjoint from all others and
-    /// merged as far as possible, and that all counters are exact. Touches every taken-in block.
+    /// merged as far as possible, that every CPU's lists are whole, and that all counters are exact. Touches every
+    /// taken-in block. With interrupts masked the lists of other CPUs are left out.
     ///
     /// # Errors
     /// The first [`Violation`]: memory is corrupted.
     pub fn verify(&self) -> Result<(), Violation> {
         let Some(layout) = self.layout.get() else { return Ok(()) };
-        self.populated_zones().try_for_each(|zone| zone.verify(self.machine.cpu(), &layout.ground))
+        self.populated_zones().try_for_each(|zone| zone.verify(self.machine.cpu(), &layout.ground))?;
+        self.verify_cached(layout)
     }
 
     /// Checks that the zone and node of every pageblock that was taken in are those that its frame numbers belong

@@ -1,16 +1,18 @@
 //! A zone: a range of physical addresses of one node with its own free lists and lock (Linux `struct zone`).
 //!
-//! Owns: the lock, the lists, the counters and the borders. Stays outside: which zone is asked (`zonelist`) and
-//! watermarks. Invariants: every frame on the lists belongs to the zone; `free_pages` counts listed and deferred
+//! Owns: the lock, the lists, the counters, the watermarks and the borders. Stays outside: which zone is asked
+//! (`zonelist`), and who may go below which mark (`slowpath`). Invariants: every frame on the lists belongs to the zone; `free_pages` counts listed and deferred
 //! blocks; counters are written under the lock and read without it.
 //! Hot state first: the lock, the masks and the first lists share a cache line.
 
 use super::buddy::Buddy;
 use super::deferred::Deferred;
 use super::error::FreeError;
+use super::events::Events;
 use super::free_area::{FreeCounts, FreeLists};
 use super::ground::{Ground, Run};
 use super::step::Step;
+use super::watermark::{AllocFlags, Marks, Watermarks};
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{FrameIdx, MigrateType, Owner, Refused, ZoneId, ZoneKind};
 use crate::mutant::planted;
@@ -39,8 +41,11 @@ pub(super) struct Inner {
 /// See the module documentation.
 #[repr(C, align(64))]
 pub struct Zone {
+    pub(super) counts: FreeCounts,
+    pub(super) marks: Marks,
     inner: SpinLock<Inner>,
-    counts: FreeCounts,
+    /// Of CPUs that have no set of their own.
+    pub(super) events: Events,
     facts: ZoneFacts,
 }
 
@@ -58,6 +63,8 @@ impl Zone {
         Self {
             inner: SpinLock::new(Inner { lists: FreeLists::EMPTY, deferred: Deferred::NONE }),
             counts: FreeCounts::new(),
+            marks: Marks::new(),
+            events: Events::new(),
             facts: NO_FACTS,
         }
     }
@@ -66,9 +73,10 @@ impl Zone {
     pub(super) fn boot(&mut self, facts: ZoneFacts, ground: &Ground) {
         self.facts = facts;
         self.counts = FreeCounts::new();
+        self.marks = Marks::new();
         let deferred = Deferred::all_of(&facts, ground);
         self.counts.add_blocks(Order::MAX, MigrateType::Movable, deferred.blocks());
-        self.counts.add_pages(u64::from(deferred.blocks()) << Order::MAX.get());
+        self.counts.give_pages(u64::from(deferred.blocks()) << Order::MAX.get());
         let inner = self.inner.get_mut();
         *inner = Inner { lists: FreeLists::EMPTY, deferred };
         let mut buddy = Buddy {
@@ -88,7 +96,15 @@ impl Zone {
     /// The lists under the lock.
     #[inline(always)]
     pub(super) fn lock<'a, C: Cpu>(&'a self, cpu: &'a C) -> SpinGuard<'a, Inner, C> {
-        self.inner.lock(cpu)
+        let inner = self.inner.lock(cpu);
+        self.counts.count_lock();
+        inner
+    }
+
+    /// How often its lock was taken since boot.
+    #[must_use]
+    pub fn lock_count(&self) -> u64 {
+        self.counts.locks()
     }
 
     /// The buddy algorithm on the locked lists.
@@ -97,32 +113,39 @@ impl Zone {
         Buddy { lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone, top: Order::MAX }
     }
 
-    /// Allocates a block, from other migrate types if need be.
-    #[inline]
+    /// Allocates a block, from other migrate types if need be (Linux `rmqueue_buddy`).
     pub(super) fn alloc<C: Cpu>(
         &self,
         cpu: &C,
         ground: &Ground,
         order: Order,
         mt: MigrateType,
+        flags: AllocFlags,
         trace: &mut impl FnMut(Step),
     ) -> Option<FrameIdx> {
         let mut inner = self.lock(cpu);
-        match self.buddy(&mut inner.lists, ground).take_smallest(order, mt, trace) {
+        let mut buddy = self.buddy(&mut inner.lists, ground);
+        let held_back = flags.contains(AllocFlags::HIGHATOMIC);
+        if held_back && let Some(idx) = buddy.take_smallest(order, MigrateType::HighAtomic, trace) {
+            return Some(idx);
+        }
+        match buddy.take_smallest(order, mt, trace) {
             Some(idx) => Some(idx),
-            None => self.alloc_slow(&mut inner, ground, order, mt, trace),
+            None => self.alloc_slow(&mut inner, ground, order, mt, flags, trace),
         }
     }
 
-    /// The lists of `mt` are empty: take in a deferred block, then try other migrate types.
+    /// The lists of `mt` are empty: take in a deferred block, then try other migrate types, at last, for those who
+    /// cannot wait, what is held back.
     #[cold]
     #[inline(never)]
-    fn alloc_slow(
+    pub(super) fn alloc_slow(
         &self,
         inner: &mut Inner,
         ground: &Ground,
         order: Order,
         mt: MigrateType,
+        flags: AllocFlags,
         trace: &mut impl FnMut(Step),
     ) -> Option<FrameIdx> {
         let Inner { lists, deferred } = inner;
@@ -134,7 +157,11 @@ impl Zone {
         {
             return buddy.take_smallest(order, mt, trace);
         }
-        buddy.claim(order, mt, trace).or_else(|| buddy.steal(order, mt, trace))
+        let idx = buddy.claim(order, mt, trace).or_else(|| buddy.steal(order, mt, trace));
+        if idx.is_none() && flags.intersects(AllocFlags::OOM | AllocFlags::NON_BLOCK) {
+            return buddy.take_smallest(order, MigrateType::HighAtomic, trace);
+        }
+        idx
     }
 
     /// Takes a block back.
@@ -243,16 +270,17 @@ impl Zone {
         MigrateType::ALL.iter().map(|&mt| self.free_blocks(order, mt)).sum()
     }
 
-    /// Pages handed out since boot (`pgalloc_*` of `/proc/vmstat`).
+    /// Its watermarks.
     #[must_use]
-    pub fn total_allocated(&self) -> u64 {
-        self.counts.total_allocated()
+    pub fn watermarks(&self) -> Watermarks {
+        self.marks.watermarks()
     }
 
-    /// Pages taken back since boot (this zone's part of `pgfree`).
+    /// Pages that it keeps from allocations that could use a zone of kind `highest` (`protection` in
+    /// `/proc/zoneinfo`).
     #[must_use]
-    pub fn total_freed(&self) -> u64 {
-        self.counts.total_freed()
+    pub fn lowmem_reserve(&self, highest: ZoneKind) -> u64 {
+        self.marks.reserve(highest)
     }
 }
 
@@ -263,7 +291,7 @@ fn give_run(buddy: &mut Buddy<'_>, ground: &Ground, zone: ZoneId, run: Run) {
         let fits = (run.end - at).ilog2();
         let order = Order::new(at.trailing_zeros().min(fits)).unwrap_or(Order::MAX);
         let Some(idx) = ground.table.take_in(at, zone) else { return };
-        buddy.counts.add_pages(order.pages());
+        buddy.counts.give_pages(order.pages());
         buddy.give(idx, order, MigrateType::Movable, &mut |_| {});
         at += order.pages() as u32;
     }

@@ -12,6 +12,11 @@ pub trait Cpu {
     fn irq_disable(&self);
     /// Undoes one [`Cpu::irq_disable`]; the outermost delivers what came meanwhile.
     fn irq_enable(&self);
+    /// Whether this code may wait for another CPU: interrupts are not masked.
+    fn can_wait(&self) -> bool;
+    /// Runs `work` on CPU `cpu`, with interrupts masked there, and returns when it has run. For another CPU than the
+    /// running one the caller [can wait](Cpu::can_wait) and holds no lock.
+    fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync));
     /// A pause inside a spin loop.
     fn relax(&self) {
         core::hint::spin_loop();

@@ -18,7 +18,7 @@ pub use pte::{Pte, PteBits, PteCodec, PteView, SwapEntry};
 pub use tlb::Tlb;
 
 /// A machine: one type that names all ports, so that code has one type parameter and not four.
-pub trait Machine: Sized + 'static {
+pub trait Machine: Sized + Sync + 'static {
     /// Page-table entries and the active root.
     type Mmu: Mmu;
     /// The direct map.

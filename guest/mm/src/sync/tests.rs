@@ -42,6 +42,14 @@ impl Cpu for Core {
         self.masked.set(self.masked.get() - 1);
     }
 
+    fn can_wait(&self) -> bool {
+        !self.is_masked()
+    }
+
+    fn call_on(&self, _cpu: CpuId, work: &(dyn Fn() + Sync)) {
+        work();
+    }
+
     fn relax(&self) {
         thread::yield_now();
     }

@@ -1,6 +1,6 @@
 //! Tests of reading the guest's answer.
 
-use super::value;
+use super::{departure, value};
 
 #[test]
 fn numbers_are_read_by_key() {
@@ -13,4 +13,14 @@ fn numbers_are_read_by_key() {
 fn what_is_missing_or_no_number_is_named() {
     assert!(value("order0_pair=1", "order9_pair").unwrap_err().to_string().ends_with("no order9_pair="));
     assert!(value("order0_pair=-1", "order0_pair").unwrap_err().to_string().ends_with("order0_pair=-1"));
+}
+
+#[test]
+fn a_count_outside_of_two_per_cent_departs_from_the_record() {
+    let record = "order0_pair\t120\nframe_init\t4.1\n";
+    assert_eq!(departure(record, "order0_pair", 122.3), None);
+    assert!(departure(record, "order0_pair", 122.5).is_some());
+    assert!(departure(record, "order0_pair", 117.5).is_some());
+    assert_eq!(departure(record, "frame_init", 4.2), None);
+    assert!(departure(record, "order0", 120.0).unwrap().contains("not in"));
 }

@@ -10,8 +10,9 @@ mod owner;
 mod poison;
 
 use super::layout::Layout;
+use super::slowpath::Attempt;
 use super::{AllocError, GfpFlags, Phys, Step};
-use crate::addr::{NodeId, Order, Pfn};
+use crate::addr::{Order, Pfn};
 use crate::frame::{FrameIdx, MigrateType};
 use crate::port::{Cpu, Machine, PhysMem};
 use crate::sync::Once;
@@ -175,6 +176,7 @@ impl<M: Machine> Phys<M> {
         }
         if pattern(checks).is_some() || checks.contains(PageChecks::UNMAP) {
             while self.take_in_deferred(u32::MAX) > 0 {}
+            self.drain_all_pages();
             self.retire_free(checks);
         }
         self.debug.on.fetch_or(checks.bits(), Relaxed);
@@ -262,22 +264,19 @@ impl<M: Machine> Phys<M> {
         on && self.debug.fails(gfp, self.debug.faults.slab(gfp, bytes, marked))
     }
 
-    /// As `find`, with all that is on.
+    /// As `alloc_slow`, with all that is on.
     #[cold]
     #[inline(never)]
-    pub(super) fn find_checked(
+    pub(super) fn alloc_checked(
         &self,
-        layout: &Layout,
-        node: NodeId,
-        gfp: GfpFlags,
-        order: Order,
-        trace: &mut impl FnMut(Step),
+        attempt: &Attempt,
+        trace: &mut dyn FnMut(Step),
     ) -> Result<FrameIdx, AllocError> {
-        let checks = self.debug.checks();
+        let (checks, Attempt { gfp, order, .. }) = (self.debug.checks(), *attempt);
         if checks.contains(PageChecks::FAULTS) && self.debug.fails(gfp, self.debug.faults.page(gfp, order)) {
             return Err(AllocError::OutOfMemory);
         }
-        let idx = self.find_plain(layout, node, gfp.difference(GfpFlags::__GFP_ZERO), order, trace)?;
+        let idx = self.alloc_plain(attempt, trace)?;
         let (memory, pfn) = (self.machine.physmem(), idx.pfn());
         if checks.contains(PageChecks::UNMAP) {
             (self.debug.hooks().map)(pfn, order, true);

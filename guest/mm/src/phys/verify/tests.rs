@@ -42,7 +42,7 @@ fn frame(buddy: &Buddy<'_>, pfn: u32) -> FrameIdx {
 fn put(buddy: &mut Buddy<'_>, pfn: u32, order: Order) {
     let idx = frame(buddy, pfn);
     buddy.put(idx, order, MT, Place::Front);
-    buddy.counts.add_pages(order.pages());
+    buddy.counts.give_pages(order.pages());
 }
 
 fn broken(rule: Rule) -> impl Fn(Broken) -> bool {
@@ -84,7 +84,7 @@ fn a_wrong_count_is_found() {
 fn a_wrong_sum_is_found() {
     let verdict = verdict(|buddy| {
         put(buddy, 1024, Order::ZERO);
-        buddy.counts.add_pages(1);
+        buddy.counts.give_pages(1);
     });
     assert!(verdict.is_err_and(broken(Rule::SumMatchesFree)));
 }

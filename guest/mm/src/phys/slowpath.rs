@@ -1,0 +1,199 @@
+//! Allocating when the CPU's list has nothing, or the zone it prefers is short: zone by zone, mark by mark.
+//!
+//! Owns: the walk along the zonelist, which marks an allocation may go below, and what is tried before it fails.
+//! Stays outside: reclaim and compaction, which callers add around it. Every allocation that is not a hit on the
+//! CPU's lists comes through [`Phys::alloc_slow`]. Source: Linux 6.18 `mm/page_alloc.c` (`get_page_from_freelist`,
+//! `__alloc_pages_slowpath`, `zone_statistics`).
+
+use super::error::AllocError;
+use super::events::Event;
+use super::pcp::ListNo;
+use super::watermark::{AllocFlags, Wanted};
+use super::zone::Zone;
+use super::{GfpFlags, Phys, Step, layout::Layout};
+use crate::addr::{NodeId, Order};
+use crate::frame::{FrameIdx, Owner, State, ZoneId};
+use crate::port::{Cpu, Machine};
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt {
+    /// The node to start from; that of the running CPU if none is named.
+    pub(super) node: Option<NodeId>,
+    pub(super) gfp: GfpFlags,
+    pub(super) order: Order,
+    /// The CPU's lists may be used.
+    pub(super) cached: bool,
+}
+
+impl Attempt {
+    /// Near the running CPU.
+    pub(super) fn new(gfp: GfpFlags, order: Order) -> Self {
+        Self { node: None, gfp, order, cached: true }
+    }
+}
+
+impl<M: Machine> Phys<M> {
+    /// The node of the CPU that this runs on. Only a preference: the task may have moved when it is used.
+    fn local_node(&self, layout: &Layout) -> NodeId {
+        layout.topology.node_of(self.machine.cpu().id())
+    }
+
+    /// Allocates a block, zeroed if the flags say so, with all checks that are on.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn alloc_slow(
+        &self,
+        attempt: &Attempt,
+        trace: &mut dyn FnMut(Step),
+    ) -> Result<FrameIdx, AllocError> {
+        if self.debug.is_on() {
+            return self.alloc_checked(attempt, trace);
+        }
+        let idx = self.alloc_plain(attempt, trace)?;
+        if attempt.gfp.contains(GfpFlags::__GFP_ZERO) {
+            self.zero(idx, attempt.order);
+        }
+        Ok(idx)
+    }
+
+    /// Allocates a block, as it is: above the low mark, then as far down as the flags allow, then with what other CPUs keep.
+    pub(super) fn alloc_plain(
+        &self,
+        attempt: &Attempt,
+        trace: &mut dyn FnMut(Step),
+    ) -> Result<FrameIdx, AllocError> {
+        let layout = self.layout()?;
+        let Attempt { node, gfp, order, .. } = *attempt;
+        let highest = gfp.zone()?;
+        let node = node.unwrap_or_else(|| self.local_node(layout));
+        if !layout.node(node).online {
+            return Err(AllocError::BadNode);
+        }
+        let mut wanted = Wanted { order, highest, flags: AllocFlags::empty() };
+        if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
+            return Ok(idx);
+        }
+        wanted.flags = AllocFlags::of(gfp, order);
+        if gfp.contains(GfpFlags::__GFP_MEMALLOC) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC) {
+            wanted.flags.insert(AllocFlags::NO_WATERMARKS);
+        }
+        if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
+            return Ok(idx);
+        }
+        if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) {
+            if let Some(zone) = zones(layout, node, attempt, &wanted).next() {
+                self.count(zone, Event::AllocStall, 1);
+            }
+            self.drain_all_pages();
+            self.release_reserves(layout, node, attempt, &wanted);
+            if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
+                return Ok(idx);
+            }
+        }
+        Err(AllocError::OutOfMemory)
+    }
+
+    /// The first zone along the zonelist of `node` that may give a block, and a block from it.
+    fn walk_zonelist(
+        &self,
+        layout: &Layout,
+        node: NodeId,
+        attempt: &Attempt,
+        wanted: &Wanted,
+        trace: &mut dyn FnMut(Step),
+    ) -> Option<FrameIdx> {
+        let preferred = zones(layout, node, attempt, wanted).next()?;
+        for zone in zones(layout, node, attempt, wanted) {
+            let free = wanted.flags.contains(AllocFlags::NO_WATERMARKS)
+                || zone.marks.above_high(&zone.counts, wanted)
+                || zone.marks.at_mark(&zone.counts, wanted);
+            if !free {
+                continue;
+            }
+            if let Some(idx) = self.take_from_zone(layout, zone, attempt, wanted, trace) {
+                self.count(zone, Event::PgAlloc, wanted.order.pages());
+                self.count_numa(layout, preferred.id(), zone, 1);
+                return Some(idx);
+            }
+        }
+        None
+    }
+
+    /// A block of one zone: through the CPU's list if such blocks are kept on one (Linux `rmqueue`).
+    fn take_from_zone(
+        &self,
+        layout: &Layout,
+        zone: &Zone,
+        attempt: &Attempt,
+        wanted: &Wanted,
+        mut trace: &mut dyn FnMut(Step),
+    ) -> Option<FrameIdx> {
+        let (cpu, ground) = (self.machine.cpu(), &layout.ground);
+        let (order, mt, flags) = (wanted.order, attempt.gfp.migrate_type(), wanted.flags);
+        if let Some(list) = ListNo::of(order, mt).filter(|_| attempt.cached) {
+            let _masked = cpu.irq_guard();
+            if let Some(area) = self.pagesets.of(cpu.id()) {
+                let set = area.set(zone.id().slot());
+                let taken = set.pop(&ground.table, list, order);
+                let idx = taken.or_else(|| zone.refill(cpu, ground, set, (list, order, mt), flags));
+                if let Some(idx) = idx {
+                    ground.table.frame(idx).set_state(State::allocated(order, mt, Owner::Zone));
+                    return Some(idx);
+                }
+            }
+        }
+        let idx = zone.alloc(cpu, ground, order, mt, flags, &mut trace)?;
+        if order > Order::ZERO && flags.contains(AllocFlags::HIGHATOMIC) {
+            zone.hold_back(cpu, ground, idx, order);
+        }
+        Some(idx)
+    }
+
+    /// Makes pageblocks that are held back available, as far as that is all that is left to try (Linux
+    /// `unreserve_highatomic_pageblock`).
+    fn release_reserves(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) {
+        for zone in zones(layout, node, attempt, wanted) {
+            if zone.let_go(self.machine.cpu(), &layout.ground, attempt.gfp.migrate_type()) {
+                return;
+            }
+        }
+    }
+
+    /// Counts whether an allocation got the node that it wanted.
+    fn count_numa(&self, layout: &Layout, preferred: ZoneId, from: &Zone, n: u64) {
+        let node = from.id().node;
+        let local = if node == self.local_node(layout) { Event::NumaLocal } else { Event::NumaOther };
+        self.count(from, local, n);
+        if node == preferred.node {
+            self.count(from, Event::NumaHit, n);
+        } else {
+            self.count(from, Event::NumaMiss, n);
+            self.count(layout.zone(preferred), Event::NumaForeign, n);
+        }
+    }
+
+    /// Counts `n` events of a zone.
+    pub(super) fn count(&self, zone: &Zone, event: Event, n: u64) {
+        let cpu = self.machine.cpu();
+        let _masked = cpu.irq_guard();
+        match self.pagesets.of(cpu.id()) {
+            Some(area) => area.set(zone.id().slot()).events.add(event, n),
+            None => zone.events.add_shared(event, n),
+        }
+    }
+}
+
+/// The zones that an attempt may use, best first.
+fn zones<'a>(
+    layout: &'a Layout,
+    node: NodeId,
+    attempt: &Attempt,
+    wanted: &Wanted,
+) -> impl Iterator<Item = &'a Zone> + use<'a> {
+    let list = &layout.node(node).zonelist;
+    let this_node = attempt.gfp.contains(GfpFlags::__GFP_THISNODE);
+    let highest = wanted.highest;
+    let zones = if this_node { list.local() } else { list.all() };
+    zones.iter().filter(move |zone| zone.kind <= highest).map(|&id| layout.zone(id))
+}

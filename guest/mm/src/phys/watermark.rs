@@ -1,0 +1,243 @@
+//! Watermarks: how many free pages a zone keeps for whom.
+//!
+//! Owns: the marks of a zone, Linux's formulas for them, and the test whether an allocation may take from a zone.
+//! Stays outside: what happens when it may not (`slowpath`). Invariants: `fast` is the high mark with the reserve for
+//! each kind and all that only some may use, so a zone with more free pages than that serves any allocation.
+//! Source: Linux 6.18 `mm/page_alloc.c` (`__setup_per_zone_wmarks`, `setup_per_zone_lowmem_reserve`,
+//! `zone_watermark_fast`, `__zone_watermark_ok`).
+
+use super::GfpFlags;
+use super::free_area::FreeCounts;
+use crate::addr::Order;
+use crate::frame::{MigrateType, ZoneKind};
+use bitflags::bitflags;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+bitflags! {
+    /// What an allocation may do beyond the ordinary (Linux `ALLOC_*`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(super) struct AllocFlags: u8 {
+        /// Below the low mark, down to the minimum: the caller has tried everything else.
+        const WMARK_MIN = 1 << 0;
+        /// Watermarks do not count.
+        const NO_WATERMARKS = 1 << 1;
+        /// The caller cannot wait.
+        const NON_BLOCK = 1 << 2;
+        /// Half of the minimum may be used.
+        const MIN_RESERVE = 1 << 3;
+        /// The blocks that are held back for those who cannot wait may be used.
+        const HIGHATOMIC = 1 << 4;
+        /// The OOM killer has chosen the caller.
+        const OOM = 1 << 5;
+        /// kswapd is woken.
+        const KSWAPD = 1 << 6;
+        /// Any of the reserves.
+        const RESERVES = Self::NON_BLOCK.bits() | Self::MIN_RESERVE.bits() | Self::HIGHATOMIC.bits()
+            | Self::OOM.bits();
+    }
+}
+
+impl AllocFlags {
+    /// What the flags of an allocation allow after the first attempt (Linux `gfp_to_alloc_flags`).
+    pub(super) fn of(gfp: GfpFlags, order: Order) -> Self {
+        let mut flags = Self::WMARK_MIN;
+        flags.set(Self::MIN_RESERVE, gfp.contains(GfpFlags::__GFP_HIGH));
+        flags.set(Self::KSWAPD, gfp.contains(GfpFlags::__GFP_KSWAPD_RECLAIM));
+        if !gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC) {
+            flags.insert(Self::NON_BLOCK);
+            flags.set(Self::HIGHATOMIC, order > Order::ZERO);
+        }
+        flags
+    }
+}
+
+/// The settings that watermarks and per-CPU lists follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReserveConfig {
+    /// Free memory for those who cannot wait, in kB (`vm.min_free_kbytes`).
+    pub min_free_kbytes: u64,
+    /// Distance between the marks, in 1/10000 of a zone (`vm.watermark_scale_factor`).
+    pub watermark_scale_factor: u64,
+    /// For each kind of zone, one page in so many of the higher zones is kept from their users, 0 for none
+    /// (`vm.lowmem_reserve_ratio`).
+    pub lowmem_reserve_ratio: [u64; ZoneKind::COUNT],
+    /// The largest share of a zone on one CPU's lists, as a divisor; 0 to follow the low mark
+    /// (`vm.percpu_pagelist_high_fraction`).
+    pub high_fraction: u64,
+}
+
+/// The marks of a zone, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watermarks {
+    /// Below this only reserves are served.
+    pub min: u64,
+    /// Below this kswapd wakes.
+    pub low: u64,
+    /// Above this kswapd sleeps.
+    pub high: u64,
+    /// Above this pages are promoted from slower memory.
+    pub promo: u64,
+}
+
+impl Watermarks {
+    /// Linux's formula. `share` is the zone's part of `min_free_kbytes`, in pages.
+    pub(super) fn of(kind: ZoneKind, managed: u64, share: u64, scale_factor: u64) -> Self {
+        let min = match kind {
+            ZoneKind::HighMem | ZoneKind::Movable => (managed / 1024).clamp(32, 128),
+            _ => share,
+        };
+        let step = (share >> 2).max(mult_frac(managed, scale_factor, 10_000));
+        Self { min, low: min + step, high: min + 2 * step, promo: min + 3 * step }
+    }
+}
+
+/// `x * n / d` without overflow of the product (Linux `mult_frac`).
+fn mult_frac(x: u64, n: u64, d: u64) -> u64 {
+    (x / d).saturating_mul(n).saturating_add((x % d).saturating_mul(n) / d)
+}
+
+/// The marks of a zone, as everybody reads them.
+#[repr(C)]
+pub(super) struct Marks {
+    fast: [AtomicU64; ZoneKind::COUNT],
+    min: AtomicU64,
+    low: AtomicU64,
+    high: AtomicU64,
+    promo: AtomicU64,
+    reserve: [AtomicU64; ZoneKind::COUNT],
+    /// Pages of pageblocks that are held back for those who cannot wait.
+    highatomic: AtomicU64,
+    /// An allocation has found less than the high mark free (Linux `ZONE_BELOW_HIGH`).
+    below_high: AtomicBool,
+}
+
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
+}
+
+impl Marks {
+    /// Nothing is kept.
+    pub(super) const fn new() -> Self {
+        Self {
+            fast: [const { AtomicU64::new(0) }; ZoneKind::COUNT],
+            min: AtomicU64::new(0),
+            low: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+            promo: AtomicU64::new(0),
+            reserve: [const { AtomicU64::new(0) }; ZoneKind::COUNT],
+            highatomic: AtomicU64::new(0),
+            below_high: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets marks and reserves.
+    pub(super) fn set(&self, marks: Watermarks, reserve: [u64; ZoneKind::COUNT]) {
+        self.min.store(marks.min, Ordering::Relaxed);
+        self.low.store(marks.low, Ordering::Relaxed);
+        self.high.store(marks.high, Ordering::Relaxed);
+        self.promo.store(marks.promo, Ordering::Relaxed);
+        for (word, pages) in self.reserve.iter().zip(reserve) {
+            word.store(pages, Ordering::Relaxed);
+        }
+        self.settle();
+    }
+
+    /// Sets how many pages are held back for those who cannot wait. Under the lock of the zone.
+    pub(super) fn set_highatomic(&self, pages: u64) {
+        self.highatomic.store(pages, Ordering::Relaxed);
+        self.settle();
+    }
+
+    fn settle(&self) {
+        let base = load(&self.high).saturating_add(load(&self.highatomic));
+        for (fast, reserve) in self.fast.iter().zip(&self.reserve) {
+            fast.store(base.saturating_add(load(reserve)), Ordering::Relaxed);
+        }
+    }
+
+    /// More free pages than this, and the largest block of the request on top, and anybody may allocate.
+    #[inline(always)]
+    pub(super) fn fast(&self, highest: ZoneKind) -> u64 {
+        // SAFETY: `index` is below `ZoneKind::COUNT`, the length of the array.
+        load(unsafe { self.fast.get_unchecked(highest.index()) })
+    }
+
+    pub(super) fn watermarks(&self) -> Watermarks {
+        let Self { min, low, high, promo, .. } = self;
+        Watermarks { min: load(min), low: load(low), high: load(high), promo: load(promo) }
+    }
+
+    pub(super) fn reserve(&self, highest: ZoneKind) -> u64 {
+        self.reserve.get(highest.index()).map_or(0, load)
+    }
+
+    /// Pages of pageblocks that are held back.
+    pub(super) fn highatomic(&self) -> u64 {
+        load(&self.highatomic)
+    }
+
+    /// Whether no allocation has found the zone below its high mark lately.
+    pub(super) fn is_roomy(&self) -> bool {
+        !self.below_high.load(Ordering::Relaxed)
+    }
+
+    /// Notes that pages were freed.
+    pub(super) fn look_again(&self, free: u64) {
+        if !self.is_roomy() && free > load(&self.high) {
+            self.below_high.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the zone has more than its high mark free; notes it if not.
+    pub(super) fn above_high(&self, counts: &FreeCounts, request: &Wanted) -> bool {
+        if self.is_roomy() {
+            if self.allows(counts, load(&self.high), request) {
+                return true;
+            }
+            self.below_high.store(true, Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// Whether an allocation may take from the zone at its mark.
+    pub(super) fn at_mark(&self, counts: &FreeCounts, request: &Wanted) -> bool {
+        let low = !request.flags.contains(AllocFlags::WMARK_MIN);
+        self.allows(counts, load(if low { &self.low } else { &self.min }), request)
+    }
+
+    /// Linux's `__zone_watermark_ok`.
+    fn allows(&self, counts: &FreeCounts, mark: u64, request: &Wanted) -> bool {
+        let Wanted { order, highest, flags } = *request;
+        let held_back = if flags.intersects(AllocFlags::RESERVES) || self.highatomic() == 0 {
+            0
+        } else {
+            Order::all().map(|o| u64::from(counts.blocks(o, MigrateType::HighAtomic)) * o.pages()).sum()
+        };
+        let free = counts.pages().saturating_sub(order.pages() - 1).saturating_sub(held_back);
+        let mut min = mark;
+        if flags.contains(AllocFlags::MIN_RESERVE) {
+            min -= min / 2;
+            if flags.contains(AllocFlags::NON_BLOCK) {
+                min -= min / 4;
+            }
+        }
+        if flags.contains(AllocFlags::OOM) {
+            min -= min / 2;
+        }
+        if free <= min.saturating_add(self.reserve(highest)) {
+            return false;
+        }
+        let has = |mt| Order::all().any(|o| o >= order && counts.blocks(o, mt) > 0);
+        order == Order::ZERO
+            || [MigrateType::Unmovable, MigrateType::Movable, MigrateType::Reclaimable].into_iter().any(has)
+            || flags.intersects(AllocFlags::HIGHATOMIC | AllocFlags::OOM) && has(MigrateType::HighAtomic)
+    }
+}
+
+/// What an allocation asks of a zone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) order: Order,
+    pub(super) highest: ZoneKind,
+    pub(super) flags: AllocFlags,
+}
