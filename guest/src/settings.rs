@@ -39,6 +39,9 @@ const EFFECTIVE: &[&str] = &[
     "memmap",
     "zones.dma",
     "zones.dma32",
+    "highmem",
+    "kernelcore",
+    "movablecore",
     "directmap",
     "nogbpages",
     "numa",
@@ -207,6 +210,11 @@ fn store(spec: &'static ParamSpec, value: Value<'static>) {
 /// The value in effect; `None` when the default is absent or the machine's to choose.
 fn value_of(spec: &'static ParamSpec) -> Option<Value<'static>> {
     stored(spec).or_else(|| params::default_of(spec))
+}
+
+/// The setting called `name`.
+pub fn value(name: &str) -> Option<Value<'static>> {
+    value_of(params::lookup(name)?)
 }
 
 /// The setting called `name` as a number in its unit, sizes in bytes.

@@ -27,6 +27,7 @@ const SWEPT: &[&str] = &[
     "mm va-pa 10",
     "numactl -H",
     "ps",
+    "pcp + pcp pairs=5 + drain",
     "pt map size=4K count=3 + pt unmap 0x400000000000",
     "pt map size=2M count=2 + pt unmap 0x400000000000",
     "pt roots",

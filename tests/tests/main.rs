@@ -10,6 +10,7 @@
 //! | `tables` | T16 to T21: page tables |
 //! | `buddy` | T27 to T33: the buddy system |
 //! | `zones` | T45 to T48: zones |
+//! | `reserves` | T34, T35, T51: per-CPU lists, watermarks, reserves |
 //! | `numa` | T79: nodes |
 //! | `disks` | data read and written |
 //! | `images` | B3: images built, inspected and read |
@@ -38,5 +39,6 @@ mod numa;
 mod procfs;
 mod readme;
 mod refusals;
+mod reserves;
 mod tables;
 mod zones;

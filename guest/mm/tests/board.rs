@@ -119,7 +119,7 @@ impl Plan {
 
     /// Zone borders in bytes.
     pub fn zones(mut self, dma: u64, dma32: u64) -> Self {
-        self.zones = ZoneLimits { dma_end: pfn(dma >> 12), dma32_end: pfn(dma32 >> 12) };
+        self.zones = ZoneLimits { dma_end: pfn(dma >> 12), dma32_end: pfn(dma32 >> 12), ..self.zones };
         self
     }
 

@@ -17,6 +17,7 @@ mod memblock;
 mod page_checks;
 mod pcp;
 mod pte;
+mod reserves;
 mod slab;
 mod slab_checked;
 mod slab_fixture;

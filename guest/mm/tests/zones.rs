@@ -5,7 +5,7 @@ use ZoneKind::{Dma, Dma32, Normal};
 use mm::addr::{NodeId, Order};
 use mm::frame::{MigrateType, ZoneKind};
 use mm::memblock::MemblockError;
-use mm::phys::{AllocError, BootError, FrameAllocator, GfpFlags, Topology, ZoneAllocator};
+use mm::phys::{AllocError, BootError, FrameAllocator, GfpFlags, MovableShare, Topology, ZoneAllocator};
 use mm::port::CpuId;
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL;
@@ -359,4 +359,64 @@ fn four_cpus_at_once() {
     assert_eq!(before, after);
     assert_eq!(board.zone(zone_id(0, Dma)).unwrap().free_blocks(order(0), MigrateType::HighAtomic), 0);
     assert_eq!(board.pageblock(pfn((1 << 40) - 1)), None);
+}
+
+/// The top of RAM is a zone of its own, and lower zones end below it.
+#[test]
+fn highmem_is_the_top_of_ram() {
+    let mut plan = Plan::ram(&[MIB..128 * MIB]);
+    plan.zones.highmem_start = Some(pfn(64 * 256));
+    let board = plan.boot();
+    let pages = |kind| board.node(node(0)).unwrap().zone(kind).managed_pages();
+    assert_eq!((pages(Dma), pages(Dma32), pages(Normal)), (15 * 256, 48 * 256, 0));
+    assert_eq!((pages(ZoneKind::HighMem), pages(ZoneKind::Movable)), (64 * 256, 0));
+    let at = board.take(GfpFlags::GFP_HIGHUSER, 0).unwrap();
+    assert_eq!(board.zone_of(at).kind, ZoneKind::HighMem);
+    // Only who asks for it gets it.
+    let low: Vec<_> = std::iter::from_fn(|| board.take(KERNEL, 0)).collect();
+    assert_eq!(low.len() as u64, 63 * 256);
+    assert!(low.iter().all(|at| *at < 64 * 256));
+    low.into_iter().chain([at]).for_each(|at| board.give(at, 0).unwrap());
+    while board.take_in_deferred(8) > 0 {}
+    board.verify().unwrap();
+    board.verify_zones().unwrap();
+    plan.zones.highmem_start = Some(pfn(64 * 256 + 1));
+    assert_eq!(plan.try_boot().err(), Some(BootError::BadZoneBoundary));
+}
+
+/// Every node gives an equal part; the zone is at the end of each node, and only movable pages come from it.
+#[test]
+fn movable_memory_is_spread_over_nodes() {
+    let mut plan = Plan::ram(&[]).node_ram(0, MIB..128 * MIB).node_ram(1, 128 * MIB..256 * MIB);
+    plan.zones.movable = MovableShare::Pages(64 * 256);
+    let board = plan.boot();
+    let movable = |n| board.node(node(n)).unwrap().zone(ZoneKind::Movable).managed_pages();
+    // Half of what stays, rounded up to blocks, is on each node.
+    assert_eq!((movable(0), movable(1)), (28 * 256, 32 * 256));
+    let at = board.take(GfpFlags::GFP_HIGHUSER_MOVABLE, 0).unwrap();
+    assert_eq!(board.zone_of(at).kind, ZoneKind::Movable);
+    let kernel = board.take(KERNEL, 0).unwrap();
+    assert_eq!(board.zone_of(kernel).kind, Dma32);
+    board.give(at, 0).unwrap();
+    board.give(kernel, 0).unwrap();
+    while board.take_in_deferred(8) > 0 {}
+    board.verify().unwrap();
+    board.verify_zones().unwrap();
+}
+
+/// What must not be movable is taken from low memory first, and from large nodes when small ones have too little.
+#[test]
+fn kernelcore_counts_memory_that_cannot_be_movable() {
+    let boot = |movable, ends: [u64; 2]| {
+        let mut plan =
+            Plan::ram(&[]).node_ram(0, MIB..ends[0] * MIB).node_ram(1, ends[0] * MIB..ends[1] * MIB);
+        plan.zones.movable = movable;
+        let board = plan.boot();
+        [0, 1].map(|n| board.node(node(n)).unwrap().zone(ZoneKind::Movable).managed_pages() / 256)
+    };
+    assert_eq!(boot(MovableShare::AllBut(128 * 256), [128, 256]), [60, 64]);
+    // Node 0 is all kernel; node 1 takes what is left.
+    assert_eq!(boot(MovableShare::AllBut(128 * 256), [32, 256]), [0, 124]);
+    assert_eq!(boot(MovableShare::AllBut(1 << 20), [128, 256]), [0, 0]);
+    assert_eq!(boot(MovableShare::Pages(1 << 20), [128, 256]), [0, 0]);
 }

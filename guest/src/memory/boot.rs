@@ -6,12 +6,11 @@
 //! writable, data never executable.
 
 use super::tables::{self, BootTables};
-use super::{PHYS, map};
+use super::{PHYS, map, zones};
 use crate::arch::{cpu, paging};
 use crate::boot_info::BootInfo;
 use crate::machine::{Kernel, MACHINE};
 use crate::platform::Platform;
-use crate::settings;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +18,7 @@ use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr, align_down, al
 use mm::frame::{Frame, Tables};
 use mm::memblock::{Direction, Memblock, MemblockError, NodeChoice, Request};
 use mm::pgtable::{Leaves, PageRange, PageTable, PtError};
-use mm::phys::{BootConfig, BootError, ZoneLimits};
+use mm::phys::{BootConfig, BootError};
 use mm::port::{Level, Machine, PhysMem, PteBits};
 use mm::sync::SpinLock;
 use shared::layout::{
@@ -124,6 +123,8 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     let mut memory = map::build(info, cmdline)?;
     platform.assign_nodes(&mut memory, cmdline)?;
     memory.align_nodes(memory_block())?;
+    let limits = zones::limits(&memory);
+    let lowmem_end = limits.highmem_start.map_or(memory.end(), Pfn::addr);
     let arena_size = arena_size(&memory, cmdline);
     let arena = memory.alloc(&Request {
         max: PhysAddr::truncate(paging::BOOT_DIRECT_END),
@@ -136,19 +137,18 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     let tree = unsafe { PageTable::new(&MACHINE, &frames) }.ok_or(Failure::NoRoot)?;
     ROOT.store(tree.root().get(), Ordering::Release);
     let bits = PteBits::WRITE | PteBits::NO_EXEC | ring_bits();
-    map_direct(&tree, &memory, &frames, cmdline, bits)?;
+    map_direct(&tree, &memory, lowmem_end, &frames, cmdline, bits)?;
     map_image(&tree, &frames)?;
     map_fixed(&tree, &frames)?;
-    let tables = map_descriptors(&tree, &mut memory, &frames, bits)?;
+    let tables = map_descriptors(&tree, &mut memory, lowmem_end, &frames, bits)?;
     tree.preallocate(range(VMALLOC, VMALLOC_SIZE)?, &frames)?;
     let node = memory.memory().iter().find(|region| region.end > arena.get()).and_then(|region| region.node);
     tables::count_boot_tables(node.unwrap_or_default(), (frames.rest().get() - arena.get()) / PAGE_SIZE);
     memory.release(frames.rest(), arena.get() + arena_size - frames.rest().get())?;
     // SAFETY: the tree maps image, direct map and fixmap as the boot tables did; stack and tables with them.
     unsafe { cpu::write_cr3(tree.root()) };
-    paging::set_direct_map_end(memory.end().get());
-    let zones = zone_limits();
-    let config = BootConfig { memblock: &memory, topology: platform.topology(), zones, tables };
+    paging::set_direct_map_end(lowmem_end.get());
+    let config = BootConfig { memblock: &memory, topology: platform.topology(), zones: limits, tables };
     // SAFETY: the descriptors were mapped to reserved frames and zeroed above; what memblock calls free is RAM
     // that nobody uses.
     unsafe { PHYS.boot(&config) }.map_err(Failure::Zones)
@@ -190,6 +190,7 @@ fn arena_size(memory: &Memblock, cmdline: &str) -> u64 {
 fn map_direct(
     tree: &PageTable<'_, Kernel>,
     memory: &Memblock,
+    lowmem_end: PhysAddr,
     frames: &BootTables,
     cmdline: &str,
     bits: PteBits,
@@ -200,7 +201,7 @@ fn map_direct(
     for region in memory.memory() {
         // Whole pages, those at the borders too: a page that is partly RAM is still reached through here.
         let start = align_down(region.start, PAGE_SIZE).max(done);
-        let end = align_up(region.end, PAGE_SIZE).unwrap_or(region.end);
+        let end = align_up(region.end, PAGE_SIZE).unwrap_or(region.end).min(lowmem_end.get());
         if start >= end {
             continue;
         }
@@ -269,6 +270,7 @@ impl Run {
 fn map_descriptors(
     tree: &PageTable<'_, Kernel>,
     memory: &mut Memblock,
+    lowmem_end: PhysAddr,
     frames: &BootTables,
     bits: PteBits,
 ) -> Result<Tables, Failure> {
@@ -289,6 +291,7 @@ fn map_descriptors(
         let (offset, length) = (current.start / PAGE_SIZE * per_page, pages * per_page);
         let request = Request {
             node: current.node.map_or(NodeChoice::Any, NodeChoice::Prefer),
+            max: lowmem_end,
             ..Request::new(length, if length >= HUGE { HUGE } else { PAGE_SIZE })
         };
         let pa = memory.alloc(&request)?;
@@ -306,14 +309,4 @@ fn map_descriptors(
     unsafe { pageblocks.as_ptr().write_bytes(0, words as usize) };
     let frames = NonNull::new(VMEMMAP as *mut Frame).ok_or(Failure::NoRoot)?;
     Ok(Tables { frames, pageblocks: pageblocks.cast(), end })
-}
-
-fn zone_limits() -> ZoneLimits {
-    let pfn = |name, default: Pfn| {
-        settings::number(name).and_then(|bytes| Pfn::new(bytes / PAGE_SIZE)).unwrap_or(default)
-    };
-    ZoneLimits {
-        dma_end: pfn("zones.dma", ZoneLimits::LINUX.dma_end),
-        dma32_end: pfn("zones.dma32", ZoneLimits::LINUX.dma32_end),
-    }
 }

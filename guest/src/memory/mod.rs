@@ -10,6 +10,7 @@
 //! | `boot` | kernel page tables, frame descriptors, zones |
 //! | `count` | frames in use by node |
 //! | `tables` | where table frames come from |
+//! | `zones` | the borders of zones |
 //! | `stack` | kernel stacks with guard pages |
 
 pub mod boot;
@@ -18,6 +19,7 @@ mod count;
 mod map;
 pub mod stack;
 pub mod tables;
+mod zones;
 
 use crate::machine::{Kernel, MACHINE};
 use core::ptr::NonNull;

@@ -3,56 +3,16 @@
 //! Owns: the boot configuration, its checks, and the construction in place. Invariants: the cost depends on the
 //! number of ranges, not on the amount of memory; a failed boot can be repeated.
 
+use super::borders::{Borders, ZoneLimits};
 use super::error::BootError;
 use super::ground::{Ground, Run};
 use super::layout::Layout;
 use super::topology::Topology;
 use super::zone::ZoneFacts;
 use super::zonelist::Builder;
-use crate::addr::{NodeId, Order, PAGE_SIZE, Pfn};
+use crate::addr::{NodeId, Order, PAGE_SIZE};
 use crate::frame::{FrameTable, Tables, ZoneId, ZoneKind};
 use crate::memblock::Memblock;
-
-/// Where zones end. Both are multiples of 4 MiB.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneLimits {
-    /// The first frame above ZONE_DMA (`zones.dma=`).
-    pub dma_end: Pfn,
-    /// The first frame above ZONE_DMA32 (`zones.dma32=`).
-    pub dma32_end: Pfn,
-}
-
-impl ZoneLimits {
-    /// Linux's: 16 MiB and 4 GiB.
-    pub const LINUX: Self = Self { dma_end: Pfn::from_u32(1 << 12), dma32_end: Pfn::from_u32(1 << 20) };
-
-    fn check(self) -> Result<(), BootError> {
-        let aligned = |pfn: Pfn| pfn.is_aligned(Order::MAX);
-        if aligned(self.dma_end) && aligned(self.dma32_end) && self.dma_end <= self.dma32_end {
-            Ok(())
-        } else {
-            Err(BootError::BadZoneBoundary)
-        }
-    }
-
-    /// The frame numbers of a kind of zone.
-    fn range(self, kind: ZoneKind) -> Run {
-        let limit = |pfn: Pfn| u32::try_from(pfn.get()).unwrap_or(u32::MAX);
-        match kind {
-            ZoneKind::Dma => Run { start: 0, end: limit(self.dma_end) },
-            ZoneKind::Dma32 => Run { start: limit(self.dma_end), end: limit(self.dma32_end) },
-            ZoneKind::Normal => Run { start: limit(self.dma32_end), end: u32::MAX },
-            // Without parameters that ask for them these have no memory.
-            ZoneKind::HighMem | ZoneKind::Movable => Run { start: u32::MAX, end: u32::MAX },
-        }
-    }
-}
-
-impl Default for ZoneLimits {
-    fn default() -> Self {
-        Self::LINUX
-    }
-}
 
 /// What the allocator is built from.
 #[derive(Clone, Copy)]
@@ -88,12 +48,13 @@ pub(super) unsafe fn fill(layout: &mut Layout, config: &BootConfig<'_>) -> Resul
         return Err(BootError::TableTooSmall);
     }
     topology.clone_from(config.topology);
+    let borders = Borders::new(config.zones, ground);
     for (id, node) in NodeId::all().zip(nodes.iter_mut()) {
         node.id = id;
         node.span = extent(ground, id);
         node.online = node.span.pages() > 0 || topology.cpus_of(id).next().is_some();
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut node.zones) {
-            zone.boot(facts(ground, ZoneId { node: id, kind }, config.zones.range(kind), node.span), ground);
+            zone.boot(facts(ground, ZoneId { node: id, kind }, borders.range(id, kind), node.span), ground);
         }
     }
     let mut populated = [[false; ZoneKind::COUNT]; NodeId::MAX_NODES];

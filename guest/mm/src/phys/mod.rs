@@ -12,6 +12,7 @@ mod alloc;
 mod allocator;
 mod arena;
 mod boot;
+mod borders;
 mod buddy;
 mod bulk;
 mod debug;
@@ -46,7 +47,8 @@ use crate::port::Machine;
 use crate::sync::{InitError, Once};
 pub use allocator::{FrameAllocator, ZoneAllocator};
 pub use arena::{Arena, ArenaBusy};
-pub use boot::{BootConfig, ZoneLimits};
+pub use boot::BootConfig;
+pub use borders::{MovableShare, ZoneLimits};
 use debug::Debug;
 pub use debug::{
     Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageOwner, PageReport, Who,

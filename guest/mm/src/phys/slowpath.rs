@@ -112,6 +112,9 @@ impl<M: Machine> Phys<M> {
                 continue;
             }
             if let Some(idx) = self.take_from_zone(layout, zone, attempt, wanted, trace) {
+                if wanted.flags.contains(AllocFlags::HIGHATOMIC) {
+                    zone.hold_back(self.machine.cpu(), &layout.ground, idx, wanted.order);
+                }
                 self.count(zone, Event::PgAlloc, wanted.order.pages());
                 self.count_numa(layout, preferred.id(), zone, 1);
                 return Some(idx);
@@ -143,11 +146,7 @@ impl<M: Machine> Phys<M> {
                 }
             }
         }
-        let idx = zone.alloc(cpu, ground, order, mt, flags, &mut trace)?;
-        if order > Order::ZERO && flags.contains(AllocFlags::HIGHATOMIC) {
-            zone.hold_back(cpu, ground, idx, order);
-        }
-        Some(idx)
+        zone.alloc(cpu, ground, order, mt, flags, &mut trace)
     }
 
     /// Makes pageblocks that are held back available, as far as that is all that is left to try (Linux

@@ -13,7 +13,9 @@ pub struct Balance {
 impl Balance {
     /// The balance now.
     pub fn take() -> Self {
-        Self { free_pages: PHYS.total_free_pages(), leaked_pages: PHYS.leaked_pages() }
+        // What a CPU keeps on its lists is free, too.
+        let free_pages = PHYS.total_free_pages() + PHYS.cached_pages();
+        Self { free_pages, leaked_pages: PHYS.leaked_pages() }
     }
 
     /// What has changed until `after`, as facts.

@@ -161,7 +161,9 @@ impl Pageset {
             return 1;
         }
         let factor = u32::from(self.alloc_factor.load(Ordering::Relaxed));
-        let mut batch = if order.get() == 0 { base << factor.min(BATCH_SCALE_MAX) } else { base };
+        // A short zone is not asked for more at once: that would go far below its mark.
+        let doubled = order.get() == 0 && roomy;
+        let mut batch = if doubled { base << factor.min(BATCH_SCALE_MAX) } else { base };
         // With a longer list the zone would not have been asked.
         if limits.high_min != limits.high_max && roomy {
             high = high.saturating_add(batch).min(limits.high_max);
