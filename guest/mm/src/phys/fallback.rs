@@ -90,12 +90,7 @@ impl Buddy<'_> {
         for (idx, state) in table.heads(idx.get() & !(PAGES - 1), PAGES) {
             if state.kind() == Kind::Free && state.owner() == owner {
                 self.unlink(idx, state.order(), from);
-                if state.order() == Order::PAGEBLOCK {
-                    // The type may have kept it apart from its buddy.
-                    self.give(idx, Order::PAGEBLOCK, to, &mut |_| {});
-                } else {
-                    self.put(idx, state.order(), to, Place::Back);
-                }
+                self.put(idx, state.order(), to, Place::Back);
             }
         }
     }

@@ -40,9 +40,16 @@ impl Zone {
         }
         let mut inner = self.lock(cpu);
         let mut buddy = self.buddy(&mut inner.lists, ground);
-        let Some((_, idx)) = buddy.smallest(Order::ZERO, MigrateType::HighAtomic) else { return false };
-        buddy.move_pageblock(idx, MigrateType::HighAtomic, mt);
-        self.marks.set_highatomic(self.marks.highatomic().saturating_sub(PAGEBLOCK));
+        let Some((order, idx)) = buddy.smallest(Order::ZERO, MigrateType::HighAtomic) else { return false };
+        if order < Order::PAGEBLOCK {
+            buddy.move_pageblock(idx, MigrateType::HighAtomic, mt);
+        } else {
+            buddy.unlink(idx, order, MigrateType::HighAtomic);
+            buddy.table.set_migrate_type(idx, order, mt);
+            // The type has kept it apart from its buddy.
+            buddy.give(idx, order, mt, &mut |_| {});
+        }
+        self.marks.set_highatomic(self.marks.highatomic().saturating_sub(order.pages().max(PAGEBLOCK)));
         true
     }
 }

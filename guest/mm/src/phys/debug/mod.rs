@@ -9,7 +9,6 @@ mod faults;
 mod owner;
 mod poison;
 
-use super::layout::Layout;
 use super::slowpath::Attempt;
 use super::{AllocError, GfpFlags, Phys, Step};
 use crate::addr::{Order, Pfn};
