@@ -24,13 +24,8 @@ pub enum ImageFailure {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The image was read and is damaged; the facts were printed.
-    #[error("{image} is damaged: {errors} errors, see above; take a copy of it, or build it again")]
-    Damaged {
-        /// The image.
-        image: String,
-        /// How many errors there are.
-        errors: usize,
-    },
+    #[error("{0} is damaged, see the errors above; restore it from a copy, or build it again")]
+    Damaged(String),
 }
 
 impl ImageFailure {
@@ -38,7 +33,7 @@ impl ImageFailure {
     pub fn status(&self) -> ExitStatus {
         match self {
             Self::Spec(_) | Self::Image(_) => ExitStatus::Usage,
-            Self::Damaged { .. } => ExitStatus::CheckFailed,
+            Self::Damaged(_) => ExitStatus::CheckFailed,
         }
     }
 }
@@ -89,9 +84,9 @@ fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), ImageFailure> 
     } else {
         tell(out, &found.to_string())?;
     }
-    match found.errors.len() {
-        0 => Ok(()),
-        errors => Err(ImageFailure::Damaged { image: found.image, errors }),
+    match found.errors.is_empty() {
+        true => Ok(()),
+        false => Err(ImageFailure::Damaged(found.image)),
     }
 }
 

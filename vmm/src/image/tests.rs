@@ -124,7 +124,7 @@ fn a_damaged_image_has_status_1_and_an_unreadable_one_2() {
     std::fs::File::options().write(true).open(&image).unwrap().set_len(1 << 20).unwrap();
     let line = outcome(&["inspect", &image]).unwrap_err();
     assert_eq!(line.0, 1);
-    assert!(line.1.starts_with(&format!("{image} is damaged: ")), "{line:?}");
+    assert!(line.1.starts_with(&format!("{image} is damaged, see the errors above; ")), "{line:?}");
     let (status, line) = outcome(&["inspect", &image, "--extract", "db"]).unwrap_err();
     assert_eq!(
         (status, line),
