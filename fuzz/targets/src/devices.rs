@@ -102,7 +102,6 @@ pub fn blk(data: &[u8]) {
         submit(rig, 0, &mut input);
         rig.put(HEADER + 16, input.bytes(512));
         rig.kick(0);
-        assert!(rig.used(0) <= RING * 2, "more chains were given back than there were");
     });
 }
 
@@ -122,7 +121,6 @@ pub fn console(data: &[u8]) {
         rig.kick(0);
         rig.kick(1);
         rig.access(0x100 + 8, input.bytes(4));
-        assert!(rig.used(0) <= RING * 2 && rig.used(1) <= RING * 2, "more was given back than there was");
     });
 }
 

@@ -13,7 +13,8 @@
 //!
 //! Owns: the targets. Stays outside: where bytes come from: libFuzzer (`fuzz`), or the corpus and its mutations
 //! (the tests here).
-//! Invariant: a target gives the same answer to the same bytes, whatever ran before it.
+//! Invariant: what a run does to RAM, registers and rings is gone before the next one. The contents of the disk and
+//! input that a console's guest did not take stay, and no target asserts anything about them.
 
 mod devices;
 mod disk;

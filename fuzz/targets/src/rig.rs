@@ -125,12 +125,6 @@ impl Rig {
         }
     }
 
-    /// How many chains of `queue` the device has given back.
-    pub fn used(&self, queue: u32) -> u16 {
-        let [_, _, used] = ring(queue);
-        self.memory.read_obj(GuestAddress(used + 2)).expect("the ring is in RAM")
-    }
-
     /// Writes to RAM; what is outside is left out.
     pub fn put(&self, address: u64, bytes: &[u8]) {
         let _ = self.memory.write(bytes, GuestAddress(address));
