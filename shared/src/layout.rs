@@ -204,3 +204,7 @@ pub const DEBUG_EXIT_PORT: u16 = 0xf4;
 pub const I8042_PORT: u16 = 0x64;
 /// Command that, written to [`I8042_PORT`], resets the machine.
 pub const I8042_RESET: u8 = 0xfe;
+/// Sleep control register of hardware-reduced ACPI; the status register follows it.
+pub const ACPI_SLEEP_PORT: u16 = 0x600;
+/// The sleep type that switches the machine off.
+pub const ACPI_SLEEP_OFF: u8 = 5;

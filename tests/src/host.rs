@@ -17,6 +17,8 @@ pub enum Host {
     SoftKvm,
     /// KVM with hardware; the kernel runs in ring 0.
     HardKvm,
+    /// The same, the kernel running in ring 3 all the same.
+    HardKvmRing3,
     /// QEMU's microvm on TCG, with everything its CPU can have; ring 0.
     TcgMax,
     /// The same with the plainest x86-64 CPU: no 1 GiB pages, no x2APIC, no XSAVE.
@@ -27,19 +29,33 @@ impl Host {
     /// The ring in which the kernel runs.
     #[must_use]
     pub fn ring(self) -> u64 {
-        if self == Self::SoftKvm { 3 } else { 0 }
+        if matches!(self, Self::SoftKvm | Self::HardKvmRing3) { 3 } else { 0 }
     }
 
     /// Whether it is KVM, so that the machine is ours and not QEMU's.
     #[must_use]
     pub fn is_kvm(self) -> bool {
-        matches!(self, Self::SoftKvm | Self::HardKvm)
+        matches!(self, Self::SoftKvm | Self::HardKvm | Self::HardKvmRing3)
+    }
+
+    /// Whether page tables can have leaves of 1 GiB. Software KVM has none to offer, whatever the CPU has.
+    #[must_use]
+    pub fn has_1g_leaves(self) -> bool {
+        match self {
+            Self::SoftKvm | Self::TcgPlain => false,
+            Self::TcgMax => true,
+            Self::HardKvm | Self::HardKvmRing3 => {
+                let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+                cpus.split_whitespace().any(|flag| flag == "pdpe1gb")
+            }
+        }
     }
 
     /// The options of `vmm run` that select it.
     pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
             Self::SoftKvm | Self::HardKvm => &["--accel", "kvm"],
+            Self::HardKvmRing3 => &["--accel", "kvm", "--ring", "3"],
             Self::TcgMax => &["--accel", "tcg", "--tcg-cpu", "max"],
             Self::TcgPlain => &["--accel", "tcg", "--tcg-cpu", "qemu64"],
         }
@@ -51,6 +67,7 @@ impl fmt::Display for Host {
         f.write_str(match self {
             Self::SoftKvm => "software KVM",
             Self::HardKvm => "hardware KVM",
+            Self::HardKvmRing3 => "hardware KVM, ring 3",
             Self::TcgMax => "QEMU microvm, cpu max",
             Self::TcgPlain => "QEMU microvm, cpu qemu64",
         })
@@ -68,20 +85,21 @@ fn hosts() -> &'static [Host] {
         let mut found = Vec::new();
         match (facts.find("kvm"), facts.find("kvm.kind")) {
             (Some("ok"), Some("software")) => found.push(Host::SoftKvm),
-            (Some("ok"), _) => found.push(Host::HardKvm),
-            _ => missing("KVM", text.lines().find_map(|line| line.strip_prefix("kvm="))),
+            (Some("ok"), _) => found.extend([Host::HardKvm, Host::HardKvmRing3]),
+            _ => not_tested("KVM", text.lines().find_map(|line| line.strip_prefix("kvm="))),
         }
         let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
         match qemu {
             Ok(_) => found.extend([Host::TcgMax, Host::TcgPlain]),
-            Err(error) => missing("QEMU microvm", Some(&error.to_string())),
+            Err(error) => not_tested("QEMU microvm", Some(&error.to_string())),
         }
         assert!(!found.is_empty(), "neither KVM nor QEMU is here, so no guest can run: see `vmm probe`");
         found
     })
 }
 
-fn missing(what: &str, why: Option<&str>) {
+/// Says, past the capture of test output, that `what` is missing here.
+pub fn not_tested(what: &str, why: Option<&str>) {
     let line =
         format!("\nNOT TESTED on {what}, which is missing here: {}\n", why.unwrap_or("see `vmm probe`"));
     // The print macros would leave it to libtest, which hides what passing tests print.

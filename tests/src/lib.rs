@@ -26,7 +26,7 @@ mod text;
 
 pub use binary::vmm;
 pub use guest::Guest;
-pub use host::{Host, any_host, for_each_host, kvm};
+pub use host::{Host, any_host, for_each_host, kvm, not_tested};
 pub use kill::kill_rounds;
 pub use run::Run;
 pub use text::Text;

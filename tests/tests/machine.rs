@@ -42,7 +42,7 @@ fn tour_shows_every_subsystem_with_evidence() {
         assert_eq!(machine.fact("hypervisor_signature"), signature, "{run}");
         let accelerator = match host {
             Host::SoftKvm => "kvm-software",
-            Host::HardKvm => "kvm",
+            Host::HardKvm | Host::HardKvmRing3 => "kvm",
             Host::TcgMax | Host::TcgPlain => "tcg",
         };
         assert_eq!(machine.fact("accelerator"), accelerator, "{run}");
@@ -109,7 +109,7 @@ fn t10a_features_are_those_of_the_cpu() {
             Host::TcgMax => assert_eq!(has, [1, 1, 1, 1, 1, 1], "{names:?}\n{run}"),
             Host::TcgPlain => assert_eq!(has, [1, 0, 0, 0, 0, 0], "{names:?}\n{run}"),
             // KVM can show less than the CPU has, never more.
-            Host::SoftKvm | Host::HardKvm => {
+            Host::SoftKvm | Host::HardKvm | Host::HardKvmRing3 => {
                 let flags = host_flags();
                 for (name, has) in names.iter().zip(has) {
                     assert!(has == 0 || flags.iter().any(|flag| flag == name), "{name}\n{run}");

@@ -17,6 +17,7 @@
 //! | `disk_faults` | disks that misbehave on purpose, ways of doing I/O |
 //! | `durability` | flushed data survives the kill of the monitor |
 //! | `crash` | how a guest dies |
+//! | `linux_guest` | Linux under our monitor |
 //! | `readme` | the sample of README.md |
 //! | `hostile` | attacks on the monitor |
 //! | `lacking` | hosts without rights, KVM, QEMU, room or a reader |
@@ -32,6 +33,7 @@ mod faults;
 mod hostile;
 mod images;
 mod lacking;
+mod linux_guest;
 mod machine;
 mod memory;
 mod neighbours;

@@ -2,7 +2,7 @@
 //! `vmm run --dump-e820` prints without booting.
 
 use tests::linux::{PAGE_SIZE, Range, e820, meminfo, ram_pages, zoneinfo};
-use tests::{Guest, Run, Text, any_host, for_each_host, kvm};
+use tests::{Guest, Host, Run, Text, any_host, for_each_host, kvm};
 
 /// Where zones of kinds DMA and DMA32 end, in frames.
 const ZONE_ENDS: [u64; 2] = [(16 << 20) / PAGE_SIZE, (4 << 30) / PAGE_SIZE];
@@ -114,6 +114,28 @@ fn t01e_mem_and_memmap_trim_the_map() {
     assert_eq!(present(&run), ram_pages(&map, 0, u64::MAX) - (16 << 20) / PAGE_SIZE, "{run}");
     run.output(1).assert_line("08000000-08ffffff : Reserved");
     run.output(1).assert_line("09000000-0fffffff : System RAM");
+}
+
+/// Touches all RAM and returns how much of it KVM maps by 4 KiB, 2 MiB and 1 GiB, in kB.
+fn second_level(host: Host, pages: &str) -> [u64; 3] {
+    let guest = Guest::on(host).mem("512M").option("--hugepages", pages).flag("--stats");
+    let run = guest.script("alloc until-fail order=9 gfp=GFP_KERNEL|__GFP_ZERO").start().assert_ok();
+    let of = |name: &str| run.all().number(&format!("kvm.vm.{name}"));
+    [of("pages_4k") << 2, of("pages_2m") << 11, of("pages_1g") << 20]
+}
+
+#[test]
+fn b2a_kvm_maps_ram_by_2_mib_with_huge_pages_and_by_4_kib_without() {
+    for_each_host(|host| {
+        if !host.is_kvm() {
+            return;
+        }
+        let ram = 512 << 10;
+        let [small, huge, gigantic] = second_level(host, "thp");
+        assert!((huge + gigantic) * 10 >= ram * 9, "of {ram} kB: {small} {huge} {gigantic}");
+        let [small, huge, gigantic] = second_level(host, "off");
+        assert!(small * 10 >= ram * 9 && huge + gigantic == 0, "of {ram} kB: {small} {huge} {gigantic}");
+    });
 }
 
 /// DirectMap4k, 2M and 1G in kB.

@@ -59,8 +59,8 @@ Examples:
       Two unequal nodes, 30 apart.
   vmm run --append 'swappiness=10 debug_pagealloc=on'
       Boot parameters, checked before boot; `vmm params` lists them.
-  vmm run --kernel vmlinux --append console=ttyS0
-      Another kernel with a PVH entry.
+  vmm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0
+      Linux. A kernel with a PVH entry (vmlinux) works as well.
 
 Exit status:
   0 all well             1 a check failed        2 bad usage or parameter
@@ -139,10 +139,10 @@ pub struct RunArgs {
     /// Refuse unknown or bad boot parameters before boot, or let the guest report them
     #[arg(long, value_enum, default_value_t = Params::Strict, help_heading = "Guest")]
     pub params: Params,
-    /// Boot this ELF kernel with a PVH entry instead of the built-in guest
+    /// Boot this kernel instead of the built-in guest: ELF with a PVH entry, or Linux's bzImage
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub kernel: Option<PathBuf>,
-    /// An initial RAM disk for --kernel (not supported)
+    /// An initial RAM disk for --kernel
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
 

@@ -1,8 +1,9 @@
-//! The kernel image a machine boots: the guest that is built in, or a file.
+//! The kernel image a machine boots, the guest that is built in or a file, and its initial RAM disk.
 //!
-//! Owns: reading the file, what makes an image bootable, and telling a Ballast guest from other kernels.
+//! Owns: reading the files, what makes an image bootable, and telling a Ballast guest from other kernels.
 //! Stays outside: loading it into RAM (`loader`, `tcg`).
-//! Invariants: a [`Kernel`] is an ELF file with a PVH entry whose segments all lie in the file.
+//! Invariants: a [`Kernel`] is an ELF file with a PVH entry whose segments all lie in the file, or has the header of a
+//! bzImage that can be entered in protected mode.
 
 mod elf;
 
@@ -20,6 +21,9 @@ static BUILT_IN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.elf"));
 const PVH_NOTE: (&str, u32) = ("Xen", 18);
 /// Where a bzImage has the mark of its setup header, and the mark.
 const BZIMAGE_MARK: (usize, &[u8]) = (0x202, b"HdrS");
+/// The first version with all that we use (2.10, Linux 2.6.31), and the least size of its real-mode part.
+const BZIMAGE_VERSION: u16 = 0x20a;
+const SETUP_SIZE: usize = 1024;
 
 /// Why an image cannot be booted; each text is a complete line.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +36,24 @@ pub enum KernelError {
         /// What the system said.
         reason: io::Error,
     },
-    /// The image is a bzImage.
-    #[error("{0} is a bzImage; give the ELF file it was made from (vmlinux)")]
+    /// The bzImage is older than the protocol or cut off.
+    #[error("{0} is a damaged or very old bzImage; copy it again, or take a Linux of this century")]
     BzImage(String),
+    /// The RAM disk cannot be read.
+    #[error("cannot read the initial RAM disk {name}: {reason}; check the path of --initrd")]
+    Initrd {
+        /// The file.
+        name: String,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The built-in guest has no use for a RAM disk.
+    #[error("--initrd is for other kernels; give one with --kernel")]
+    NoUseForInitrd,
     /// The image is nothing that could be a kernel.
-    #[error("{0} is not an ELF file; give an ELF kernel with a PVH note")]
+    #[error(
+        "{0} is neither an ELF file nor a bzImage; give an ELF kernel with a PVH note, or Linux's bzImage"
+    )]
     NotElf(String),
     /// A segment lies outside the file.
     #[error("{0} is damaged: a segment lies outside the file; copy or build it again")]
@@ -46,25 +63,41 @@ pub enum KernelError {
     NoPvh(String),
 }
 
+/// How a kernel is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// As PVH has it, at this guest-physical address.
+    Pvh(u64),
+    /// By Linux's 32-bit boot protocol: a bzImage.
+    Linux,
+}
+
 /// A kernel image.
 #[derive(Debug)]
 pub struct Kernel {
     name: String,
     bytes: Cow<'static, [u8]>,
-    entry: u64,
+    protocol: Protocol,
+    initrd: Option<Vec<u8>>,
 }
 
 impl Kernel {
-    /// The kernel at `path`, or the one that is built in.
-    pub fn open(path: Option<&Path>) -> Result<Self, KernelError> {
+    /// The kernel at `path`, or the one that is built in, with the RAM disk at `initrd`.
+    pub fn open(path: Option<&Path>, initrd: Option<&Path>) -> Result<Self, KernelError> {
         let Some(path) = path else {
-            return Self::new(String::from("the built-in guest"), Cow::Borrowed(BUILT_IN));
+            return match initrd {
+                Some(_) => Err(KernelError::NoUseForInitrd),
+                None => Self::new(String::from("the built-in guest"), Cow::Borrowed(BUILT_IN)),
+            };
         };
         let name = path.display().to_string();
-        match fs::read(path) {
-            Ok(bytes) => Self::from_bytes(name, bytes),
-            Err(reason) => Err(KernelError::Read { name, reason }),
+        let bytes = fs::read(path).map_err(|reason| KernelError::Read { name: name.clone(), reason })?;
+        let mut kernel = Self::from_bytes(name, bytes)?;
+        if let Some(initrd) = initrd {
+            let failed = |reason| KernelError::Initrd { name: initrd.display().to_string(), reason };
+            kernel.initrd = Some(fs::read(initrd).map_err(failed)?);
         }
+        Ok(kernel)
     }
 
     /// The kernel in `bytes`, called `name` in messages.
@@ -75,8 +108,17 @@ impl Kernel {
     fn new(name: String, bytes: Cow<'static, [u8]>) -> Result<Self, KernelError> {
         if !bytes.starts_with(elf::MAGIC) {
             let (at, mark) = BZIMAGE_MARK;
-            let is_bzimage = bytes.get(at..).is_some_and(|rest| rest.starts_with(mark));
-            return Err(if is_bzimage { KernelError::BzImage(name) } else { KernelError::NotElf(name) });
+            return match bytes.get(at..) {
+                Some(header) if !header.starts_with(mark) => Err(KernelError::NotElf(name)),
+                // The version stands behind the mark.
+                Some(&[_, _, _, _, low, high, ..])
+                    if u16::from_le_bytes([low, high]) >= BZIMAGE_VERSION && bytes.len() > SETUP_SIZE =>
+                {
+                    Ok(Self { name, bytes, protocol: Protocol::Linux, initrd: None })
+                }
+                Some(_) => Err(KernelError::BzImage(name)),
+                None => Err(KernelError::NotElf(name)),
+            };
         }
         if elf::segments(&bytes, elf::PT_LOAD).any(|segment| segment.is_none()) {
             return Err(KernelError::Damaged(name));
@@ -86,7 +128,7 @@ impl Kernel {
         let entry =
             notes.iter().find(|note| note.kind == kind).and_then(|note| note.descriptor.first_chunk());
         match entry.map(|entry| u32::from_le_bytes(*entry).into()) {
-            Some(entry) => Ok(Self { name, bytes, entry }),
+            Some(entry) => Ok(Self { name, bytes, protocol: Protocol::Pvh(entry), initrd: None }),
             None => Err(KernelError::NoPvh(name)),
         }
     }
@@ -101,9 +143,14 @@ impl Kernel {
         &self.bytes
     }
 
-    /// Guest-physical address of the PVH entry.
-    pub fn entry(&self) -> u64 {
-        self.entry
+    /// How it is entered.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Its RAM disk, if it has one.
+    pub fn initrd(&self) -> Option<&[u8]> {
+        self.initrd.as_deref()
     }
 
     /// Whether the image is a Ballast guest, whose parameters the host knows.

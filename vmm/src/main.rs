@@ -73,7 +73,7 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
     if args.dump_e820 {
         return Ok(print(&e820::text(&e820::e820_map(&ram_ranges(config.topology.nodes())))));
     }
-    let kernel = Kernel::open(config.kernel.as_deref());
+    let kernel = Kernel::open(config.kernel.as_deref(), config.initrd.as_deref());
     let kernel = kernel.map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
     if args.params == Params::Strict && kernel.is_ballast() {
         let mistakes = params::mistakes(&config.cmdline, config.topology.memory());

@@ -25,6 +25,8 @@ pub struct Done {
     pub passed: u64,
     /// Tests that failed.
     pub failed: u64,
+    /// The last line of its output that is not empty.
+    pub last_line: String,
 }
 
 /// Runs `command` for at most `limit` and passes its output on to standard output.
@@ -56,6 +58,9 @@ fn run_to(command: &Command, limit: Duration, screen: &mut impl Write) -> Result
         if let Some((passed, failed)) = test_result(&text) {
             done.passed += passed;
             done.failed += failed;
+        }
+        if !text.trim().is_empty() {
+            done.last_line = text.trim().to_owned();
         }
     }
     let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;

@@ -10,6 +10,7 @@ mod clippy;
 mod exec;
 mod fmt;
 mod fuzz;
+mod hwkvm;
 mod layers;
 mod mutants;
 mod repo;
@@ -57,6 +58,15 @@ enum Verb {
         #[arg(value_name = "STEP")]
         steps: Vec<String>,
     },
+    /// Run integration tests, or a command, where KVM runs ring 0 in hardware (emulated by QEMU)
+    Hwkvm {
+        /// Words of test names; without any, all that depend on KVM
+        #[arg(value_name = "TEST")]
+        tests: Vec<String>,
+        /// Run this line of shell instead, like "vmm probe"
+        #[arg(long, conflicts_with = "tests")]
+        shell: Option<String>,
+    },
     /// setup, then test: what continuous integration runs
     Ci,
     /// Fuzz for a while, a minute each; not part of `test`, which replays the corpus
@@ -96,6 +106,10 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Layers => layers::run(&repo),
         Verb::Rows => rows::run(&repo),
         Verb::Test { steps } => test::run(&repo, &steps),
+        Verb::Hwkvm { tests, shell } => {
+            let job = shell.as_deref().map_or(hwkvm::Job::Tests(&tests), hwkvm::Job::Shell);
+            hwkvm::run(&repo, &job).map(|done| done.success && done.failed == 0)
+        }
         Verb::Ci => ci::run(&repo),
         Verb::Fuzz(options) => fuzz::run(&repo, &options),
         Verb::Mutants => test::run(&repo, &["mutants".to_owned()]),

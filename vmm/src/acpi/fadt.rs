@@ -1,10 +1,10 @@
-//! FADT: hardware-reduced ACPI, with a reset through the i8042 port.
+//! FADT: hardware-reduced ACPI, with a reset through the i8042 port and a register for switching off.
 //!
 //! Source: ACPI specification 6.4, section 5.2.9.
 
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
-use shared::layout::{I8042_PORT, I8042_RESET};
+use shared::layout::{ACPI_SLEEP_PORT, I8042_PORT, I8042_RESET};
 
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 
@@ -20,5 +20,8 @@ pub(super) fn table(dsdt: u64) -> FADT {
     fadt.iapc_boot_arch = BOOT_ARCH.into();
     fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, I8042_PORT.into());
     fadt.reset_value = I8042_RESET;
+    let register = |port: u16| GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, port.into());
+    fadt.sleep_control_reg = register(ACPI_SLEEP_PORT);
+    fadt.sleep_status_reg = register(ACPI_SLEEP_PORT + 1);
     fadt.finalize()
 }

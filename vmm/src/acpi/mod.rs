@@ -17,7 +17,7 @@ use acpi_tables::rsdp::Rsdp;
 use acpi_tables::xsdt::XSDT;
 use shared::layout::{ACPI_TABLES, ACPI_TABLES_END};
 
-use crate::config::Topology;
+use crate::config::{Topology, apic};
 use crate::devices::VirtioSlot;
 use crate::memory::RamRange;
 
@@ -45,11 +45,12 @@ pub enum AcpiError {
 
 /// All tables as one block of bytes that belongs at guest-physical `ACPI_TABLES`.
 pub fn build(topology: &Topology, ram: &[RamRange], devices: &[VirtioSlot]) -> Result<Vec<u8>, AcpiError> {
+    let places = apic::places(topology);
     let mut block = Block { bytes: vec![0; Rsdp::len()] };
     let dsdt = block.add(dsdt::table(topology.cpu_count(), devices).as_slice());
     let fadt = block.add(&serialise(&fadt::table(dsdt)));
-    let madt = block.add(&serialise(&madt::table(topology.cpu_count())));
-    let srat = block.add(srat::table(topology, ram).as_slice());
+    let madt = block.add(&serialise(&madt::table(&places)));
+    let srat = block.add(srat::table(topology, &places, ram).as_slice());
     let slit = block.add(&serialise(&slit::table(topology)));
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     for table in [fadt, madt, srat, slit] {

@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::config::Topology;
+use crate::config::apic::ApicPlace;
 use crate::memory::RamRange;
 
 /// Standard header plus 12 reserved bytes, of which the first four read 1.
@@ -50,17 +51,17 @@ struct MemoryAffinity {
 
 const _: () = assert!(size_of::<CpuAffinity>() == 16 && size_of::<MemoryAffinity>() == 40);
 
-/// The table for the CPUs of `topology` and the RAM in `ram`.
-pub(super) fn table(topology: &Topology, ram: &[RamRange]) -> Sdt {
+/// The table for the CPUs of `topology`, which have these `places`, and the RAM in `ram`.
+pub(super) fn table(topology: &Topology, places: &[ApicPlace], ram: &[RamRange]) -> Sdt {
     let mut srat = Sdt::new(*b"SRAT", HEADER_SIZE, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     srat.write_u32(RESERVED_OFFSET, 1);
-    for (apic_id, node) in (0..).zip(topology.cpu_nodes()) {
+    for (place, node) in places.iter().zip(topology.cpu_nodes()) {
         let [low, high @ ..] = node.to_le_bytes();
         srat.append(CpuAffinity {
             kind: 0,
             length: size_of::<CpuAffinity>() as u8,
             domain_low: low,
-            apic_id,
+            apic_id: place.id,
             flags: ENABLED.into(),
             sapic_eid: 0,
             domain_high: high,

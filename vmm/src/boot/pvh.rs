@@ -1,63 +1,35 @@
-//! The PVH start info and everything it points to.
+//! The PVH start info, the memory map and the module list.
 //!
 //! Source: Xen `docs/misc/pvh.pandoc` and `xen/include/public/arch-x86/hvm/start_info.h`.
 
 use linux_loader::configurator::pvh::PvhBootConfigurator;
-use linux_loader::configurator::{BootConfigurator, BootParams, Error as ConfiguratorError};
-use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_start_info};
-use shared::layout::{
-    ACPI_TABLES, PVH_CMDLINE, PVH_CMDLINE_SIZE, PVH_MEMMAP, PVH_MEMMAP_SIZE, PVH_START_INFO,
-};
+use linux_loader::configurator::{BootConfigurator, BootParams};
+use linux_loader::loader::elf::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
+use shared::layout::{ACPI_TABLES, PVH_CMDLINE, PVH_MEMMAP, PVH_MEMMAP_SIZE, PVH_START_INFO};
 use shared::text::e820::E820Entry;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+use vm_memory::GuestAddress;
 
+use super::{BootDataError, EntryState};
+use crate::loader::Loaded;
 use crate::memory::GuestRam;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
 const START_MAGIC: u32 = 0x336e_c578;
 /// Version 1 has the memory map.
 const START_VERSION: u32 = 1;
+/// The module list lies in the page of the start info, which is far smaller.
+const MODULES: u64 = PVH_START_INFO + 0x800;
 
-/// Why the boot structures could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum PvhError {
-    /// The command line is longer than its place.
-    #[error("the guest command line takes {size} bytes, at most {room} fit; shorten --append or --run")]
-    CmdlineTooLong {
-        /// Bytes with the final NUL.
-        size: usize,
-        /// Bytes there is room for.
-        room: usize,
-    },
-    /// The memory map has more entries than fit.
-    #[error("the memory map has {0} entries and does not fit its page")]
-    MemmapTooLong(usize),
-    /// The start info does not fit guest RAM.
-    #[error("cannot write the start info")]
-    StartInfo(#[source] ConfiguratorError),
-    /// Text or tables do not fit guest RAM.
-    #[error("cannot write boot data")]
-    Write(#[source] GuestMemoryError),
-}
-
-/// Writes start info, memory map, command line and ACPI tables into `ram`.
-pub fn write(ram: &GuestRam, cmdline: &str, map: &[E820Entry], acpi: &[u8]) -> Result<(), PvhError> {
-    let size = cmdline.len() + 1;
-    let room = PVH_CMDLINE_SIZE as usize;
-    if size > room {
-        return Err(PvhError::CmdlineTooLong { size, room });
-    }
+/// Writes the structures for the kernel in `loaded`.
+pub(super) fn write(ram: &GuestRam, loaded: &Loaded, map: &[E820Entry]) -> Result<EntryState, BootDataError> {
     let entries: Vec<_> = map
         .iter()
         .map(|e| hvm_memmap_table_entry { addr: e.start, size: e.size, type_: e.kind as u32, reserved: 0 })
         .collect();
     if size_of_val(entries.as_slice()) > PVH_MEMMAP_SIZE as usize {
-        return Err(PvhError::MemmapTooLong(entries.len()));
+        return Err(BootDataError::MemmapTooLong(entries.len()));
     }
-    ram.write_slice(cmdline.as_bytes(), GuestAddress(PVH_CMDLINE)).map_err(PvhError::Write)?;
-    ram.write_obj(0_u8, GuestAddress(PVH_CMDLINE + cmdline.len() as u64)).map_err(PvhError::Write)?;
-    ram.write_slice(acpi, GuestAddress(ACPI_TABLES)).map_err(PvhError::Write)?;
-    let start_info = hvm_start_info {
+    let mut start_info = hvm_start_info {
         magic: START_MAGIC,
         version: START_VERSION,
         cmdline_paddr: PVH_CMDLINE,
@@ -66,10 +38,19 @@ pub fn write(ram: &GuestRam, cmdline: &str, map: &[E820Entry], acpi: &[u8]) -> R
         memmap_entries: entries.len() as u32,
         ..Default::default()
     };
+    let module = loaded.initrd.as_ref().map(|initrd| hvm_modlist_entry {
+        paddr: initrd.start,
+        size: initrd.end - initrd.start,
+        ..Default::default()
+    });
+    if module.is_some() {
+        (start_info.modlist_paddr, start_info.nr_modules) = (MODULES, 1);
+    }
     let mut params = BootParams::new(&start_info, GuestAddress(PVH_START_INFO));
     params.set_sections(&entries, GuestAddress(PVH_MEMMAP));
-    PvhBootConfigurator::write_bootparams(&params, ram).map_err(PvhError::StartInfo)
+    if let Some(module) = module {
+        params.set_modules(&[module], GuestAddress(MODULES));
+    }
+    PvhBootConfigurator::write_bootparams(&params, ram).map_err(BootDataError::Structure)?;
+    Ok(EntryState { rip: loaded.entry, rbx: PVH_START_INFO, rsi: 0 })
 }
-
-#[cfg(test)]
-mod tests;

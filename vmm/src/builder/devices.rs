@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use event_manager::SubscriberOps;
-use shared::layout::{COM1_PORT, DEBUG_EXIT_PORT, VIRTIO_MMIO_SIZE};
+use shared::layout::{ACPI_SLEEP_PORT, COM1_PORT, DEBUG_EXIT_PORT, VIRTIO_MMIO_SIZE};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::BuildError;
@@ -19,6 +19,7 @@ use crate::devices::bus::Bus;
 use crate::devices::debug_exit::{DEBUG_EXIT_PORTS, DebugExit};
 use crate::devices::i8042::{I8042, I8042_BASE, I8042_PORTS};
 use crate::devices::output::Output;
+use crate::devices::power::{POWER_PORTS, Power};
 use crate::devices::serial::{SERIAL_GSI, SERIAL_PORTS, SerialPort};
 use crate::devices::virtio::blk::{
     Access, BlkCounters, Block, BlockOptions, DiskImage, DiskWorker, MAX_QUEUES,
@@ -128,6 +129,7 @@ fn port_bus(vm: &Vm, end: &Arc<EndSignal>, console: Written) -> Result<Bus, Buil
     let mut bus = Bus::new();
     bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial)))?;
     bus.insert(DEBUG_EXIT_PORT.into(), DEBUG_EXIT_PORTS, Arc::new(Mutex::new(DebugExit::new(end.clone()))))?;
+    bus.insert(ACPI_SLEEP_PORT.into(), POWER_PORTS, Arc::new(Mutex::new(Power::new(end.clone()))))?;
     bus.insert(I8042_BASE, I8042_PORTS, Arc::new(Mutex::new(I8042::new(end.clone()))))?;
     Ok(bus)
 }

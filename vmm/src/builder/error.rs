@@ -5,7 +5,7 @@ use std::io;
 use shared::exit::ExitStatus;
 
 use crate::acpi::AcpiError;
-use crate::boot::pvh::PvhError;
+use crate::boot::BootDataError;
 use crate::devices::bus::BusError;
 use crate::devices::virtio::blk::{BlockError, DiskError};
 use crate::kvm::KvmError;
@@ -29,7 +29,7 @@ pub enum BuildError {
     Acpi(#[from] AcpiError),
     /// Boot structures.
     #[error(transparent)]
-    Boot(#[from] PvhError),
+    Boot(#[from] BootDataError),
     /// A device without a place.
     #[error(transparent)]
     Bus(#[from] BusError),

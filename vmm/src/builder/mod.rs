@@ -15,8 +15,8 @@ pub use error::BuildError;
 
 use crate::acpi;
 use crate::boot::e820::e820_map;
-use crate::boot::{cmdline, pvh};
-use crate::config::MachineConfig;
+use crate::boot::{self, BootData, EntryState, cmdline};
+use crate::config::{MachineConfig, apic};
 use crate::exit::EndSignal;
 use crate::kernel::Kernel;
 use crate::kvm::vcpu::{Buses, Vcpu};
@@ -45,13 +45,15 @@ pub fn build(
     let mut events = EventLoop::new().map_err(|error| BuildError::EventLoop(error.to_string()))?;
     let devices = devices::create(config, &vm, &ram, &end, &mut events)?;
     phases.mark("devices");
-    loader::load(&ram, kernel)?;
+    let loaded = loader::load(&ram, kernel)?;
     phases.mark("kernel");
     let tables = acpi::build(&config.topology, &ranges, &devices.slots)?;
-    pvh::write(&ram, &cmdline::with_devices(&config.cmdline, &devices.slots), &e820_map(&ranges), &tables)?;
+    let cmdline = cmdline::with_devices(&config.cmdline, &devices.slots);
+    let data = BootData { cmdline: &cmdline, map: &e820_map(&ranges), acpi: &tables };
+    let entry = boot::write(&ram, &loaded, &data)?;
     phases.mark("boot_data");
     let bases = devices.slots.iter().map(|slot| slot.base);
-    let vcpus = create_vcpus(config, kvm, &vm, kernel.entry(), bases, &Arc::new(devices.buses), &end)?;
+    let vcpus = create_vcpus(config, kvm, &vm, entry, bases, &Arc::new(devices.buses), &end)?;
     phases.mark("vcpus");
     let devices::Devices { console, disks, disk_workers, transports, .. } = devices;
     Ok(Machine { vm, vcpus, events, console, disks, disk_workers, transports, end, ram })
@@ -61,21 +63,21 @@ fn create_vcpus(
     config: &MachineConfig,
     kvm: &Kvm,
     vm: &Vm,
-    entry: u64,
+    entry: EntryState,
     device_bases: impl Iterator<Item = u64>,
     buses: &Arc<Buses>,
     end: &Arc<EndSignal>,
 ) -> Result<Vec<Vcpu>, BuildError> {
-    let count = config.topology.cpu_count();
-    let fds = (0..count).map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
+    let places = apic::places(&config.topology);
+    let fds = places.iter().map(|place| vm.create_vcpu(place.id)).collect::<Result<Vec<_>, _>>()?;
     let Some(boot_cpu) = fds.first() else { return Ok(Vec::new()) };
     let tsc_khz = boot_cpu.get_tsc_khz().map_err(KvmError::setup("tell the TSC frequency"))?;
-    let template = cpuid::template(kvm, count, tsc_khz)?;
-    regs::set_pvh_entry(boot_cpu, entry)?;
+    let template = cpuid::template(kvm, tsc_khz)?;
+    regs::set_entry(boot_cpu, entry)?;
     let writes = Arc::new(CollectedWrites::register(kvm, vm.fd(), boot_cpu, device_bases)?);
     let mut vcpus = Vec::with_capacity(fds.len());
-    for (index, fd) in (0..).zip(fds) {
-        let cpuid = cpuid::for_vcpu(&template, index);
+    for (index, (fd, place)) in (0..).zip(fds.into_iter().zip(places)) {
+        let cpuid = cpuid::for_vcpu(&template, place)?;
         vcpus.push(Vcpu::new(index, fd, cpuid, Arc::clone(buses), Arc::clone(&writes), Arc::clone(end)));
     }
     Ok(vcpus)

@@ -4,6 +4,7 @@
 //! Stays outside: the words themselves (`cli`), opening files and devices (`builder`).
 //! Invariants: a `MachineConfig` is consistent; what can still fail later depends on the host.
 
+pub mod apic;
 pub mod disk;
 pub mod numa;
 pub mod size;
@@ -47,11 +48,6 @@ pub enum ConfigError {
     /// `--run` or `--append` cannot be passed on.
     #[error(transparent)]
     Cmdline(#[from] CmdlineError),
-    /// `--initrd`, which only Linux needs.
-    #[error(
-        "--initrd is not supported; build the initial RAM disk into the kernel (CONFIG_INITRAMFS_SOURCE)"
-    )]
-    Initrd,
     /// `--timeout` is no time.
     #[error("--timeout {0} is not a time limit; give seconds above 0 and up to {MAX_TIMEOUT}")]
     BadTimeout(f64),
@@ -71,6 +67,8 @@ pub struct MachineConfig {
     pub disks: Vec<DiskConfig>,
     /// The kernel; `None` for the guest that is built in.
     pub kernel: Option<PathBuf>,
+    /// The initial RAM disk of another kernel.
+    pub initrd: Option<PathBuf>,
     /// The user's boot parameters as given.
     pub append: String,
     /// The user's part of the guest command line.
@@ -88,9 +86,6 @@ pub struct MachineConfig {
 impl MachineConfig {
     /// Checks the options of `vmm run`.
     pub fn new(args: &RunArgs) -> Result<Self, ConfigError> {
-        if args.initrd.is_some() {
-            return Err(ConfigError::Initrd);
-        }
         let parse_mem = |text: &String| parse_size(text).ok_or(ConfigError::BadMem(text.clone()));
         let mem = args.mem.as_ref().map(parse_mem).transpose()?;
         let numa = args.numa.iter().map(|text| numa::parse_node(text)).collect::<Result<Vec<_>, _>>()?;
@@ -107,6 +102,7 @@ impl MachineConfig {
             topology: Topology::new(args.cpus, mem, &numa)?,
             disks,
             kernel: args.kernel.clone(),
+            initrd: args.initrd.clone(),
             append: args.append.clone(),
             cmdline: cmdline::user_part(ring, &args.append, &args.run)?,
             pages: match args.hugepages {

@@ -15,7 +15,7 @@ pub struct NodeSpec {
     pub cpus: Vec<u32>,
     /// Its RAM in bytes; 0 for a node of vCPUs only.
     pub memory: u64,
-    /// Distances to other nodes: node number, distance.
+    /// Distances to other nodes: node number, distance. The node's own number stands for all others.
     pub distances: Vec<(u32, u8)>,
 }
 

@@ -204,7 +204,8 @@ fn cpu_nodes(cpus: Option<u32>, nodes: &[NodeSpec]) -> Result<Vec<u32>, Topology
     (0..).zip(owners).map(|(cpu, owner)| owner.ok_or(TopologyError::CpuMissing(cpu))).collect()
 }
 
-/// The matrix, row by row. A distance given one way only counts both ways.
+/// The matrix, row by row. A distance given one way only counts both ways. A node that names itself means all nodes
+/// that nothing else is said of, unless it states the obvious, that it is 10 from itself.
 fn distances(nodes: &[NodeSpec]) -> Result<Vec<u8>, TopologyError> {
     let count = nodes.len();
     let mut given = vec![None; count * count];
@@ -216,9 +217,13 @@ fn distances(nodes: &[NodeSpec]) -> Result<Vec<u8>, TopologyError> {
         }
     }
     let at = |from: usize, to: usize| given.get(from * count + to).copied().flatten();
-    let entry = |from: usize, to: usize| {
-        let default = if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE };
-        at(from, to).or(at(to, from)).unwrap_or(default)
+    let to_all = |node: usize| at(node, node).filter(|&distance| distance != LOCAL_DISTANCE);
+    let entry = |from: usize, to: usize| match from == to {
+        true => LOCAL_DISTANCE,
+        false => {
+            let between = at(from, to).or(at(to, from));
+            between.or(to_all(from)).or(to_all(to)).unwrap_or(REMOTE_DISTANCE)
+        }
     };
     let matrix: Vec<u8> = (0..count)
         .flat_map(|from| (0..count).map(move |to| (from, to)))

@@ -8,11 +8,15 @@ fn error(bytes: &'static [u8]) -> String {
 
 #[test]
 fn the_built_in_guest_is_a_ballast_kernel() {
-    let kernel = Kernel::open(None).unwrap();
+    let kernel = Kernel::open(None, None).unwrap();
     assert!(kernel.is_ballast());
     assert_eq!(kernel.bytes(), BUILT_IN);
     let image = shared::layout::IMAGE_LOAD..shared::layout::IMAGE_LOAD + shared::layout::IMAGE_SIZE;
-    assert!(image.contains(&kernel.entry()), "{:#x}", kernel.entry());
+    assert!(
+        matches!(kernel.protocol(), Protocol::Pvh(entry) if image.contains(&entry)),
+        "{:?}",
+        kernel.protocol()
+    );
 }
 
 #[test]
@@ -23,12 +27,16 @@ fn a_damaged_guest_is_told() {
 
 #[test]
 fn what_is_no_elf_file_is_told_apart() {
-    let mut bzimage = vec![0; 0x300];
+    let mut bzimage = vec![0; 0x800];
     bzimage[0x202..0x206].copy_from_slice(b"HdrS");
-    assert!(error(bzimage.leak()).starts_with("x is a bzImage; "));
+    assert!(error(bzimage.clone().leak()).starts_with("x is a damaged or very old bzImage; "));
+    bzimage[0x206..0x208].copy_from_slice(&BZIMAGE_VERSION.to_le_bytes());
+    assert!(error(bzimage[..0x300].to_vec().leak()).starts_with("x is a damaged or very old bzImage; "));
+    let kernel = Kernel::new(String::from("x"), Cow::Owned(bzimage)).unwrap();
+    assert_eq!((kernel.protocol(), kernel.is_ballast()), (Protocol::Linux, false));
     for other in [b"".as_slice(), b"#!/bin/sh\n", &[0x7f; 600]] {
-        assert!(error(other).starts_with("x is not an ELF file; "));
+        assert!(error(other).starts_with("x is neither an ELF file nor a bzImage; "));
     }
-    let missing = Kernel::open(Some(Path::new("/nonexistent"))).unwrap_err().to_string();
+    let missing = Kernel::open(Some(Path::new("/nonexistent")), None).unwrap_err().to_string();
     assert!(missing.starts_with("cannot read kernel /nonexistent: "), "{missing}");
 }

@@ -1,30 +1,33 @@
-//! Registers of a vCPU: the state PVH starts with, and the text of a crash report.
+//! Registers of a vCPU: the state a kernel starts with, and the text of a crash report.
 //!
-//! Source: Xen `docs/misc/pvh.pandoc`: 32-bit protected mode, paging off, flat segments, ebx = start
-//! info.
+//! Source: Xen `docs/misc/pvh.pandoc` and the 32-bit protocol of Linux `Documentation/arch/x86/boot.rst`: protected
+//! mode, paging off, flat segments, interrupts off.
 
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
-use shared::layout::PVH_START_INFO;
 
 use super::KvmError;
+use crate::boot::EntryState;
 
 /// Bit 1 of RFLAGS always reads 1.
 const RFLAGS_RESERVED: u64 = 1 << 1;
 /// CR0 with protection on and paging off.
 const CR0_PE: u64 = 1;
 
-/// Selectors as the flat table would give them; the guest loads its own before it reloads any.
-const CODE_SELECTOR: u16 = 0x08;
-const DATA_SELECTOR: u16 = 0x10;
-const TSS_SELECTOR: u16 = 0x18;
+/// CS and RIP after INIT.
+const INIT_ENTRY: (u16, u64) = (0xf000, 0xfff0);
+
+/// Selectors as Linux wants them; PVH leaves them open. Kernels load tables of their own before they reload any.
+const CODE_SELECTOR: u16 = 0x10;
+const DATA_SELECTOR: u16 = 0x18;
+const TSS_SELECTOR: u16 = 0x20;
 /// Segment types: execute/read, read/write, busy 32-bit TSS; all accessed.
 const TYPE_CODE: u8 = 0xb;
 const TYPE_DATA: u8 = 0x3;
 const TYPE_TSS: u8 = 0xb;
 
-/// Gives the boot vCPU the state in which PVH enters a kernel at guest-physical `entry`.
-pub fn set_pvh_entry(vcpu: &VcpuFd, entry: u64) -> Result<(), KvmError> {
+/// Has the boot vCPU start with `entry`.
+pub fn set_entry(vcpu: &VcpuFd, entry: EntryState) -> Result<(), KvmError> {
     let mut sregs = vcpu.get_sregs().map_err(KvmError::setup("read registers"))?;
     let data = flat_segment(DATA_SELECTOR, TYPE_DATA);
     sregs.cs = flat_segment(CODE_SELECTOR, TYPE_CODE);
@@ -38,12 +41,20 @@ pub fn set_pvh_entry(vcpu: &VcpuFd, entry: u64) -> Result<(), KvmError> {
     };
     (sregs.cr0, sregs.cr4, sregs.efer) = (CR0_PE, 0, 0);
     vcpu.set_sregs(&sregs).map_err(KvmError::setup("set segment registers"))?;
-    let regs = kvm_regs { rip: entry, rbx: PVH_START_INFO, rflags: RFLAGS_RESERVED, ..Default::default() };
+    let EntryState { rip, rbx, rsi } = entry;
+    let regs = kvm_regs { rip, rbx, rsi, rflags: RFLAGS_RESERVED, ..Default::default() };
     vcpu.set_regs(&regs).map_err(KvmError::setup("set registers"))
 }
 
 fn flat_segment(selector: u16, type_: u8) -> kvm_segment {
     kvm_segment { limit: u32::MAX, selector, type_, present: 1, s: 1, db: 1, g: 1, ..Default::default() }
+}
+
+/// Whether `vcpu` stands where INIT leaves it. AMD's CPUs do not keep the state of a shutdown, and KVM then
+/// resets the vCPU.
+pub fn is_after_init(vcpu: &VcpuFd) -> bool {
+    let (Ok(regs), Ok(sregs)) = (vcpu.get_regs(), vcpu.get_sregs()) else { return false };
+    (sregs.cs.selector, regs.rip) == INIT_ENTRY
 }
 
 /// The registers of `vcpu` as one line of `name=value` pairs.

@@ -157,7 +157,10 @@ impl Vcpu {
                 State::Running
             }
             VcpuExit::Intr | VcpuExit::IrqWindowOpen => State::Running,
-            VcpuExit::Shutdown => self.crash("triple fault"),
+            VcpuExit::Shutdown => {
+                let lost = regs::is_after_init(&self.fd);
+                self.crash(if lost { "triple fault; the CPU lost where:" } else { "triple fault" })
+            }
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, _) => self.crash("it reported a crash to KVM"),
             VcpuExit::SystemEvent(..) => {
                 self.end.report(End::Reset);

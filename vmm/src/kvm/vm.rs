@@ -67,9 +67,9 @@ impl Vm {
         &self.fd
     }
 
-    /// Creates the vCPU with this index, which is also its APIC id.
-    pub fn create_vcpu(&self, index: u8) -> Result<VcpuFd, KvmError> {
-        self.fd.create_vcpu(index.into()).map_err(KvmError::setup("create a vCPU"))
+    /// Creates the vCPU with this APIC id.
+    pub fn create_vcpu(&self, apic_id: u8) -> Result<VcpuFd, KvmError> {
+        self.fd.create_vcpu(apic_id.into()).map_err(KvmError::setup("create a vCPU"))
     }
 
     /// Lets a write to `event` raise the interrupt `gsi`, as an edge.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::boot::EntryState;
 use crate::kvm::regs;
 use crate::kvm::vm::Vm;
 use crate::memory::{self, HostPages, RamRange};
@@ -75,7 +76,7 @@ pub(super) fn ring0_ns(kvm: &Kvm) -> Result<u64, String> {
     ram.write_obj(ROUNDS, GuestAddress(CODE + ROUNDS_AT)).map_err(|error| error.to_string())?;
     let vm = Vm::new(kvm, &ram, &mut Phases::start()).map_err(|error| error.to_string())?;
     let mut vcpu = vm.create_vcpu(0).map_err(|error| error.to_string())?;
-    regs::set_pvh_entry(&vcpu, CODE).map_err(|error| error.to_string())?;
+    regs::set_entry(&vcpu, EntryState { rip: CODE, rbx: 0, rsi: 0 }).map_err(|error| error.to_string())?;
     for _ in 0..2 {
         run_to_port(&mut vcpu)?;
     }

@@ -1,6 +1,6 @@
 //! What page tables say: entries of one address, levels, the cost of a walk.
 
-use crate::arch::cpu;
+use crate::arch::{boot::is_ring0_slow, cpu};
 use crate::commands::{Outcome, fail};
 use crate::memory::boot::kernel_root;
 use crate::{console, report};
@@ -92,7 +92,7 @@ pub fn levels() -> Outcome {
 /// on both sides, and with this leaf on both sides.
 pub fn cost() -> Outcome {
     // Where ring 0 is interpreted, the host shadows our tables; elsewhere it does not say what it does.
-    let tdp = if cpu::ring() == 3 { "shadow" } else { "unknown" };
+    let tdp = if is_ring0_slow() { "shadow" } else { "unknown" };
     let root = kernel_root();
     let refs = |level| {
         let levels = root.walk_levels(level);

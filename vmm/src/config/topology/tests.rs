@@ -85,6 +85,21 @@ fn node_rules() {
 }
 
 #[test]
+fn a_node_that_names_itself_means_all_others() {
+    let matrix = |nodes: &[&str]| {
+        let nodes: Vec<_> = nodes.iter().map(|text| parse_node(text).unwrap()).collect();
+        let topology = Topology::new(None, None, &nodes).unwrap();
+        let row = |from| (0..nodes.len()).map(|to| topology.distance(from, to)).collect::<Vec<_>>();
+        (0..nodes.len()).map(row).collect::<Vec<_>>()
+    };
+    let first = "node=0,cpus=0,mem=32M";
+    assert_eq!(matrix(&[first, "node=1,mem=32M,distance=1:30"]), [[10, 30], [30, 10]]);
+    assert_eq!(matrix(&[first, "node=1,mem=32M,distance=1:10"]), [[10, 20], [20, 10]]);
+    let far = ["node=0,cpus=0,mem=32M,distance=2:50", "node=1,mem=32M", "node=2,mem=32M,distance=2:40"];
+    assert_eq!(matrix(&far), [[10, 20, 50], [20, 10, 40], [50, 40, 10]]);
+}
+
+#[test]
 fn distance_rules() {
     let with = |first: &str, second: &str| {
         let nodes = [format!("node=0,cpus=0,mem=32M,{first}"), format!("node=1,mem=32M,{second}")];
@@ -97,10 +112,7 @@ fn distance_rules() {
     assert_eq!(with("distance=1:9", same), text(0, 1, "9, use 11 to 254"));
     assert_eq!(with("distance=1:10", same), text(0, 1, "10, use 11 to 254"));
     assert_eq!(with("distance=1:255", same), text(0, 1, "255, use 11 to 254"));
-    assert_eq!(
-        with("distance=0:20", "distance=0:20"),
-        "invalid SLIT entry: distance of node 0 to itself is 20, use 10"
-    );
+    assert_eq!(with("distance=0:9", "distance=1:9"), text(0, 1, "9, use 11 to 254"));
     assert_eq!(with("distance=2:20", "distance=0:20"), text(0, 2, "20, but there is no node 2"));
     assert_eq!(
         with("distance=4294967295:20", same),

@@ -6,28 +6,41 @@ fn entry(function: u32) -> kvm_cpuid_entry2 {
     kvm_cpuid_entry2 { function, eax: 7, ebx: u32::MAX, ..Default::default() }
 }
 
+fn of(cpuid: &CpuId, function: u32, index: u32) -> kvm_cpuid_entry2 {
+    let wanted = |e: &&kvm_cpuid_entry2| e.function == function && e.index == index;
+    cpuid.as_slice().iter().find(wanted).copied().unwrap()
+}
+
 #[test]
-fn each_vcpu_sees_its_own_apic_id() {
-    let template =
-        CpuId::from_entries(&[entry(1), smt_level(), core_level(6), entry(0x1f), entry(0x8000_001e)])
-            .unwrap();
-    for index in [0, 5, 200] {
-        let cpuid = for_vcpu(&template, index);
-        let entries = cpuid.as_slice();
-        let id = u32::from(index);
-        assert_eq!(entries[0].ebx, id << 24 | 0x00ff_ffff);
-        assert!(entries[1..4].iter().all(|e| e.edx == id));
-        assert_eq!(entries[4].eax, id);
+fn each_vcpu_sees_its_own_place() {
+    let functions = [1, INTEL_CACHES, AMD_SIZES, AMD_CACHES, AMD_TOPOLOGY];
+    let template = CpuId::from_entries(&functions.map(entry)).unwrap();
+    for (id, package, core) in [(0, 0, 0), (9, 1, 1), (58, 7, 2)] {
+        let cpuid = for_vcpu(&template, ApicPlace { id, core_bits: 3, cores: 4 }).unwrap();
+        let own = u32::from(id);
+        assert_eq!(of(&cpuid, 1, 0).ebx, own << 24 | 8 << 16 | 0xffff);
+        assert_eq!(of(&cpuid, 1, 0).edx >> 28 & 1, 1);
+        assert_eq!((of(&cpuid, 0xb, 0).eax, of(&cpuid, 0xb, 0).ebx, of(&cpuid, 0xb, 0).ecx), (0, 1, 0x100));
+        assert_eq!((of(&cpuid, 0xb, 1).eax, of(&cpuid, 0xb, 1).ebx, of(&cpuid, 0xb, 1).ecx), (3, 4, 0x201));
+        assert!((0..2).all(|index| of(&cpuid, 0xb, index).edx == own));
+        let amd = of(&cpuid, AMD_TOPOLOGY, 0);
+        assert_eq!((amd.eax, amd.ebx, amd.ecx), (own, core, package));
+        assert_eq!(of(&cpuid, AMD_SIZES, 0).ecx, 3 << 12 | 3);
     }
 }
 
 #[test]
-fn the_core_level_spans_all_vcpus() {
-    for (cpus, shift) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (64, 6), (65, 7)] {
-        let level = core_level(cpus);
-        assert_eq!((level.eax, level.ebx, level.ecx), (shift, u32::from(cpus), 0x201));
+fn only_the_last_cache_is_shared() {
+    let mut entries = [entry(INTEL_CACHES), entry(AMD_CACHES), entry(INTEL_CACHES), entry(AMD_CACHES)];
+    for (index, (entry, level)) in entries.iter_mut().zip([1, 1, 3, 3]).enumerate() {
+        // As on a host where 64 ids share each cache.
+        (entry.index, entry.eax) = (index as u32, level << 5 | 63 << 14 | 1);
     }
-    assert_eq!((smt_level().eax, smt_level().ebx, smt_level().ecx), (0, 1, 0x100));
+    let template = CpuId::from_entries(&entries).unwrap();
+    let cpuid = for_vcpu(&template, ApicPlace { id: 0, core_bits: 1, cores: 2 }).unwrap();
+    let sharers = |function, index| of(&cpuid, function, index).eax >> 14 & 0xfff;
+    assert_eq!([sharers(INTEL_CACHES, 0), sharers(AMD_CACHES, 1)], [0, 0]);
+    assert_eq!([sharers(INTEL_CACHES, 2), sharers(AMD_CACHES, 3)], [1, 1]);
 }
 
 #[test]
@@ -37,15 +50,16 @@ fn kvm_takes_the_table_and_a_vcpu_has_it() {
         return;
     };
     let vcpu = kvm.create_vm().unwrap().create_vcpu(5).unwrap();
-    let template = template(&kvm, 6, 2_000_000).unwrap();
-    vcpu.set_cpuid2(&for_vcpu(&template, 5)).unwrap();
+    let template = template(&kvm, 2_000_000).unwrap();
+    vcpu.set_cpuid2(&for_vcpu(&template, ApicPlace { id: 5, core_bits: 3, cores: 6 }).unwrap()).unwrap();
     let set = vcpu.get_cpuid2(KVM_MAX_CPUID_ENTRIES).unwrap();
     let leaf = |function, index| {
         let wanted = |e: &&kvm_cpuid_entry2| e.function == function && e.index == index;
         set.as_slice().iter().find(wanted).copied().unwrap()
     };
     assert!(leaf(0, 0).eax >= 0xb);
-    assert_eq!(leaf(1, 0).ebx >> 16, 5 << 8 | 6, "APIC id and number of processors");
+    assert_eq!(leaf(1, 0).ecx >> 31, 1, "a hypervisor");
+    assert_eq!(leaf(1, 0).ebx >> 16, 5 << 8 | 8, "APIC id and number of ids");
     assert_eq!((leaf(0xb, 0).ebx, leaf(0xb, 0).edx), (1, 5));
     assert_eq!((leaf(0xb, 1).eax, leaf(0xb, 1).ebx, leaf(0xb, 1).edx), (3, 6, 5));
     assert!(leaf(HYPERVISOR_BASE, 0).eax >= HYPERVISOR_TIMING);

@@ -1,0 +1,95 @@
+//! `hwkvm`: runs our tests where KVM executes ring 0 in hardware, without such hardware.
+//!
+//! QEMU's TCG plays an AMD CPU with SVM and nested paging; Debian's cloud kernel boots on it and loads kvm-amd; an
+//! initramfs of ours holds `vmm` and the tests, linked statically, because there is nothing else.
+//! Owns: how that is put together and started. Stays outside: Debian's packages (`debian`), the archive format
+//! (`cpio`), what is in the archive (`image`, `linux`).
+//! Invariant: nothing is installed on this machine, and what runs inside cannot touch it.
+
+mod cpio;
+mod debian;
+mod image;
+mod linux;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::exec::{self, Done};
+use crate::repo::Repo;
+use crate::setup;
+
+/// What a run inside may take; a boot takes 4 s, the suite 3 minutes.
+const LIMIT: Duration = Duration::from_secs(600);
+/// The CPU: the flags TCG lacks do no harm and are not worth a warning each.
+const CPU: &str = "EPYC-v3,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,\
+                   -perfctr-core,-clzero,-xsaveerptr,-ibpb,-nrip-save,-xsavec,-xsaves";
+
+/// What to run inside.
+pub enum Job<'a> {
+    /// The integration tests whose names contain one of these words; without any, those that depend on KVM.
+    Tests(&'a [String]),
+    /// A line for the shell.
+    Shell(&'a str),
+}
+
+/// Whether this machine can run the harness; otherwise why not.
+pub fn missing() -> Option<&'static str> {
+    let needed = ["qemu-system-x86_64", "apt-get", "dpkg-deb"];
+    let program = needed.into_iter().find(|program| !setup::installed(program))?;
+    Some(match program {
+        "qemu-system-x86_64" => "QEMU is not installed; `cargo xtask setup` installs it",
+        _ => "this is no Debian, and the kernel for the harness is Debian's",
+    })
+}
+
+/// Runs `job` inside and passes its output on.
+pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
+    let folder = repo.target().join("hwkvm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let debian = debian::fetch(&folder.join("debian"))?;
+    let initramfs = folder.join("initramfs");
+    image::write(repo, &debian, &command(job), &initramfs)?;
+    let mut done = exec::run(&qemu(&debian.kernel()?, &initramfs, &folder.join("boot.log")), LIMIT)?;
+    // QEMU's own status only tells that it could start.
+    done.success &= done.last_line == format!("{}0", image::STATUS);
+    Ok(done)
+}
+
+/// What depends on how KVM runs the guest. Other tests need the sources, tools or a terminal, and have run outside.
+const SUITE: [&str; 10] = [
+    "buddy::",
+    "crash::",
+    "disks::",
+    "disk_faults::",
+    "linux_guest::",
+    "machine::",
+    "memory::",
+    "numa::",
+    "tables::",
+    "zones::",
+];
+
+/// What the shell inside is to run.
+fn command(job: &Job<'_>) -> String {
+    let words: Vec<_> = match job {
+        Job::Shell(line) => return (*line).to_owned(),
+        Job::Tests([]) => SUITE.map(str::to_owned).to_vec(),
+        Job::Tests(words) => words.iter().map(|word| format!("'{}'", word.replace('\'', ""))).collect(),
+    };
+    format!("tests --test-threads=2 {}", words.join(" "))
+}
+
+fn qemu(kernel: &Path, initramfs: &Path, log: &Path) -> Command {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "3G"]);
+    qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+    // The kernel speaks to a file, the job to us.
+    qemu.arg("-serial").arg(format!("file:{}", log.display())).args(["-serial", "stdio"]);
+    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    qemu
+}
