@@ -52,7 +52,7 @@ fn t34c_drained_pages_are_free_again() {
         let (before, after) = fact.split_once("->").unwrap();
         (before.parse().unwrap(), after.parse().unwrap())
     };
-    let (cached, free) = (pair(&line.fact("cached")), pair(&line.fact("free")));
+    let (cached, free) = (pair(line.fact("cached")), pair(line.fact("free")));
     assert!(cached.0 > 0 && cached.1 == 0 && free.1 == free.0 + cached.0, "{run}");
     assert!(
         zoneinfo(run.output(2)).iter().flat_map(|zone| &zone.pagesets).all(|set| set.count < 64),

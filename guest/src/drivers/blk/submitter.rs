@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::{BlkError, Ticket};
 use crate::arch::{cpu, time};
 use crate::machine::CPU;
+use core::cell::Cell;
 
 /// How long to look before sleeping, in nanoseconds. Sleeping and being woken cost more than half of it.
 const SPIN_NS: u64 = 100_000;
@@ -16,13 +17,17 @@ const SPIN_NS: u64 = 100_000;
 pub struct Submitter {
     disk: &'static Disk,
     queue: usize,
+    /// [`Lane::rounds`] when this task last looked. An interrupt that was on its way when polling began, or another
+    /// task, may take in what finishes, and then there is nothing left to poll.
+    seen: Cell<u64>,
 }
 
 impl Submitter {
     /// On the queue of this CPU.
     pub fn new(disk: &'static Disk) -> Self {
-        let submitter = Self { disk, queue: disk.nearest() };
+        let submitter = Self { disk, queue: disk.nearest(), seen: Cell::new(0) };
         submitter.lane().ring.lock(&CPU).start_polling();
+        submitter.look();
         submitter
     }
 
@@ -47,12 +52,15 @@ impl Submitter {
         self.disk.kick(self.queue);
     }
 
-    /// Takes in what is finished. Returns whether there was something.
+    /// Takes in what is finished. Returns whether something has finished since the last call of this or of
+    /// [`Submitter::wait`].
     pub fn poll(&self) -> bool {
-        self.disk.poll(self.queue)
+        self.disk.poll(self.queue);
+        self.look()
     }
 
-    /// Returns when something has finished. Looks for a while, then sleeps.
+    /// Returns when something has finished since the last call of this or of [`Submitter::poll`]. Looks for a while,
+    /// then sleeps.
     pub fn wait(&self) {
         let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SPIN_NS));
         while cpu::rdtsc().wrapping_sub(start) < limit {
@@ -61,10 +69,17 @@ impl Submitter {
             }
             core::hint::spin_loop();
         }
-        let rounds = self.lane().rounds();
         self.allow_interrupts();
-        self.lane().wait_progress(rounds);
+        self.lane().wait_progress(self.seen.get());
         self.lane().ring.lock(&CPU).start_polling();
+        self.look();
+    }
+
+    /// Whether anything has finished since the last look. The caller looks at its tickets afterwards, so none is
+    /// missed.
+    fn look(&self) -> bool {
+        let rounds = self.lane().rounds();
+        self.seen.replace(rounds) != rounds
     }
 
     /// Interrupts tell from now on; what came before is taken in.

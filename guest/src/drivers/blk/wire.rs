@@ -117,7 +117,7 @@ impl Wire {
     pub fn write_table(&mut self, slot: usize, buffers: Buffers<'_>) -> (u64, u16) {
         let count = buffers.len();
         // SAFETY: a field of an entry inside the area; the device does not look at this slot now.
-        let table = unsafe { &mut *&raw mut (*self.slot(slot)).table };
+        let table = unsafe { &mut (*self.slot(slot)).table };
         for (index, (entry, buffer)) in table.iter_mut().zip(buffers).enumerate() {
             let next = Some(index as u16 + 1).filter(|&next| usize::from(next) < count);
             *entry = encode(buffer, next);
