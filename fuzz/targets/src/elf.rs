@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use vmm::kernel::Kernel;
+use vmm::kernel::{Kernel, Protocol};
 use vmm::loader;
 use vmm::memory::{GuestRam, HostPages, RamRange, allocate};
 
@@ -19,7 +19,9 @@ fn ram() -> GuestRam {
 /// Reads the image and, if it is a kernel, loads it.
 pub fn elf(data: &[u8]) {
     let Ok(kernel) = Kernel::from_bytes("fuzz".to_owned(), data.to_vec()) else { return };
-    assert!(kernel.entry() <= u32::MAX.into(), "a PVH entry has 32 bits");
+    if let Protocol::Pvh(entry) = kernel.protocol() {
+        assert!(entry <= u32::MAX.into(), "a PVH entry has 32 bits");
+    }
     let _ = kernel.is_ballast();
     RAM.with_borrow(|ram| {
         if let Err(error) = loader::load(ram, &kernel) {

@@ -89,7 +89,7 @@ fn a_guest_reads_back_the_topology() {
     let platform = Platform::read(&image(&topology, 3), ACPI_TABLES).unwrap();
     assert_eq!(platform.madt.local_apic_address, LAPIC);
     assert_eq!(platform.madt.cpus.iter().map(|cpu| cpu.apic_id).collect::<Vec<_>>(), [0, 8, 9, 1]);
-    assert!((0..).zip(platform.madt.cpus.iter()).all(|(uid, cpu)| u32::from(cpu.acpi_uid) == uid));
+    assert!((0..).zip(platform.madt.cpus.iter()).all(|(uid, cpu)| cpu.acpi_uid == uid));
     assert_eq!(
         platform.madt.io_apics.iter().map(|io| (io.address, io.gsi_base)).collect::<Vec<_>>(),
         [(IOAPIC, 0)]
