@@ -143,7 +143,15 @@ fn kernels_that_cannot_boot_are_refused() {
         let line = run.error_line();
         assert!(line.starts_with(start) && line.contains(&path.display().to_string()), "{run}");
     }
-    assert!(refused(Guest::on(any_host()).kernel(text.path())).error_line().contains("is not an ELF file"));
+    let neither = refused(Guest::on(any_host()).kernel(text.path()));
+    assert!(neither.error_line().contains("is neither an ELF file nor a bzImage"), "{neither}");
+    // Linux's mark, and no more of it.
+    let mut start = vec![0; 0x300];
+    start[0x202..0x206].copy_from_slice(b"HdrS");
+    let cut = refused(Guest::on(any_host()).kernel(file(&start).path()));
+    assert!(cut.error_line().contains("is a damaged or very old bzImage"), "{cut}");
+    let unused = refused(Guest::on(any_host()).option("--initrd", "/dev/null"));
+    assert!(unused.error_line().starts_with("--initrd is for other kernels"), "{unused}");
     assert!(refused(Guest::on(any_host()).kernel(whole.path())).error_line().contains("no PVH note"));
 }
 
