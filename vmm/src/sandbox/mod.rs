@@ -90,10 +90,18 @@ impl Sandbox {
             return Ok(ThreadFilter { role, program: None });
         }
         trap::install().map_err(SandboxError::Handler)?;
+        keep_heap();
         let program = policy::compile(role);
         let program = program.map_err(|error| SandboxError::Compile(role.name(), error.to_string()))?;
         Ok(ThreadFilter { role, program: Some(program.into()) })
     }
+}
+
+/// Keeps free heap in the process: before libc gives back the heap of a thread it opens a file of `/proc`, which no
+/// filter lets it.
+fn keep_heap() {
+    // SAFETY: takes two integers and changes a threshold of the allocator. A libc without it returns 0.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
 }
 
 /// The filter of one kind of thread, made before the thread needs it.
