@@ -23,7 +23,7 @@ mod test;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::repo::Repo;
@@ -107,6 +107,9 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Rows => rows::run(&repo),
         Verb::Test { steps } => test::run(&repo, &steps),
         Verb::Hwkvm { tests, shell } => {
+            if let Some(why) = hwkvm::missing() {
+                bail!("{why}");
+            }
             let job = shell.as_deref().map_or(hwkvm::Job::Tests(&tests), hwkvm::Job::Shell);
             hwkvm::run(&repo, &job).map(|done| done.success && done.failed == 0)
         }

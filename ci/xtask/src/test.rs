@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{bench, cargo, clippy, exec, fmt, hwkvm, layers, mutants, repo::Repo, rows, setup};
+use crate::{bench, cargo, clippy, exec, fmt, layers, mutants, repo::Repo, rows, setup};
 
 /// A step: its name and what it does.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(480);
 pub const SETUP: Step = Step { name: "setup", run: |_| setup::run().map(|()| Outcome::check(true)) };
 
 /// The steps, cheapest first.
-pub const STEPS: [Step; 12] = [
+pub const STEPS: [Step; 11] = [
     Step { name: "layers", run: |repo| layers::run(repo).map(Outcome::check) },
     Step { name: "rows", run: |repo| rows::run(repo).map(Outcome::check) },
     Step { name: "fmt", run: |repo| fmt::run(repo, true).map(Outcome::check) },
@@ -35,7 +35,6 @@ pub const STEPS: [Step; 12] = [
     Step { name: "mutants", run: mutants::run },
     Step { name: "guest", run: guest },
     Step { name: "icount", run: icount },
-    Step { name: "hwkvm", run: hwkvm },
     Step { name: "asan", run: asan },
     Step { name: "valgrind", run: valgrind },
 ];
@@ -93,14 +92,6 @@ fn icount(repo: &Repo) -> Result<Outcome> {
         return Ok(Outcome::skipped("qemu-system-x86_64 is not installed; `cargo xtask setup` installs it"));
     }
     bench::check_counts(repo).map(Outcome::check)
-}
-
-/// The same guests where KVM runs ring 0 in hardware.
-fn hwkvm(repo: &Repo) -> Result<Outcome> {
-    if let Some(why) = hwkvm::missing() {
-        return Ok(Outcome::skipped(why));
-    }
-    Ok(Outcome::tests(&hwkvm::run(repo, &hwkvm::Job::Tests(&[]))?))
 }
 
 /// The memory manager and the simulated machine under AddressSanitizer.
