@@ -15,7 +15,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 thread_local! {
     /// Which CPU of which machine this thread plays, innermost last. The address of a borrowed `Cpus` names
     /// the machine: it cannot be reused while `run_on` borrows it.
-    static PLAYING: RefCell<Vec<(*const Cpus, CpuId)>> = const { RefCell::new(Vec::new()) };
+    static PLAYING: RefCell<Vec<(*const Cpus, CpuId, Part)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What of a CPU a thread plays.
+#[derive(Clone, Copy)]
+enum Part {
+    /// What runs on it by itself.
+    Code,
+    /// An interrupt.
+    Interrupt,
 }
 
 /// The CPUs of one machine.
@@ -29,6 +38,8 @@ struct State {
     played: AtomicBool,
     /// Interrupts are masked while this is not 0.
     irq_depth: AtomicU32,
+    /// The same within an interrupt, whose thread runs beside the one that plays the CPU until that masks.
+    interrupt_depth: AtomicU32,
     /// A masked section or an interrupt is running.
     busy: AtomicBool,
 }
@@ -69,7 +80,7 @@ impl Cpus {
     pub fn run_on<R>(&self, id: CpuId, work: impl FnOnce() -> R) -> R {
         let played = &self.state(id).played;
         assert!(!played.swap(true, Ordering::Acquire), "{id:?} is already played: one thread per CPU");
-        PLAYING.with_borrow_mut(|p| p.push((self, id)));
+        PLAYING.with_borrow_mut(|p| p.push((self, id, Part::Code)));
         let _leave = Leave(played);
         work()
     }
@@ -81,6 +92,20 @@ impl Cpus {
     #[must_use]
     pub fn irq_depth(&self, id: CpuId) -> u32 {
         self.state(id).irq_depth.load(Ordering::Relaxed)
+    }
+
+    /// The depth of what this thread plays of the CPU with this `state`.
+    fn depth<'a>(&self, state: &'a State) -> &'a AtomicU32 {
+        let part = PLAYING.with_borrow(|p| {
+            p.iter()
+                .rev()
+                .find(|(machine, ..)| std::ptr::eq(*machine, self))
+                .map_or(Part::Code, |&(.., part)| part)
+        });
+        match part {
+            Part::Code => &state.irq_depth,
+            Part::Interrupt => &state.interrupt_depth,
+        }
     }
 
     fn state(&self, id: CpuId) -> &State {
@@ -103,22 +128,26 @@ impl Cpu for Cpus {
     #[inline]
     fn id(&self) -> CpuId {
         PLAYING.with_borrow(|p| {
-            p.iter().rev().find(|(machine, _)| std::ptr::eq(*machine, self)).map_or(CpuId(0), |&(_, id)| id)
+            p.iter()
+                .rev()
+                .find(|(machine, ..)| std::ptr::eq(*machine, self))
+                .map_or(CpuId(0), |&(_, id, _)| id)
         })
     }
 
     fn irq_disable(&self) {
         let state = self.state(self.id());
-        // Only the thread that plays the CPU, or an interrupt that has stopped it, changes the depth.
-        if state.irq_depth.load(Ordering::Relaxed) == 0 {
+        // Only this thread changes the depth: the CPU's code and its interrupts have one each.
+        let depth = self.depth(state);
+        if depth.load(Ordering::Relaxed) == 0 {
             state.enter();
         }
-        state.irq_depth.fetch_add(1, Ordering::Relaxed);
+        depth.fetch_add(1, Ordering::Relaxed);
     }
 
     fn irq_enable(&self) {
         let id = self.id();
-        let depth = &self.state(id).irq_depth;
+        let depth = self.depth(self.state(id));
         let lower = depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |d| d.checked_sub(1));
         if lower == Ok(1) {
             self.state(id).leave();
@@ -130,7 +159,7 @@ impl Cpu for Cpus {
     }
 
     fn can_wait(&self) -> bool {
-        self.irq_depth(self.id()) == 0
+        self.depth(self.state(self.id())).load(Ordering::Relaxed) == 0
     }
 
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
@@ -142,10 +171,10 @@ impl Cpu for Cpus {
         }
         assert!(self.can_wait(), "{cpu:?} is called with interrupts masked on {:?}", self.id());
         state.enter();
-        PLAYING.with_borrow_mut(|p| p.push((self, cpu)));
-        state.irq_depth.store(1, Ordering::Relaxed);
+        PLAYING.with_borrow_mut(|p| p.push((self, cpu, Part::Interrupt)));
+        state.interrupt_depth.store(1, Ordering::Relaxed);
         work();
-        state.irq_depth.store(0, Ordering::Relaxed);
+        state.interrupt_depth.store(0, Ordering::Relaxed);
         PLAYING.with_borrow_mut(Vec::pop);
         state.leave();
     }
