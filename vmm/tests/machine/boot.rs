@@ -126,7 +126,7 @@ fn what_cannot_boot_is_refused_in_one_line() {
         (
             &["--kernel", "/etc/passwd"],
             2,
-            "/etc/passwd is not an ELF file; give an ELF kernel with a PVH note",
+            "/etc/passwd is neither an ELF file nor a bzImage; give an ELF kernel with a PVH note",
         ),
         (&["--kernel", "/proc/self/exe"], 2, "/proc/self/exe has no PVH note; "),
         (&["--kernel", path, "--disk", "/nonexistent"], 2, "disk image /nonexistent does not exist"),
