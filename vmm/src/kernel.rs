@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use shared::layout::PAGE_SIZE;
 use shared::stats::NOTE_NAME;
 
 /// The guest, built by the build script.
@@ -151,6 +152,19 @@ impl Kernel {
     /// Its RAM disk, if it has one.
     pub fn initrd(&self) -> Option<&[u8]> {
         self.initrd.as_deref()
+    }
+
+    /// Gives back the memory of the image: the heap, or, of the built-in guest, what of this program's file has been
+    /// read. Nobody needs it any more.
+    pub fn release(self) {
+        if let Cow::Borrowed(image) = self.bytes {
+            let range = image.as_ptr_range();
+            let start = (range.start as usize).next_multiple_of(PAGE_SIZE as usize);
+            let end = range.end as usize / PAGE_SIZE as usize * PAGE_SIZE as usize;
+            // SAFETY: whole pages of a constant, which the host reads from the file again if anybody looks. A failure
+            // changes nothing.
+            unsafe { libc::madvise(start as *mut _, end.saturating_sub(start), libc::MADV_DONTNEED) };
+        }
     }
 
     /// Whether the image is a Ballast guest, whose parameters the host knows.

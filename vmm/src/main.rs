@@ -105,8 +105,8 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
             phases.mark("open_kvm");
             let mut machine = builder::build(&config, &kernel, &kvm, &mut phases)
                 .map_err(|error| Failure::new(error.status(), &error))?;
-            // It is in guest RAM now; a copy on the heap would only cost memory.
-            drop(kernel);
+            // It is in guest RAM now; another copy would only cost memory.
+            kernel.release();
             run_machine(&mut machine, &config, args, &mut phases)?
         }
     };
