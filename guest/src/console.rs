@@ -64,6 +64,11 @@ pub fn use_serial() {
     pump();
 }
 
+/// How many bytes were printed since boot.
+pub fn position() -> u64 {
+    STATE.lock(&CPU).written as u64
+}
+
 /// Moves output towards the device without waiting for it.
 pub fn pump() {
     drain(&mut STATE.lock(&CPU));

@@ -71,6 +71,7 @@ fn kernel_main(entry: Entry) -> ! {
     start_devices(cmdline, &platform);
     start_cpus(&platform);
     settings::apply_reserves();
+    stats::start();
     let status = match settings::complain(cmdline, ram) {
         Ok(()) => {
             memory::checks::start_failures();
@@ -81,11 +82,14 @@ fn kernel_main(entry: Entry) -> ! {
     report::exit(status)
 }
 
-/// What `run=` asks for, or the prompt.
+/// What `run=` asks for, or the script that comes over the console, or the prompt.
 fn run(cmdline: &str) -> ExitStatus {
-    match params::find_last(cmdline, "run").and_then(|token| token.value) {
-        Some(script) => commands::run_script(script),
-        None => shell::run(),
+    if let Some(script) = params::find_last(cmdline, "run").and_then(|token| token.value) {
+        return commands::run_user_script(script);
+    }
+    match settings::number("run_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(bytes @ 1..) => shell::run_sent(bytes),
+        _ => shell::run(),
     }
 }
 

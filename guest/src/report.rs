@@ -16,9 +16,15 @@ use shared::layout::{DEBUG_EXIT_PORT, IMAGE_OFFSET};
 /// Lines of a backtrace.
 const MAX_LINES: usize = 32;
 
-/// Ends the machine with `status`, everything printed.
+/// Ends the machine with `status` by itself: everything is printed, and the monitor gets the last numbers.
 pub fn exit(status: ExitStatus) -> ! {
     stats::refresh();
+    stats::send_texts();
+    end(status)
+}
+
+/// Ends the machine with `status`, everything printed.
+fn end(status: ExitStatus) -> ! {
     console::flush();
     port::write_u32(DEBUG_EXIT_PORT, status.code());
     crate::arch::cpu::stop()
@@ -51,7 +57,7 @@ pub fn unhandled_trap(frame: &TrapFrame) -> ! {
         serial::print(format_args!("  {}\n", Caller(caller)));
     }
     backtrace(frame.rbp);
-    exit(ExitStatus::GuestFault)
+    end(ExitStatus::GuestFault)
 }
 
 /// Bits of a page fault's error code.
@@ -170,7 +176,7 @@ pub fn corruption(what: fmt::Arguments<'_>) -> ! {
     begin();
     serial::print(format_args!("BUG: {what}\nCall trace:\n"));
     backtrace(frame_pointer());
-    exit(ExitStatus::Corruption)
+    end(ExitStatus::Corruption)
 }
 
 /// Ends the machine because no memory is left that it could go on with.
@@ -183,14 +189,14 @@ pub fn out_of_memory(what: fmt::Arguments<'_>) -> ! {
     }
     serial::print(format_args!("Call trace:\n"));
     backtrace(frame_pointer());
-    exit(ExitStatus::OutOfMemory)
+    end(ExitStatus::OutOfMemory)
 }
 
 /// Ends the machine because this host or monitor cannot run it.
 pub fn unable(what: fmt::Arguments<'_>) -> ! {
     begin();
     serial::print(format_args!("error: {what}\n"));
-    exit(ExitStatus::HostUnable)
+    end(ExitStatus::HostUnable)
 }
 
 #[inline(always)]
@@ -210,5 +216,5 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     }
     serial::print(format_args!("Call trace:\n"));
     backtrace(frame_pointer());
-    exit(ExitStatus::GuestFault)
+    end(ExitStatus::GuestFault)
 }

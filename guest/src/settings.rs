@@ -47,6 +47,8 @@ const EFFECTIVE: &[&str] = &[
     "numa",
     "virtio_mmio.device",
     "run",
+    "run_bytes",
+    "stats.interval_ms",
     "params",
     "page_poison",
     "init_on_alloc",

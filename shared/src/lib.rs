@@ -13,5 +13,6 @@ pub mod exit;
 pub mod layout;
 pub mod numa;
 pub mod params;
+pub mod script;
 pub mod stats;
 pub mod text;

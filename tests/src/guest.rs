@@ -24,18 +24,19 @@ pub struct Guest {
     host: Option<Host>,
     words: Vec<String>,
     limit: Duration,
+    reported: bool,
 }
 
 impl Guest {
     /// The default machine on `host`.
     pub fn on(host: Host) -> Self {
         let words = host.options().iter().map(|&word| word.to_owned()).collect();
-        Self { host: Some(host), words, limit: LIMIT }
+        Self { host: Some(host), words, limit: LIMIT, reported: false }
     }
 
     /// The default machine as a user gets it, with no host selected: for runs that never boot.
     pub fn unbooted() -> Self {
-        Self { host: None, words: Vec::new(), limit: LIMIT }
+        Self { host: None, words: Vec::new(), limit: LIMIT, reported: false }
     }
 
     /// Adds an option and its value.
@@ -103,15 +104,44 @@ impl Guest {
         self.script(&marked.join("; "))
     }
 
-    /// Runs it to its end. Panics when it cannot be started or does not end.
-    pub fn start(mut self) -> Run {
+    /// Keeps the guest's `/proc` in `directory`, for the host.
+    pub fn procfs(self, directory: &Path) -> Self {
+        let directory = directory.display().to_string();
+        self.option("--procfs", &directory)
+    }
+
+    /// Has the run reported: see [`Run::report`].
+    pub fn report(mut self) -> Self {
+        self.reported = true;
+        self
+    }
+
+    /// The command that runs it, for whoever types into it or watches it. The time limit is set.
+    #[must_use]
+    pub fn command(mut self) -> Command {
         if self.host.is_some() {
             let seconds = self.limit.as_secs_f64().to_string();
             self = self.option("--timeout", &seconds);
         }
         let mut command = Command::new(vmm());
         command.arg("run").args(&self.words);
-        finish(command, self.host, self.limit + GRACE)
+        command
+    }
+
+    /// Runs it to its end. Panics when it cannot be started or does not end.
+    pub fn start(mut self) -> Run {
+        let reports = self
+            .reported
+            .then(|| tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary directory: {error}")));
+        let report = reports.as_ref().map(|directory| directory.path().join("report.json"));
+        if let Some(path) = &report {
+            let path = path.display().to_string();
+            self = self.option("--report", &path);
+        }
+        let (host, limit) = (self.host, self.limit + GRACE);
+        let mut run = finish(self.command(), host, limit);
+        run.report = report.and_then(|path| std::fs::read_to_string(path).ok());
+        run
     }
 }
 
@@ -130,6 +160,7 @@ fn finish(mut command: Command, host: Option<Host>, limit: Duration) -> Run {
         stdout: read(&mut stdout),
         stderr: read(&mut stderr),
         elapsed,
+        report: None,
     };
     eprintln!("{:?}: {}", run.elapsed, run.command);
     assert!(status.is_some(), "vmm did not end within {limit:?}\n{run}");

@@ -1,4 +1,5 @@
-//! What integration tests need: boots of real guests through the real `vmm` binary, and readers of what they print.
+//! Boots of real guests through the real `vmm` binary, and readers of what they print: for the tests of this
+//! repository and of others. `docs/testing.md` shows how, `examples/facts.rs` is a complete example.
 //!
 //! | file | job |
 //! |---|---|

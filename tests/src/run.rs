@@ -22,6 +22,8 @@ pub struct Run {
     pub stderr: String,
     /// From the start of `vmm` to its end.
     pub elapsed: Duration,
+    /// The text of the report, if there is one.
+    pub(crate) report: Option<String>,
 }
 
 impl Run {
@@ -60,6 +62,14 @@ impl Run {
             panic!("command {n} did not run\n{self}");
         };
         Text::new(after.split_once(&Self::marker(n + 1)).map_or(after, |(output, _)| output))
+    }
+
+    /// The report of a run with [`crate::Guest::report`]; `docs/report.md` describes its fields. Fails if there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn report(&self) -> serde_json::Value {
+        let text = self.report.as_ref().unwrap_or_else(|| panic!("no report\n{self}"));
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("a bad report: {error}\n{text}"))
     }
 
     /// The one line that `vmm` printed to standard error, without its prefix. Fails if there is another number of

@@ -162,7 +162,7 @@ fn crash_hang_ends_at_the_time_limit_with_7() {
 fn crash_reports_name_the_functions() {
     let run = died(crash(tests::any_host(), "null"), 5);
     let trace = run.all().as_str().split_once("Call trace:\n").map_or("", |(_, trace)| trace);
-    for name in ["read_at+0x", "null+0x", "run_script", "kernel_main"] {
+    for name in ["read_at+0x", "null+0x", "run_user_script", "kernel_main"] {
         assert!(trace.contains(name), "no {name}\n{run}");
     }
 }

@@ -22,6 +22,8 @@
 //! | `hostile` | attacks on the monitor |
 //! | `lacking` | hosts without rights, KVM, QEMU, room or a reader |
 //! | `neighbours` | machines side by side; what a killed one leaves behind |
+//! | `input` | long scripts, the prompt |
+//! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
 mod buddy;
@@ -29,9 +31,11 @@ mod crash;
 mod disk_faults;
 mod disks;
 mod durability;
+mod export;
 mod faults;
 mod hostile;
 mod images;
+mod input;
 mod lacking;
 mod linux_guest;
 mod machine;
@@ -41,6 +45,7 @@ mod numa;
 mod procfs;
 mod readme;
 mod refusals;
+mod report;
 mod reserves;
 mod tables;
 mod zones;

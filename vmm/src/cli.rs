@@ -59,6 +59,8 @@ Examples:
       Two unequal nodes, 30 apart.
   vmm run --append 'swappiness=10 debug_pagealloc=on'
       Boot parameters, checked before boot; `vmm params` lists them.
+  vmm run --procfs proc --report report.json --run 'buddy storm; cat /proc/meminfo'
+      The guest's numbers for tools of the host, while it runs, and for programs when it is over.
   vmm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0
       Linux. A kernel with a PVH entry (vmlinux) works as well.
 
@@ -124,7 +126,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE|PATH|none", default_value = "256M", help_heading = "Machine")]
     pub swap: String,
 
-    /// Guest commands, separated by `;` (at most 1500 bytes)
+    /// Guest commands, separated by `;`, up to 1 MiB
     #[arg(long, value_name = "COMMANDS", default_value = "tour", help_heading = "Guest")]
     pub run: String,
     /// Boot parameters for the guest (`vmm params` lists them)
@@ -170,7 +172,13 @@ pub struct RunArgs {
     /// Stop after this many seconds, with exit status 7
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     pub timeout: Option<f64>,
-    /// Print times and KVM's own counters when the run is over
+    /// Write what the run was, did and cost to this file, as JSON (docs/report.md describes it)
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub report: Option<PathBuf>,
+    /// Keep the guest's /proc in this directory, in Linux's formats, while it runs
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub procfs: Option<PathBuf>,
+    /// Print times, exits by reason, disk traffic, host memory and KVM's counters when the run is over
     #[arg(long, help_heading = "Run")]
     pub stats: bool,
     /// Print the guest's memory map and do not boot

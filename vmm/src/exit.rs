@@ -42,6 +42,18 @@ impl End {
         };
         status.code() as u8
     }
+
+    /// What it was, in a word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Guest(_) => "guest",
+            Self::Reset => "reset",
+            Self::Crash(_) => "crash",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::Failure(_) => "failure",
+        }
+    }
 }
 
 /// What the user should read; nothing when the guest ended by itself with a known status.

@@ -1,7 +1,8 @@
 //! What the user types, on its way to the guest.
 //!
 //! The terminal stays in its line mode: it echoes, lets the user correct a line and sends it whole.
-//! So there is no mode to restore, however the process ends.
+//! So there is no mode to restore, however the process ends. The end of input (Ctrl-D on an empty line) reaches the
+//! guest as the character that stands for it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,6 +12,8 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
 /// A terminal sends at most this many bytes of one line.
 const LINE_SIZE: usize = 4096;
+/// What the guest's prompt takes as the end of input: EOT, as Ctrl-D sends it.
+const END_OF_INPUT: u8 = 4;
 
 /// Passes lines from the standard input on.
 pub struct TypedInput<F> {
@@ -33,8 +36,11 @@ impl<F: FnMut(&[u8])> MutEventSubscriber for TypedInput<F> {
         match self.terminal.read(&mut line) {
             Ok(length @ 1..) => (self.forward)(line.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // End of input: there is nothing to wait for any more, and no way to undo a failure.
-            Ok(_) | Err(_) => drop(ops.remove(Events::empty(&self.terminal))),
+            // There is nothing to wait for any more, and no way to undo a failure.
+            Ok(_) | Err(_) => {
+                (self.forward)(&[END_OF_INPUT]);
+                drop(ops.remove(Events::empty(&self.terminal)));
+            }
         }
     }
 

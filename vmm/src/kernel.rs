@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 
 use shared::layout::PAGE_SIZE;
-use shared::stats::NOTE_NAME;
+use shared::stats::{NOTE_NAME, NOTE_STATS, StatsNote};
 
 /// The guest, built by the build script.
 static BUILT_IN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.elf"));
@@ -170,6 +170,13 @@ impl Kernel {
     /// Whether the image is a Ballast guest, whose parameters the host knows.
     pub fn is_ballast(&self) -> bool {
         !elf::notes_of(&self.bytes, NOTE_NAME).is_empty()
+    }
+
+    /// Where the guest publishes its numbers; `None` for a kernel that does not, or not as this program reads.
+    pub fn stats_note(&self) -> Option<StatsNote> {
+        let notes = elf::notes_of(&self.bytes, NOTE_NAME);
+        let note = notes.iter().find(|note| note.kind == NOTE_STATS)?;
+        StatsNote::parse(note.descriptor).ok()
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use event_manager::{EventManager, MutEventSubscriber};
 
+use crate::devices::transcript::{Kept, Transcript};
 use crate::devices::virtio::VirtioMmio;
 use crate::devices::virtio::blk::{BlkCounters, DiskWorker};
 use crate::devices::virtio::console::{Console, OutputLoss};
 use crate::exit::EndSignal;
+use crate::kvm::exits::ExitCounters;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vm::Vm;
 use crate::memory::GuestRam;
@@ -28,12 +30,16 @@ pub struct Machine {
     pub(crate) events: EventLoop,
     /// Takes the guest's output, and input for it.
     pub(crate) console: Arc<Mutex<Console>>,
+    /// The copy of that output, if one is wanted.
+    pub(crate) transcript: Option<Transcript>,
     /// What each disk counts, by the disk's name.
     pub(crate) disks: Vec<(String, Arc<BlkCounters>)>,
     /// The threads of the disks, until they run.
     pub(crate) disk_workers: Vec<DiskWorker>,
     /// The virtio devices, by name.
     pub(crate) transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
+    /// Why vCPUs left the guest.
+    pub(crate) exits: Arc<ExitCounters>,
     /// Raised when the machine ends.
     pub(crate) end: Arc<EndSignal>,
     pub(crate) ram: GuestRam,
@@ -48,6 +54,11 @@ impl Machine {
     /// Guest output that did not reach its reader, if any.
     pub fn output_loss(&self) -> Option<OutputLoss> {
         self.console.lock().unwrap_or_else(PoisonError::into_inner).output_loss()
+    }
+
+    /// What the guest printed, if that was kept.
+    pub fn output(&self) -> Kept {
+        self.transcript.as_ref().map(Transcript::kept).unwrap_or_default()
     }
 
     /// Devices that stopped because the guest's driver broke the rules, a line for each.

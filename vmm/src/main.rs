@@ -2,6 +2,7 @@
 //!
 //! The only place that prints or exits.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -13,13 +14,19 @@ use vmm::boot::e820;
 use vmm::cli::image::ImageCommand;
 use vmm::cli::{self, Command, Params, ParamsArgs, RunArgs};
 use vmm::config::MachineConfig;
+use vmm::devices::transcript::Kept;
 use vmm::devices::virtio::console::OutputLoss;
 use vmm::exit::End;
 use vmm::kernel::Kernel;
 use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
+use vmm::report::{self, Outcome, Report, Sources};
+use vmm::sandbox::Role;
 use vmm::stats::MachineStats;
 use vmm::timing::Phases;
+use vmm::view::procfs::Procfs;
+use vmm::view::snapshot::StatsReader;
+use vmm::view::watcher::{WatchError, Watched, Watcher};
 use vmm::{builder, image, manual, params, probe, run, signals, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
@@ -81,10 +88,109 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
             return Err(Failure(ExitStatus::Usage, mistakes));
         }
     }
+    let procfs = prepare_files(&config, &kernel)?;
+    let name = kernel.name().to_owned();
     phases.mark("config");
+    let mut seen = Seen::default();
+    let result = run_on_accelerator(args, &config, kernel, procfs, &mut phases, &mut seen);
+    if let Err(Failure(_, lines)) = &result {
+        lines.iter().for_each(|line| complain(line));
+    }
+    let mut status = match &result {
+        Ok(end) => end.status(),
+        Err(Failure(status, _)) => status.code() as u8,
+    };
+    let line = result.as_ref().map(ToString::to_string).unwrap_or_default();
+    if !line.is_empty() {
+        complain(&line);
+    }
+    let outcome = match &result {
+        Ok(end) => Outcome::Ended(end),
+        Err(Failure(status, lines)) => Outcome::Refused(status.code() as u8, lines.join("; ")),
+    };
+    if let Err(line) = finish_files(&config, &name, outcome, &phases, seen) {
+        complain(&line);
+        // What the user asked for is not there; a failure of the guest says more.
+        if status == ExitStatus::Ok.code() as u8 {
+            status = ExitStatus::HostUnable.code() as u8;
+        }
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// What there is to report of a run, beside its end.
+#[derive(Default)]
+struct Seen {
+    accelerator: &'static str,
+    /// Writes the report once the machine has run.
+    watcher: Option<Watcher>,
+    watched: Option<Watched>,
+    output: Kept,
+    warnings: Vec<String>,
+    counters: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    fn warn(&mut self, line: String) {
+        complain(&format!("warning: {line}"));
+        self.warnings.push(line);
+    }
+}
+
+/// Checks the places of `--procfs` and `--report` before anything runs.
+fn prepare_files(config: &MachineConfig, kernel: &Kernel) -> Result<Option<Procfs>, Failure> {
+    if let Some(path) = &config.report {
+        report::check(path).map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
+    }
+    let Some(directory) = &config.procfs else { return Ok(None) };
+    if kernel.stats_note().is_none() {
+        let line =
+            format!("--procfs: {} does not publish its numbers; use the built-in guest", kernel.name());
+        return Err(Failure(ExitStatus::Usage, vec![line]));
+    }
+    Procfs::create(directory).map(Some).map_err(|error| Failure::new(ExitStatus::Usage, &error))
+}
+
+/// Writes the report, and says what became of `--procfs`; an error is a line.
+fn finish_files(
+    config: &MachineConfig,
+    kernel: &str,
+    outcome: Outcome<'_>,
+    phases: &Phases,
+    seen: Seen,
+) -> Result<(), String> {
+    let failure = seen.watched.as_ref().and_then(|watched| watched.failure.as_ref()).map(ToString::to_string);
+    let Some(path) = &config.report else { return failure.map_or(Ok(()), Err) };
+    let report = Report::new(Sources {
+        arguments: env::args().skip(1).collect(),
+        accelerator: seen.accelerator,
+        config,
+        kernel,
+        outcome,
+        phases,
+        watched: seen.watched.as_ref(),
+        output: &seen.output.bytes,
+        output_truncated: seen.output.truncated,
+        warnings: seen.warnings.into_iter().chain(failure.clone()).collect(),
+        counters: seen.counters,
+    });
+    let written = report.write(path, seen.watcher.as_ref()).map_err(|error| error.to_string());
+    failure.map_or(written, Err)
+}
+
+/// Runs the machine with what `--accel` asks for.
+fn run_on_accelerator(
+    args: &RunArgs,
+    config: &MachineConfig,
+    kernel: Kernel,
+    procfs: Option<Procfs>,
+    phases: &mut Phases,
+    seen: &mut Seen,
+) -> Result<End, Failure> {
     let accelerator = accel::open(args.accel);
-    let end = match accelerator.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))? {
+    match accelerator.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))? {
         Accelerator::Tcg(why) => {
+            seen.accelerator = "tcg";
             if let Some(why) = why {
                 if !tcg::is_installed() {
                     let line = format!(
@@ -92,29 +198,37 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
                     );
                     return Err(Failure(ExitStatus::HostUnable, vec![line]));
                 }
-                complain(&format!("warning: {why}; going on with QEMU's TCG, which is slow"));
+                seen.warn(format!("{why}; going on with QEMU's TCG, which is slow"));
             }
-            let end = tcg::run(&config, &kernel, &args.tcg_cpu);
+            let run = tcg::run(config, &kernel, &args.tcg_cpu, procfs);
             phases.mark("guest");
             if args.stats {
                 print(&format!("{phases}\n"));
             }
-            end.map_err(|error| Failure::new(error.status(), &error))?
+            let run = run.map_err(|error| Failure::new(error.status(), &error))?;
+            (seen.watcher, seen.watched, seen.output) = (run.watcher, run.watched, run.output);
+            Ok(run.end)
         }
         Accelerator::Kvm(kvm) => {
+            seen.accelerator = "kvm";
             phases.mark("open_kvm");
-            let mut machine = builder::build(&config, &kernel, &kvm, &mut phases)
+            let mut machine = builder::build(config, &kernel, &kvm, phases)
                 .map_err(|error| Failure::new(error.status(), &error))?;
+            let note = kernel.stats_note();
             // It is in guest RAM now; another copy would only cost memory.
             kernel.release();
-            run_machine(&mut machine, &config, args, &mut phases)?
+            if config.is_watched() {
+                let reader = note.map(|note| StatsReader::new(Box::new(machine.ram().clone()), note));
+                let filter = config.sandbox.filter(Role::Watcher).map_err(WatchError::from);
+                let watcher = filter.and_then(|filter| Watcher::start(reader, procfs, filter));
+                seen.watcher = Some(watcher.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?);
+            }
+            let end = run_machine(&mut machine, config, args, phases, seen);
+            seen.watched = seen.watcher.as_ref().and_then(Watcher::look_back);
+            seen.output = machine.output();
+            end
         }
-    };
-    let line = end.to_string();
-    if !line.is_empty() {
-        complain(&line);
     }
-    Ok(ExitCode::from(end.status()))
 }
 
 fn run_machine(
@@ -122,19 +236,21 @@ fn run_machine(
     config: &MachineConfig,
     args: &RunArgs,
     phases: &mut Phases,
+    seen: &mut Seen,
 ) -> Result<End, Failure> {
-    let stats = args.stats.then(|| MachineStats::open(machine));
+    let wanted = args.stats || config.report.is_some();
+    let stats = wanted.then(|| MachineStats::open(machine));
     let end = run::run(machine, config.timeout, config.sandbox);
     phases.mark("guest");
-    for fault in machine.device_faults() {
-        complain(&format!("warning: {fault}"));
+    machine.device_faults().into_iter().for_each(|fault| seen.warn(fault));
+    match stats.map(|stats| stats.and_then(|stats| stats.counters())) {
+        Some(Ok(counters)) => seen.counters = counters.into_iter().collect(),
+        Some(Err(error)) => seen.warn(format!("the counters cannot be read: {error}")),
+        None => {}
     }
-    if let Some(stats) = stats {
-        print(&format!("{phases}\n"));
-        match stats.and_then(|stats| stats.lines()) {
-            Ok(lines) => drop(print(&lines)),
-            Err(error) => complain(&format!("warning: the counters cannot be read: {error}")),
-        }
+    if args.stats {
+        let lines = seen.counters.iter().map(|(name, value)| format!("{name}={value}\n"));
+        print(&format!("{phases}\n{}", lines.collect::<String>()));
     }
     let end = end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?;
     match machine.output_loss() {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::devices::virtio::blk::BlkCounters;
+use crate::kvm::exits::ExitCounters;
 use crate::kvm::stats::KvmStats;
 use crate::machine::Machine;
 
@@ -21,6 +22,7 @@ pub struct MachineStats {
     vm: KvmStats,
     vcpus: Vec<KvmStats>,
     disks: Vec<(String, Arc<BlkCounters>)>,
+    exits: Arc<ExitCounters>,
     /// Host addresses of guest RAM.
     ram: Vec<Range<u64>>,
     /// `/proc/self/smaps`, read when it is asked for but open since before the machine ran: a thread that has
@@ -38,18 +40,21 @@ impl MachineStats {
             vm: KvmStats::open(machine.vm.fd())?,
             vcpus: vcpus.collect::<io::Result<_>>()?,
             disks: machine.disks.clone(),
+            exits: Arc::clone(&machine.exits),
             ram: ram.collect(),
             smaps: File::open("/proc/self/smaps")?,
         })
     }
 
-    /// One `name=value` line per counter, each with its line end.
-    pub fn lines(&self) -> io::Result<String> {
-        let mut text = String::new();
-        for (name, value) in self.host_memory()?.into_iter().chain(self.disk_totals()).chain(self.kvm()?) {
-            text.push_str(&format!("{name}={value}\n"));
-        }
-        Ok(text)
+    /// Every counter with its name.
+    pub fn counters(&self) -> io::Result<Vec<(String, u64)>> {
+        let memory = self.host_memory()?.into_iter();
+        Ok(memory.chain(self.disk_totals()).chain(self.exits()).chain(self.kvm()?).collect())
+    }
+
+    /// Exits to this process, over all vCPUs.
+    fn exits(&self) -> impl Iterator<Item = (String, u64)> {
+        self.exits.totals().map(|(name, value)| (format!("exits.{name}"), value))
     }
 
     /// Resident memory in KiB: guest RAM, the part of it in huge pages, and everything else.

@@ -14,7 +14,7 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     // Memory errors that need no special build to be seen.
@@ -30,6 +30,8 @@ const TOOLS: [Tool; 10] = [
     Tool { program: "free", package: "procps" },
     Tool { program: "unshare", package: "util-linux" },
     Tool { program: "/usr/lib/python3/dist-packages/psutil/__init__.py", package: "python3-psutil" },
+    // Asserts on the JSON report.
+    Tool { program: "/usr/lib/python3/dist-packages/_pytest/__init__.py", package: "python3-pytest" },
 ];
 
 /// Installs what is missing.

@@ -37,6 +37,17 @@ pub fn set_handler(line: usize, handler: Handler) -> bool {
     HANDLERS.get(line).map(|slot| slot.store(handler as *mut (), Ordering::Release)).is_some()
 }
 
+/// Installs the handler of `line`, which is below [`LINES`]; gives back the one before.
+pub fn replace_handler(line: usize, handler: Handler) -> Option<Handler> {
+    let raw = HANDLERS.get(line)?.swap(handler as *mut (), Ordering::AcqRel);
+    to_handler(raw)
+}
+
+fn to_handler(raw: *mut ()) -> Option<Handler> {
+    // SAFETY: the table holds null or a `Handler`, from the functions above only.
+    (!raw.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), Handler>(raw) })
+}
+
 /// Whether anybody handles `line`.
 pub fn has_handler(line: usize) -> bool {
     HANDLERS.get(line).is_some_and(|slot| !slot.load(Ordering::Acquire).is_null())
@@ -59,9 +70,7 @@ fn run_pending() {
             bits &= bits - 1;
             percpu::count_interrupt(line);
             let raw = HANDLERS.get(line).map_or(core::ptr::null_mut(), |slot| slot.load(Ordering::Acquire));
-            if !raw.is_null() {
-                // SAFETY: the table holds null or a `Handler`, from `set_handler` only.
-                let handler = unsafe { core::mem::transmute::<*mut (), Handler>(raw) };
+            if let Some(handler) = to_handler(raw) {
                 handler(line);
             }
         }

@@ -27,8 +27,11 @@ mod traps;
 mod words;
 mod zones;
 
-use crate::console;
+use crate::arch::time;
+use crate::{console, stats};
 use shared::exit::ExitStatus;
+use shared::script;
+use shared::stats::CommandRecord;
 pub use words::Args;
 
 /// What a command ends with; an error carries the status of the run and has been printed.
@@ -91,12 +94,24 @@ fn all() -> impl Iterator<Item = &'static Command> {
 
 /// Runs a script; the status it ends with.
 pub fn run_script(script: &str) -> ExitStatus {
-    for line in words::split_script(script) {
-        if let Err(status) = run_line(line) {
-            return status;
-        }
-    }
-    ExitStatus::Ok
+    run_each(script, run_line)
+}
+
+/// Runs what the user asked for: as [`run_script`], and the monitor learns of each command.
+pub fn run_user_script(script: &str) -> ExitStatus {
+    run_each(script, |line| {
+        let (from, start) = (console::position(), time::since_boot_ns());
+        let outcome = run_line(line);
+        let status = outcome.err().unwrap_or(ExitStatus::Ok).code().into();
+        let ns = time::since_boot_ns().saturating_sub(start);
+        stats::record(&CommandRecord { from, to: console::position(), status, ns });
+        outcome
+    })
+}
+
+fn run_each(script: &str, run: impl Fn(&str) -> Outcome) -> ExitStatus {
+    let failed = script::commands(script).find_map(|line| run(line).err());
+    failed.unwrap_or(ExitStatus::Ok)
 }
 
 fn run_line(line: &str) -> Outcome {

@@ -1,18 +1,4 @@
-//! Splitting scripts and command lines; no allocation.
-
-/// The commands of a script: split at `;` and line ends outside double quotes.
-pub fn split_script(script: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    script
-        .split(move |c: char| {
-            if c == '"' {
-                quoted = !quoted;
-            }
-            !quoted && (c == ';' || c == '\n')
-        })
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-}
+//! Splitting command lines; no allocation. Scripts are split by `shared::script`.
 
 /// The words of a command: separated by blanks, double quotes group.
 pub struct Args<'a> {

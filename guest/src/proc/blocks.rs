@@ -16,10 +16,15 @@ fn by_order(count: impl Fn(Order) -> u32) -> [u64; ORDERS] {
     core::array::from_fn(|order| Order::new(order as u32).map_or(0, |order| u64::from(count(order))))
 }
 
+/// Free blocks of a zone, by order.
+pub fn free_blocks(zone: &Zone) -> [u64; ORDERS] {
+    by_order(|order| zone.free_blocks_of_order(order))
+}
+
 /// Writes `/proc/buddyinfo`.
 pub fn buddyinfo(w: &mut dyn Write) -> fmt::Result {
     PHYS.populated_zones().try_for_each(|zone| {
-        let free = by_order(|order| zone.free_blocks_of_order(order));
+        let free = free_blocks(zone);
         write_zone(w, &ZoneBlocks { node: zone.id().node.index() as u32, zone: zone.id().kind.name(), free })
     })
 }

@@ -13,6 +13,11 @@ use shared::text::meminfo::Meminfo;
 
 /// Writes `/proc/meminfo`.
 pub fn meminfo(w: &mut dyn Write) -> fmt::Result {
+    numbers().write(w)
+}
+
+/// The numbers of `/proc/meminfo`.
+pub fn numbers() -> Meminfo {
     let (total, free) = (PHYS.total_managed_pages(), PHYS.total_free_pages());
     let leaves = boot::direct_map_leaves();
     let stacks = stack::pages_in_use();
@@ -35,7 +40,6 @@ pub fn meminfo(w: &mut dyn Write) -> fmt::Result {
         direct_map_1g: Some(kb(leaves.pud * Level::PUD.pages())),
         ..Meminfo::default()
     }
-    .write(w)
 }
 
 /// What `vm.overcommit_memory=2` allows, in kB, of a machine with `total` pages and no swap.

@@ -9,8 +9,9 @@
 //! | `zoneinfo`, `vmstat`, `meminfo` | the three of the same name |
 //! | `iomem` | iomem |
 //! | `interrupts` | interrupts |
-//! | `machine` | cmdline, version, uptime |
 //! | `page_owner` | `/sys/kernel/debug/page_owner`, `page_owner_stacks` |
+//! | `machine` | cmdline, version |
+//! | `tasks` | stat, uptime, loadavg, cpuinfo, swaps |
 //! | `node` | `/sys/devices/system/node` |
 
 mod blocks;
@@ -20,14 +21,20 @@ mod machine;
 mod meminfo;
 mod node;
 mod page_owner;
+mod tasks;
 mod vmstat;
 mod zoneinfo;
 
 use crate::settings::{self, Shown};
+pub use blocks::free_blocks;
 use core::fmt::{self, Write};
+pub use meminfo::numbers as meminfo;
 use mm::phys::Node;
 pub use node::cpus as cpus_of;
 use shared::params::ParamSpec;
+pub use tasks::numbers as tasks;
+pub use vmstat::numbers as vmstat;
+pub use zoneinfo::for_each as for_each_zone;
 
 /// Writes one text.
 type Render = fn(&mut dyn Write) -> fmt::Result;
@@ -36,11 +43,15 @@ type Render = fn(&mut dyn Write) -> fmt::Result;
 const FILES: &[(&str, Render)] = &[
     ("/proc/buddyinfo", blocks::buddyinfo),
     ("/proc/cmdline", machine::cmdline),
+    ("/proc/cpuinfo", tasks::cpuinfo),
     ("/proc/interrupts", interrupts::interrupts),
     ("/proc/iomem", iomem::iomem),
+    ("/proc/loadavg", tasks::loadavg),
     ("/proc/meminfo", meminfo::meminfo),
     ("/proc/pagetypeinfo", blocks::pagetypeinfo),
-    ("/proc/uptime", machine::uptime),
+    ("/proc/stat", tasks::stat),
+    ("/proc/swaps", tasks::swaps),
+    ("/proc/uptime", tasks::uptime),
     ("/proc/version", machine::version),
     ("/proc/vmstat", vmstat::vmstat),
     ("/proc/zoneinfo", zoneinfo::zoneinfo),

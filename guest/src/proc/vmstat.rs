@@ -96,6 +96,11 @@ fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
 
 /// Writes `/proc/vmstat`.
 pub fn vmstat(w: &mut dyn Write) -> fmt::Result {
+    numbers().write(w)
+}
+
+/// The numbers of `/proc/vmstat`.
+pub fn numbers() -> Vmstat {
     let mut all = Vmstat::ZERO;
     for zone in PHYS.populated_zones() {
         add(&mut all.zone, &zone_stats(zone));
@@ -116,5 +121,5 @@ pub fn vmstat(w: &mut dyn Write) -> fmt::Result {
         .filter_map(smp::area)
         .map(|area| percpu::counter_of(area, Counter::PageFaults))
         .sum();
-    all.write(w)
+    all
 }

@@ -11,12 +11,20 @@ use shared::text::zoneinfo::{self, Pageset, Populated, write_zone};
 
 /// Writes `/proc/zoneinfo`.
 pub fn zoneinfo(w: &mut dyn Write) -> fmt::Result {
+    for_each(&mut |_, numbers| write_zone(w, numbers))
+}
+
+/// Passes every zone with its numbers to `visit`, in the order of the text.
+///
+/// # Errors
+/// The first one of `visit`.
+pub fn for_each(visit: &mut dyn FnMut(&Zone, &zoneinfo::Zone<'_>) -> fmt::Result) -> fmt::Result {
     for node in PHYS.nodes() {
         let stats = node_stats(node);
         let first = node.zones().find(|zone| zone.is_populated()).map(|zone| zone.id());
         for zone in node.zones() {
             let stats = (first == Some(zone.id())).then_some(&stats);
-            write(w, node, zone, stats)?;
+            with_numbers(node, zone, stats, visit)?;
         }
     }
     Ok(())
@@ -43,16 +51,16 @@ fn pagesets(zone: &Zone) -> ([Pageset; MAX_CPUS], usize) {
     (sets, len)
 }
 
-fn write(
-    w: &mut dyn Write,
+fn with_numbers(
     node: &Node,
     zone: &Zone,
     node_stats: Option<&[u64; NODE_STATS.len()]>,
+    visit: &mut dyn FnMut(&Zone, &zoneinfo::Zone<'_>) -> fmt::Result,
 ) -> fmt::Result {
     let (sets, len) = pagesets(zone);
     let marks = zone.watermarks();
-    write_zone(
-        w,
+    visit(
+        zone,
         &zoneinfo::Zone {
             node: node.id().index() as u32,
             name: zone.id().kind.name(),

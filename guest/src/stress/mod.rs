@@ -186,7 +186,7 @@ pub fn run(ms: u64) -> Option<Verdict> {
     let session = begin_faults()?;
     TALLY.iter().for_each(Cpu::clear);
     MAIL.iter().flatten().flatten().for_each(|mailbox| mailbox.sent.store(0, Ordering::Relaxed));
-    irq::set_handler(irq::line::TIMER, on_timer);
+    let ticker = irq::replace_handler(irq::line::TIMER, on_timer);
     irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
     END.store(cpu::rdtsc() + time::ns_to_tsc(ms * 1_000_000), Ordering::Release);
@@ -200,6 +200,10 @@ pub fn run(ms: u64) -> Option<Verdict> {
     // The last timers fire, and what they send arrives.
     time::delay(20_000_000);
     tally::settle(ARRIVAL_NS);
+    if let Some(ticker) = ticker {
+        irq::set_handler(irq::line::TIMER, ticker);
+        time::arm_timer(TIMER_NS);
+    }
     end_faults(session);
     Some(tally::report(console::print))
 }

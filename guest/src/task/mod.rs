@@ -10,7 +10,7 @@ mod switch;
 mod wait;
 
 use crate::arch::percpu::{self, MAX_CPUS};
-use crate::arch::{irq, lapic, smp};
+use crate::arch::{cpu, irq, lapic, smp, time};
 use crate::machine::CPU;
 use crate::memory::stack::Stack;
 use core::cell::UnsafeCell;
@@ -79,6 +79,12 @@ struct RunQueue {
     sleeping: AtomicBool,
     /// Whom this CPU switched away from last.
     previous: AtomicPtr<Task>,
+    /// Switches so far. Written by the queue's CPU only, as the two below.
+    switches: AtomicU64,
+    /// TSC ticks slept so far.
+    slept: AtomicU64,
+    /// The TSC when the CPU went to sleep; 0 while it is awake.
+    asleep_since: AtomicU64,
 }
 
 static QUEUES: [RunQueue; MAX_CPUS] = [const {
@@ -87,8 +93,65 @@ static QUEUES: [RunQueue; MAX_CPUS] = [const {
         idle: AtomicPtr::new(core::ptr::null_mut()),
         sleeping: AtomicBool::new(false),
         previous: AtomicPtr::new(core::ptr::null_mut()),
+        switches: AtomicU64::new(0),
+        slept: AtomicU64::new(0),
+        asleep_since: AtomicU64::new(0),
     }
 }; MAX_CPUS];
+
+impl RunQueue {
+    /// Halts the CPU, which is the queue's own, and counts how long.
+    fn sleep(&self) {
+        let start = cpu::rdtsc();
+        self.asleep_since.store(start, Ordering::Relaxed);
+        cpu::halt();
+        self.asleep_since.store(0, Ordering::Relaxed);
+        let slept = self.slept.load(Ordering::Relaxed);
+        self.slept.store(slept.wrapping_add(cpu::rdtsc().wrapping_sub(start)), Ordering::Relaxed);
+    }
+}
+
+/// How long a CPU has slept for want of work, in nanoseconds since boot.
+pub fn idle_ns(cpu: u32) -> u64 {
+    let queue = run_queue(cpu);
+    let now = match queue.asleep_since.load(Ordering::Relaxed) {
+        0 => 0,
+        since => cpu::rdtsc().saturating_sub(since),
+    };
+    time::tsc_to_ns(queue.slept.load(Ordering::Relaxed).wrapping_add(now))
+}
+
+/// Switches between tasks since boot, over all CPUs.
+pub fn switches() -> u64 {
+    QUEUES.iter().map(|queue| queue.switches.load(Ordering::Relaxed)).sum()
+}
+
+/// Tasks started since boot; the last one has this number.
+pub fn started() -> u64 {
+    u64::from(NEXT_ID.load(Ordering::Relaxed)) - 1
+}
+
+/// How many tasks there are, the idle ones left out.
+pub struct Census {
+    /// All of them.
+    pub tasks: u64,
+    /// Those that run or could run.
+    pub running: u64,
+}
+
+/// Counts the tasks.
+pub fn census() -> Census {
+    let mut census = Census { tasks: 0, running: 0 };
+    let is_idle = |task: &Task| {
+        let idle = run_queue(task.cpu()).idle.load(Ordering::Acquire);
+        core::ptr::eq(idle, task)
+    };
+    for task in all().filter(|task| !is_idle(task)) {
+        census.tasks += 1;
+        census.running += u64::from(task.state() == State::Runnable);
+    }
+    census
+}
 
 /// Why a task could not be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -293,7 +356,7 @@ fn idle(cpu: usize) {
         irq::disable();
         queue.sleeping.store(true, Ordering::SeqCst);
         if queue.ready.lock(&CPU).is_empty() {
-            crate::arch::cpu::halt();
+            queue.sleep();
             queue.sleeping.store(false, Ordering::SeqCst);
         } else {
             queue.sleeping.store(false, Ordering::SeqCst);
@@ -304,7 +367,7 @@ fn idle(cpu: usize) {
 }
 
 fn unreachable_end() -> ! {
-    crate::arch::cpu::stop()
+    cpu::stop()
 }
 
 /// Waits for [`Task::unpark`]. May return early; the caller checks what it waited for.
@@ -337,6 +400,7 @@ fn schedule() {
     }
     next.on_cpu.store(true, Ordering::Release);
     next.switches.fetch_add(1, Ordering::Relaxed);
+    queue.switches.store(queue.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     queue.previous.store(me as *const Task as *mut Task, Ordering::Relaxed);
     percpu::set_current(next as *const Task as u64);
     // SAFETY: both tasks are pinned to this CPU, which runs neither but here; interrupts are masked.

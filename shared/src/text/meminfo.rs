@@ -34,6 +34,19 @@ macro_rules! lines {
                 Ok(())
             }
 
+            /// The numbers of the lines that are always there, in order.
+            #[must_use]
+            pub fn values(&self) -> [u64; NAMES.len()] {
+                [$(self.$field),*]
+            }
+
+            /// The numbers of the lines that are always there, in order; the other lines do not exist.
+            #[must_use]
+            pub fn from_values(values: [u64; NAMES.len()]) -> Self {
+                let [$($field),*] = values;
+                Self { $($field,)* ..Self::default() }
+            }
+
             /// The field behind a line that is always there.
             pub fn line_mut(&mut self, name: &str) -> Option<&mut u64> {
                 match name {

@@ -5,6 +5,7 @@
 //! stays outside. The tests compare every renderer with texts recorded on a 6.18 kernel.
 
 pub mod buddyinfo;
+pub mod cpuinfo;
 pub mod e820;
 pub mod iomem;
 pub mod meminfo;
@@ -12,6 +13,8 @@ pub mod names;
 pub mod numactl;
 pub mod page_owner;
 pub mod pagetypeinfo;
+pub mod stat;
+pub mod swaps;
 pub mod vmstat;
 pub mod zoneinfo;
 

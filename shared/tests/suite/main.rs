@@ -9,6 +9,7 @@ mod layout;
 mod numa;
 mod numbers;
 mod params;
+mod script;
 mod stats;
 mod text;
 mod zoneinfo;

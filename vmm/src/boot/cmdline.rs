@@ -1,26 +1,30 @@
 //! The command line of the guest.
 //!
-//! Owns: its order (`ring=`, the user's parameters, `run=`, the devices) and the limits on each part.
+//! Owns: its order (`ring=`, the user's parameters, what the monitor adds, `run=`, the devices), the limits on
+//! each part, and which scripts go over the console instead.
 //! Stays outside: what parameters mean (`shared::params`), writing it to memory (`boot::pvh`).
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use shared::layout::{GUEST_PARAMETERS_SIZE, VIRTIO_MMIO_SIZE};
 
 use crate::devices::VirtioSlot;
 
-/// Longest value of `--run` in bytes.
+/// Longest script in bytes that goes into `run=`; a longer one goes over the console.
 pub const MAX_RUN: usize = 1500;
+/// Longest value of `--run` in bytes.
+pub const MAX_SCRIPT: usize = 1 << 20;
 
 /// What is wrong with the user's part of the command line; each text is a complete line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CmdlineError {
     /// Too many commands.
-    #[error("--run has {0} bytes, at most {MAX_RUN} fit; split it into several runs")]
+    #[error("--run has {0} bytes, at most {MAX_SCRIPT} are taken; split it into several runs")]
     RunTooLong(usize),
-    /// Commands that cannot be quoted.
-    #[error("--run must not contain double quotes or line breaks; separate commands with `;`")]
-    RunQuotes,
+    /// Bytes that no script can hold.
+    #[error("--run must not contain control characters; separate commands with `;` or line breaks")]
+    RunControl,
     /// All of it is too long.
     #[error(
         "the guest's parameters take {0} bytes, at most {GUEST_PARAMETERS_SIZE} fit; shorten --append or --run"
@@ -31,13 +35,24 @@ pub enum CmdlineError {
     AppendBreaks,
 }
 
-/// The user's part: `ring=`, then `append`, then `run=`. An empty `run` gives no word.
-pub fn user_part(ring: Option<u8>, append: &str, run: &str) -> Result<String, CmdlineError> {
-    if run.len() > MAX_RUN {
+/// Whether a script fits into `run=`: by its size, and because the value is quoted.
+pub fn fits(run: &str) -> bool {
+    run.len() <= MAX_RUN && !run.contains(['"', '\n', '\t'])
+}
+
+/// The user's part: `ring=`, then `append`, then `update`, the time between two updates of the statistics area,
+/// then the script, or its size if it does not fit. An empty `run` gives no word.
+pub fn user_part(
+    ring: Option<u8>,
+    append: &str,
+    update: Option<Duration>,
+    run: &str,
+) -> Result<String, CmdlineError> {
+    if run.len() > MAX_SCRIPT {
         return Err(CmdlineError::RunTooLong(run.len()));
     }
-    if run.contains(['"', '\n', '\r', '\0']) {
-        return Err(CmdlineError::RunQuotes);
+    if run.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+        return Err(CmdlineError::RunControl);
     }
     if append.contains(['\n', '\r', '\0']) {
         return Err(CmdlineError::AppendBreaks);
@@ -47,7 +62,10 @@ pub fn user_part(ring: Option<u8>, append: &str, run: &str) -> Result<String, Cm
         words.push(format!("ring={ring}"));
     }
     words.extend(Some(append.trim().to_owned()).filter(|text| !text.is_empty()));
-    if !run.is_empty() {
+    words.extend(update.map(|update| format!("stats.interval_ms={}", update.as_millis())));
+    if !fits(run) {
+        words.push(format!("run_bytes={}", run.len()));
+    } else if !run.is_empty() {
         words.push(format!("run=\"{run}\""));
     }
     let line = words.join(" ");

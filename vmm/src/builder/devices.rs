@@ -21,6 +21,7 @@ use crate::devices::i8042::{I8042, I8042_BASE, I8042_PORTS};
 use crate::devices::output::Output;
 use crate::devices::power::{POWER_PORTS, Power};
 use crate::devices::serial::{SERIAL_GSI, SERIAL_PORTS, SerialPort};
+use crate::devices::transcript::Transcript;
 use crate::devices::virtio::blk::{
     Access, BlkCounters, Block, BlockOptions, DiskImage, DiskWorker, MAX_QUEUES,
 };
@@ -44,6 +45,8 @@ pub(super) struct Devices {
     pub slots: Vec<VirtioSlot>,
     /// Takes the guest's output.
     pub console: Arc<Mutex<Console>>,
+    /// The copy of that output, if one is wanted.
+    pub transcript: Option<Transcript>,
     /// What each disk counts, by the disk's name.
     pub disks: Vec<(String, Arc<BlkCounters>)>,
     /// The disks' threads, which do not run yet.
@@ -61,7 +64,14 @@ pub(super) fn create(
     end: &Arc<EndSignal>,
     events: &mut EventLoop,
 ) -> Result<Devices, BuildError> {
-    let console = Console::new(duplicate_stdout()?);
+    let mut console = Console::new(duplicate_stdout()?);
+    let transcript = config.report.is_some().then(Transcript::default);
+    if let Some(transcript) = &transcript {
+        console.set_transcript(transcript.clone());
+    }
+    if let Some(script) = config.sent_script() {
+        console.push_input(script.as_bytes());
+    }
     let written = console.written();
     let console = Arc::new(Mutex::new(console));
     let mut disks = Vec::with_capacity(config.disks.len());
@@ -74,7 +84,7 @@ pub(super) fn create(
     }
     let slots = virtio_slots(virtio.len() as u32);
     let ram = Arc::new(ram.clone());
-    let mut buses = Buses { pio: port_bus(vm, end, written)?, mmio: Bus::new() };
+    let mut buses = Buses { pio: port_bus(vm, end, written, transcript.clone())?, mmio: Bus::new() };
     let mut transports = Vec::with_capacity(virtio.len());
     let mut disk_workers = Vec::with_capacity(disks.len());
     for (index, (slot, (name, device))) in slots.iter().zip(virtio).enumerate() {
@@ -87,7 +97,7 @@ pub(super) fn create(
         buses.mmio.insert(slot.base, VIRTIO_MMIO_SIZE, transport.clone())?;
         transports.push((name, transport));
     }
-    Ok(Devices { buses, slots, console, disks, disk_workers, transports })
+    Ok(Devices { buses, slots, console, transcript, disks, disk_workers, transports })
 }
 
 /// Connects `device` to the kernel, behind a register window for `slot`.
@@ -122,10 +132,16 @@ fn open_disk(disk: &DiskConfig, queues: u16) -> Result<Block, BuildError> {
     Ok(Block::with_options(image.with_cache(disk.cache)?, options)?)
 }
 
-fn port_bus(vm: &Vm, end: &Arc<EndSignal>, console: Written) -> Result<Bus, BuildError> {
+fn port_bus(
+    vm: &Vm,
+    end: &Arc<EndSignal>,
+    console: Written,
+    transcript: Option<Transcript>,
+) -> Result<Bus, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK).map_err(BuildError::Events)?;
     vm.register_irq(&interrupt, SERIAL_GSI)?;
-    let serial = SerialPort::new(interrupt, Output::new(duplicate_stdout()?, end.clone(), console));
+    let output = Output::new(duplicate_stdout()?, end.clone(), console, transcript);
+    let serial = SerialPort::new(interrupt, output);
     let mut bus = Bus::new();
     bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial)))?;
     bus.insert(DEBUG_EXIT_PORT.into(), DEBUG_EXIT_PORTS, Arc::new(Mutex::new(DebugExit::new(end.clone()))))?;

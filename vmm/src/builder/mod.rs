@@ -19,7 +19,8 @@ use crate::boot::{self, BootData, EntryState, cmdline};
 use crate::config::{MachineConfig, apic};
 use crate::exit::EndSignal;
 use crate::kernel::Kernel;
-use crate::kvm::vcpu::{Buses, Vcpu};
+use crate::kvm::exits::ExitCounters;
+use crate::kvm::vcpu::{Buses, Shared, Vcpu};
 use crate::kvm::vm::Vm;
 use crate::kvm::writes::CollectedWrites;
 use crate::kvm::{KvmError, cpuid, regs};
@@ -53,10 +54,12 @@ pub fn build(
     let entry = boot::write(&ram, &loaded, &data)?;
     phases.mark("boot_data");
     let bases = devices.slots.iter().map(|slot| slot.base);
-    let vcpus = create_vcpus(config, kvm, &vm, entry, bases, &Arc::new(devices.buses), &end)?;
+    let exits = Arc::new(ExitCounters::default());
+    let shared = (&Arc::new(devices.buses), &exits, &end);
+    let vcpus = create_vcpus(config, kvm, &vm, entry, bases, shared)?;
     phases.mark("vcpus");
-    let devices::Devices { console, disks, disk_workers, transports, .. } = devices;
-    Ok(Machine { vm, vcpus, events, console, disks, disk_workers, transports, end, ram })
+    let devices::Devices { console, transcript, disks, disk_workers, transports, .. } = devices;
+    Ok(Machine { vm, vcpus, events, console, transcript, disks, disk_workers, transports, exits, end, ram })
 }
 
 fn create_vcpus(
@@ -65,8 +68,7 @@ fn create_vcpus(
     vm: &Vm,
     entry: EntryState,
     device_bases: impl Iterator<Item = u64>,
-    buses: &Arc<Buses>,
-    end: &Arc<EndSignal>,
+    (buses, exits, end): (&Arc<Buses>, &Arc<ExitCounters>, &Arc<EndSignal>),
 ) -> Result<Vec<Vcpu>, BuildError> {
     let places = apic::places(&config.topology);
     let fds = places.iter().map(|place| vm.create_vcpu(place.id)).collect::<Result<Vec<_>, _>>()?;
@@ -78,7 +80,13 @@ fn create_vcpus(
     let mut vcpus = Vec::with_capacity(fds.len());
     for (index, (fd, place)) in (0..).zip(fds.into_iter().zip(places)) {
         let cpuid = cpuid::for_vcpu(&template, place)?;
-        vcpus.push(Vcpu::new(index, fd, cpuid, Arc::clone(buses), Arc::clone(&writes), Arc::clone(end)));
+        let shared = Shared {
+            buses: Arc::clone(buses),
+            writes: Arc::clone(&writes),
+            exits: Arc::clone(exits),
+            end: Arc::clone(end),
+        };
+        vcpus.push(Vcpu::new(index, fd, cpuid, shared));
     }
     Ok(vcpus)
 }

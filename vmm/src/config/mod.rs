@@ -19,6 +19,7 @@ use crate::boot::cmdline::{self, CmdlineError};
 use crate::cli::{HugePages, Ring, RunArgs};
 use crate::memory::HostPages;
 use crate::sandbox::Sandbox;
+use crate::view::watcher::INTERVAL;
 
 pub use disk::{DiskConfig, DiskSource};
 pub use topology::Topology;
@@ -77,6 +78,12 @@ pub struct MachineConfig {
     pub pages: HostPages,
     /// Whether to bring all RAM in before boot.
     pub prefault: bool,
+    /// The commands of `--run`; `None` for the prompt.
+    pub script: Option<String>,
+    /// Where to keep the guest's `/proc`.
+    pub procfs: Option<PathBuf>,
+    /// Where to write the report.
+    pub report: Option<PathBuf>,
     /// When to stop.
     pub timeout: Option<Duration>,
     /// Whether the monitor's threads get system call filters.
@@ -98,13 +105,18 @@ impl MachineConfig {
             Ring::Zero => Some(0),
             Ring::Three => Some(3),
         };
+        let watched = args.procfs.is_some() || args.report.is_some();
+        let update = watched.then_some(INTERVAL);
         Ok(Self {
             topology: Topology::new(args.cpus, mem, &numa)?,
             disks,
             kernel: args.kernel.clone(),
             initrd: args.initrd.clone(),
             append: args.append.clone(),
-            cmdline: cmdline::user_part(ring, &args.append, &args.run)?,
+            cmdline: cmdline::user_part(ring, &args.append, update, &args.run)?,
+            script: Some(args.run.clone()).filter(|script| !script.is_empty()),
+            procfs: args.procfs.clone(),
+            report: args.report.clone(),
             pages: match args.hugepages {
                 HugePages::Auto => HostPages::Auto,
                 HugePages::Thp => HostPages::Thp,
@@ -115,6 +127,18 @@ impl MachineConfig {
             timeout: args.timeout.map(time_limit).transpose()?,
             sandbox: if args.no_seccomp { Sandbox::Off } else { Sandbox::On },
         })
+    }
+}
+
+impl MachineConfig {
+    /// What the guest reads from its console first: a script that does not fit into its command line.
+    pub fn sent_script(&self) -> Option<&str> {
+        self.script.as_deref().filter(|script| !cmdline::fits(script))
+    }
+
+    /// Whether somebody wants to see the guest from outside.
+    pub fn is_watched(&self) -> bool {
+        self.procfs.is_some() || self.report.is_some()
     }
 }
 

@@ -83,8 +83,8 @@ fn every_mistake_is_one_line() {
         (&["--timeout", "0"], "--timeout 0 is not a time limit; give seconds above 0 and up to 2000000"),
         (&["--timeout", "nan"], "--timeout NaN is not a time limit; give seconds above 0 and up to 2000000"),
         (
-            &["--run", "say \"x\""],
-            "--run must not contain double quotes or line breaks; separate commands with `;`",
+            &["--run", "say \u{7}"],
+            "--run must not contain control characters; separate commands with `;` or line breaks",
         ),
         (&many, "19 disks: a machine has at most 18"),
     ];

@@ -9,6 +9,7 @@ pub mod i8042;
 pub mod output;
 pub mod power;
 pub mod serial;
+pub mod transcript;
 pub mod virtio;
 
 use shared::layout::{VIRTIO_FIRST_GSI, VIRTIO_MAX_DEVICES, VIRTIO_MMIO_BASE, VIRTIO_MMIO_SIZE};

@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::devices::transcript::Transcript;
 use crate::devices::virtio::console::Written;
 use crate::exit::EndSignal;
 
@@ -25,18 +26,22 @@ pub struct Output {
     /// The console that shares the reader; `None` once it is stuck.
     console: Option<Written>,
     end: Arc<EndSignal>,
+    transcript: Option<Transcript>,
 }
 
 impl Output {
     /// Writes to `file`, after what `console` has taken. Waiting for the reader ends when a signal comes after
-    /// `end` was raised.
-    pub fn new(file: File, end: Arc<EndSignal>, console: Written) -> Self {
-        Self { file: Some(file), console: Some(console), end }
+    /// `end` was raised. What is written is copied to `transcript`.
+    pub fn new(file: File, end: Arc<EndSignal>, console: Written, transcript: Option<Transcript>) -> Self {
+        Self { file: Some(file), console: Some(console), end, transcript }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(transcript) = &self.transcript {
+            transcript.push(bytes);
+        }
         self.console.take_if(|console| !console.wait(Instant::now() + PATIENCE));
         while let Some(file) = &mut self.file {
             match file.write(bytes) {

@@ -32,7 +32,7 @@ fn nowhere() -> File {
 fn ports() -> (Bus, Arc<EndSignal>) {
     let end = Arc::new(EndSignal::new().unwrap());
     let console = Console::new(nowhere());
-    let output = Output::new(nowhere(), Arc::clone(&end), console.written());
+    let output = Output::new(nowhere(), Arc::clone(&end), console.written(), None);
     let serial = SerialPort::new(EventFd::new(EFD_NONBLOCK).unwrap(), output);
     let mut bus = Bus::new();
     bus.insert(COM1_PORT.into(), SERIAL_PORTS, Arc::new(Mutex::new(serial))).unwrap();

@@ -1,6 +1,7 @@
 //! The KVM side of a machine: the VM, its vCPUs, their registers and CPUID.
 
 pub mod cpuid;
+pub mod exits;
 pub mod regs;
 pub mod stats;
 pub mod vcpu;

@@ -18,6 +18,7 @@ use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_CRASH, kvm_run};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+use super::exits::{ExitCounters, ExitReason};
 use super::regs;
 use super::writes::CollectedWrites;
 use crate::devices::bus::Bus;
@@ -47,6 +48,18 @@ enum State {
     Stopped,
 }
 
+/// What the vCPUs of a machine share.
+pub struct Shared {
+    /// Where accesses go.
+    pub buses: Arc<Buses>,
+    /// Writes that KVM collects, to be served before each access.
+    pub writes: Arc<CollectedWrites>,
+    /// Counts why vCPUs leave the guest.
+    pub exits: Arc<ExitCounters>,
+    /// Who learns of the end.
+    pub end: Arc<EndSignal>,
+}
+
 /// A vCPU that is ready to run.
 pub struct Vcpu {
     index: u8,
@@ -54,6 +67,7 @@ pub struct Vcpu {
     cpuid: CpuId,
     buses: Arc<Buses>,
     writes: Arc<CollectedWrites>,
+    exits: Arc<ExitCounters>,
     end: Arc<EndSignal>,
     stop: Arc<AtomicBool>,
 }
@@ -83,17 +97,10 @@ fn kick_signal() -> libc::c_int {
 }
 
 impl Vcpu {
-    /// A vCPU that shows `cpuid` to the guest, serves its accesses, and `writes` before each, from `buses`
-    /// and reports to `end`.
-    pub fn new(
-        index: u8,
-        fd: VcpuFd,
-        cpuid: CpuId,
-        buses: Arc<Buses>,
-        writes: Arc<CollectedWrites>,
-        end: Arc<EndSignal>,
-    ) -> Self {
-        Self { index, fd, cpuid, buses, writes, end, stop: Arc::new(AtomicBool::new(false)) }
+    /// A vCPU that shows `cpuid` to the guest.
+    pub fn new(index: u8, fd: VcpuFd, cpuid: CpuId, shared: Shared) -> Self {
+        let Shared { buses, writes, exits, end } = shared;
+        Self { index, fd, cpuid, buses, writes, exits, end, stop: Arc::new(AtomicBool::new(false)) }
     }
 
     /// The vCPU's descriptor, for its counters.
@@ -139,6 +146,7 @@ impl Vcpu {
             Err(error) => return self.run_failed(error),
         };
         self.writes.deliver(&self.buses.mmio);
+        self.exits.count(reason(&exit));
         match exit {
             VcpuExit::IoIn(port, data) => {
                 self.buses.pio.read(port.into(), data);
@@ -186,6 +194,7 @@ impl Vcpu {
         match error.errno() {
             // A kick: the loop looks at the stop flag. Other signals only interrupt.
             libc::EINTR => {
+                self.exits.count(ExitReason::Interrupted);
                 self.fd.set_kvm_immediate_exit(0);
                 State::Running
             }
@@ -213,6 +222,17 @@ impl Vcpu {
         let registers = regs::describe(&self.fd);
         self.end.report(End::Crash(format!("vCPU {}: {what} {registers}", self.index)));
         State::Stopped
+    }
+}
+
+fn reason(exit: &VcpuExit<'_>) -> ExitReason {
+    match exit {
+        VcpuExit::IoIn(..) => ExitReason::IoIn,
+        VcpuExit::IoOut(..) => ExitReason::IoOut,
+        VcpuExit::MmioRead(..) => ExitReason::MmioRead,
+        VcpuExit::MmioWrite(..) => ExitReason::MmioWrite,
+        VcpuExit::Intr => ExitReason::Interrupted,
+        _ => ExitReason::Other,
     }
 }
 

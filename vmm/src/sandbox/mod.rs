@@ -1,8 +1,9 @@
 //! What the threads of the monitor may still ask of the host once the guest runs.
 //!
 //! A guest that takes over a thread of the monitor must not get further: every thread has a seccomp filter with the
-//! system calls of its job and no others. No filter lets a thread open a file, make a socket, start a thread or a
-//! program, or make memory executable: everything a machine needs is open before its first instruction.
+//! system calls of its job and no others. No filter lets a thread make a socket, start a thread or a program, or make
+//! memory executable, and none but the watcher's lets it open a file: everything a machine needs is open before its
+//! first instruction. The watcher serves no device; it makes the files of `--procfs` and `--report`, and can read none.
 //!
 //! Owns: the filters ([`policy`]) and what happens to a thread that breaks its own ([`trap`]). Stays outside: when a
 //! thread enters its filter; that is the first thing it does when its job begins.
@@ -40,6 +41,8 @@ pub enum Role {
     Disk,
     /// A helper of a disk that does its I/O, where the host refuses io_uring.
     DiskHelper,
+    /// The thread that reads the guest's numbers and writes `--procfs` and `--report`.
+    Watcher,
     /// The event loop beside a QEMU with this process id.
     Qemu(u32),
 }
@@ -53,6 +56,7 @@ impl Role {
             Self::Console => "console",
             Self::Disk => "disk",
             Self::DiskHelper => "disk helper",
+            Self::Watcher => "watcher",
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The lists come from `strace -f` over every feature, and from what libc does for the ones that a trace meets rarely:
 //! waiting for a lock, growing the heap, ending a thread, dying of a panic.
-//! Invariants: no list has a call that opens, creates, connects, executes or starts anything. Memory is mapped without
+//! Invariants: no list has a call that connects, executes or starts anything, and only the watcher's has calls that
+//! make files. Memory is mapped without
 //! a file and never executable; signals go to this process only.
 
 use std::collections::BTreeMap;
@@ -54,9 +55,9 @@ const COMMON: &[Rule] = &[
     ),
     (libc::SYS_mprotect, &[(2, Test::Without(libc::PROT_EXEC as u64))]),
     (libc::SYS_munmap, &[]),
-    (libc::SYS_brk, &[]),
-    // A long vector that grows; only of memory that is there already.
+    // A large block of the heap that grows. Rights and contents stay what they were.
     (libc::SYS_mremap, &[]),
+    (libc::SYS_brk, &[]),
     // A thread that ends gives its stack back.
     (libc::SYS_madvise, &[(2, Test::Is(libc::MADV_DONTNEED as u64))]),
     (libc::SYS_sigaltstack, &[]),
@@ -124,6 +125,17 @@ const DISK_HELPER: &[Rule] = &[
     (libc::SYS_fallocate, &[]),
 ];
 
+/// The watcher: files of `--procfs` and `--report`, written under another name and renamed.
+const WATCHER: &[Rule] = &[
+    (libc::SYS_openat, &[(2, Test::With((libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC) as u64))]),
+    (libc::SYS_rename, &[]),
+    (libc::SYS_unlink, &[]),
+    // The RAM of a guest under QEMU, which is a file.
+    (libc::SYS_pread64, &[]),
+    // Between two looks at a group that changes.
+    (libc::SYS_clock_nanosleep, &[]),
+];
+
 /// The event loop beside QEMU.
 const QEMU: &[Rule] = &[
     (libc::SYS_epoll_wait, &[]),
@@ -143,6 +155,7 @@ pub(super) fn compile(role: Role) -> Result<BpfProgram, BackendError> {
         Role::Console => &[],
         Role::Disk => DISK,
         Role::DiskHelper => DISK_HELPER,
+        Role::Watcher => WATCHER,
         Role::Qemu(_) => QEMU,
     };
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = BTreeMap::new();

@@ -29,6 +29,12 @@ pub(super) struct Files {
     pub disks: Vec<PathBuf>,
     /// Where QEMU logs CPU resets.
     pub log: PathBuf,
+    /// What guest RAM is, if it is a file.
+    pub ram: Option<PathBuf>,
+    /// Where the serial port writes, if the console has the standard streams for itself.
+    pub serial: Option<PathBuf>,
+    /// Where QEMU copies the guest's output, if anywhere.
+    pub output: Option<PathBuf>,
 }
 
 /// All arguments for the machine of `config`. Fails when it has more disks than windows.
@@ -40,14 +46,28 @@ pub(super) fn arguments(config: &MachineConfig, cpu: &str, files: &Files) -> Res
     let mut list: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
     let machine = "microvm,acpi=on,ioapic2=off,pic=off,pit=off,rtc=off,auto-kernel-cmdline=off";
-    add(&["-machine", machine, "-accel", "tcg", "-cpu", cpu]);
+    let backend = if files.ram.is_some() { ",memory-backend=ram" } else { "" };
+    add(&["-machine", &format!("{machine}{backend}"), "-accel", "tcg", "-cpu", cpu]);
+    if let Some(ram) = &files.ram {
+        let (path, size) = (quote(&path_text(ram)), config.topology.memory());
+        add(&["-object", &format!("memory-backend-file,id=ram,share=on,size={size},mem-path={path}")]);
+    }
     add(&["-smp", &config.topology.cpu_count().to_string()]);
     add(&["-m", &format!("{}M", config.topology.memory() >> 20)]);
     add(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"]);
     add(&["-d", "cpu_reset", "-D", &path_text(&files.log)]);
     add(&["-global", "virtio-mmio.force-legacy=false"]);
     add(&["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4"), "-device", "i8042"]);
-    add(&["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
+    let copy = files.output.as_deref().map(|path| format!(",logfile={}", quote(&path_text(path))));
+    let copy = copy.unwrap_or_default();
+    if let Some(serial) = &files.serial {
+        add(&["-chardev", &format!("stdio,id=console,signal=off{copy}")]);
+        add(&["-chardev", &format!("file,id=serial,path={}", quote(&path_text(serial)))]);
+        add(&["-serial", "chardev:serial"]);
+    } else {
+        let console = format!("stdio,id=console,mux=on,signal=off{copy}");
+        add(&["-chardev", &console, "-serial", "chardev:console"]);
+    }
     add(&["-device", "virtio-serial-device,max_ports=1,bus=virtio-mmio-bus.0"]);
     add(&["-device", "virtconsole,chardev=console"]);
     for (index, (disk, path)) in config.disks.iter().zip(&files.disks).enumerate() {

@@ -15,12 +15,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use shared::exit::QEMU_SHIFT;
 
 use crate::config::{DiskConfig, DiskSource, MachineConfig};
+use crate::devices::transcript::{Kept, Transcript};
 use crate::devices::virtio::blk::{Access, DiskError, DiskImage};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
@@ -29,6 +31,9 @@ use crate::machine::EventLoop;
 use crate::run::{self, EndWatcher, RunError};
 use crate::sandbox::Role;
 use crate::signals::Signals;
+use crate::view::procfs::Procfs;
+use crate::view::snapshot::StatsReader;
+use crate::view::watcher::{WatchError, Watched, Watcher};
 
 use args::Files;
 
@@ -63,6 +68,9 @@ pub enum TcgError {
     /// Waiting for QEMU's end failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Nobody can watch.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The event loop.
     #[error("cannot create the event loop: {0}")]
     EventLoop(String),
@@ -73,9 +81,12 @@ impl TcgError {
     pub fn status(&self) -> shared::exit::ExitStatus {
         match self {
             Self::TooManyDisks(_) | Self::Faults(_) | Self::Disk(_) => shared::exit::ExitStatus::Usage,
-            Self::NotInstalled | Self::Start(_) | Self::Temporary(_) | Self::Run(_) | Self::EventLoop(_) => {
-                shared::exit::ExitStatus::HostUnable
-            }
+            Self::NotInstalled
+            | Self::Start(_)
+            | Self::Temporary(_)
+            | Self::Run(_)
+            | Self::Watch(_)
+            | Self::EventLoop(_) => shared::exit::ExitStatus::HostUnable,
         }
     }
 }
@@ -86,14 +97,40 @@ pub fn is_installed() -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(QEMU).is_file())
 }
 
-/// Runs the machine of `config` with `kernel` under QEMU, on the CPU model `cpu`.
-pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str) -> Result<End, TcgError> {
+/// A machine that ran under QEMU.
+pub struct TcgRun {
+    /// How it ended.
+    pub end: End,
+    /// Who watched, if somebody did; writes files after the run.
+    pub watcher: Option<Watcher>,
+    /// What was seen of the guest, if somebody watched.
+    pub watched: Option<Watched>,
+    /// What it printed, if that was kept.
+    pub output: Kept,
+}
+
+/// Runs the machine of `config` with `kernel` under QEMU, on the CPU model `cpu`. If the guest is watched, its
+/// texts go to `procfs`.
+pub fn run(
+    config: &MachineConfig,
+    kernel: &Kernel,
+    cpu: &str,
+    procfs: Option<Procfs>,
+) -> Result<TcgRun, TcgError> {
     let mut kernel_file = tempfile::tempfile().map_err(TcgError::Temporary)?;
     kernel_file.write_all(kernel.bytes()).map_err(TcgError::Temporary)?;
     let mut log = tempfile::tempfile().map_err(TcgError::Temporary)?;
     let disks = config.disks.iter().map(open_disk).collect::<Result<Vec<_>, _>>()?;
+    let note = kernel.stats_note().filter(|_| config.is_watched());
+    let ram = note.map(|_| anonymous_file(config.topology.memory())).transpose().map_err(TcgError::Start)?;
+    let mut output = tempfile::tempfile().map_err(TcgError::Temporary)?;
+    let mut serial = tempfile::tempfile().map_err(TcgError::Temporary)?;
     let files = Files {
         kernel: descriptor_path(&kernel_file),
+        ram: ram.as_ref().map(descriptor_path),
+        // QEMU loses input where console and serial port share the standard streams and input comes fast.
+        serial: config.sent_script().map(|_| descriptor_path(&serial)),
+        output: config.report.is_some().then(|| descriptor_path(&output)),
         disks: disks.iter().map(|disk| disk.path.clone()).collect(),
         log: descriptor_path(&log),
     };
@@ -105,11 +142,14 @@ pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str) -> Result<End, Tc
     let mut child = start(&arguments, errors.try_clone().map_err(TcgError::Temporary)?)?;
     events.add_subscriber(Box::new(signals));
     events.add_subscriber(Box::new(EndWatcher::new(Arc::clone(&end))));
-    if let Some(mut stdin) = child.stdin.take().filter(|_| io::stdin().is_terminal()) {
-        // A QEMU that has ended takes no input, and its end is noticed elsewhere.
-        let forward = move |line: &[u8]| drop(stdin.write_all(line));
-        events.add_subscriber(Box::new(TypedInput::new(forward).map_err(RunError::Input)?));
-    }
+    connect_input(&mut child, config, &mut events)?;
+    let watcher = if config.is_watched() {
+        let reader = note.zip(ram).map(|(note, ram)| StatsReader::new(Box::new(ram), note));
+        let filter = config.sandbox.filter(Role::Watcher).map_err(RunError::Sandbox)?;
+        Some(Watcher::start(reader, procfs, filter)?)
+    } else {
+        None
+    };
     events.add_subscriber(Box::new(ChildWatcher::new(&child, Arc::clone(&end)).map_err(TcgError::Start)?));
     config
         .sandbox
@@ -121,11 +161,53 @@ pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str) -> Result<End, Tc
     // It may have ended by itself; then there is nothing to kill.
     let _ = child.kill();
     let status = child.wait().map_err(TcgError::Start)?;
-    match reason {
+    let end = match reason {
         // QEMU has ended by itself; its status and log say why.
-        End::Reset => Ok(interpret(status, &read_all(&mut log), &read_all(&mut errors))),
-        other => Ok(other),
+        End::Reset => interpret(status, &read_all(&mut log), &read_all(&mut errors)),
+        other => other,
+    };
+    let kept = Transcript::default();
+    kept.push(read_all(&mut output).as_bytes());
+    let last_words = read_all(&mut serial);
+    kept.push(last_words.as_bytes());
+    // A reader that went away is no failure.
+    let _ = io::stdout().write_all(last_words.as_bytes());
+    let watched = watcher.as_ref().and_then(Watcher::look_back);
+    Ok(TcgRun { end, watcher, watched, output: kept.kept() })
+}
+
+/// Gives QEMU the script of `config` as input, or what is typed.
+fn connect_input(child: &mut Child, config: &MachineConfig, events: &mut EventLoop) -> Result<(), TcgError> {
+    let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
+    if let Some(script) = config.sent_script() {
+        let script = script.to_owned();
+        // A QEMU that has ended takes no input, and its end is noticed elsewhere.
+        let filter = config.sandbox.filter(Role::Console).map_err(RunError::Sandbox)?;
+        let send = move || {
+            if filter.enter().is_ok() {
+                drop(stdin.write_all(script.as_bytes()));
+            }
+        };
+        let sender = thread::Builder::new().name("script".to_owned()).spawn(send);
+        sender.map_err(RunError::Thread)?;
+    } else if io::stdin().is_terminal() {
+        let forward = move |line: &[u8]| drop(stdin.write_all(line));
+        events.add_subscriber(Box::new(TypedInput::new(forward).map_err(RunError::Input)?));
     }
+    Ok(())
+}
+
+/// A file of `size` bytes in memory, without a name.
+fn anonymous_file(size: u64) -> io::Result<File> {
+    // SAFETY: the name is a string that ends in NUL; the call makes a new descriptor.
+    let fd = unsafe { libc::memfd_create(c"guest-ram".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(size)?;
+    Ok(file)
 }
 
 /// A disk as QEMU gets it.

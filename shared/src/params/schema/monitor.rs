@@ -92,6 +92,20 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     )
     .unit("s"),
     ParamSpec::new("run", Text(RUN_MAX), NONE, "commands to run, separated by semicolons"),
+    ParamSpec::new(
+        "run_bytes",
+        int(0, RUN_BYTES_MAX),
+        is("0"),
+        "size of the commands that come over the console instead of in run=",
+    )
+    .unit("bytes"),
+    ParamSpec::new(
+        "stats.interval_ms",
+        int(0, 3_600_000),
+        is("0"),
+        "time between updates of the numbers that the monitor reads; 0 = when a command looks",
+    )
+    .unit("ms"),
     ParamSpec::linux("init", Enum(&["shell"]), is("shell"), "what reads commands after run="),
     ParamSpec::new(
         "params",
@@ -108,6 +122,9 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     ParamSpec::linux("virtio_mmio.device", VirtioMmio, NONE, "a virtio device, named by the monitor")
         .repeats(),
 ];
+
+/// Longest list of commands over the console in bytes.
+const RUN_BYTES_MAX: i64 = 1 << 20;
 
 const SIZE: Kind = Size(SizeRange::new(0, u64::MAX));
 

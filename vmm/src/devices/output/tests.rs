@@ -9,7 +9,7 @@ use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::console::Console;
 
 fn output(file: Option<File>, console: Option<Written>) -> Output {
-    Output { file, console, end: Arc::new(EndSignal::new().unwrap()) }
+    Output { file, console, end: Arc::new(EndSignal::new().unwrap()), transcript: None }
 }
 
 fn pipe() -> (UnixStream, Output) {

@@ -12,7 +12,14 @@ fn machine(words: &[&str]) -> MachineConfig {
 }
 
 fn files(disks: &[&str]) -> Files {
-    Files { kernel: "/k".into(), disks: disks.iter().map(PathBuf::from).collect(), log: "/l".into() }
+    Files {
+        kernel: "/k".into(),
+        disks: disks.iter().map(PathBuf::from).collect(),
+        log: "/l".into(),
+        ram: None,
+        serial: None,
+        output: None,
+    }
 }
 
 /// The value after each occurrence of `flag`.
@@ -59,4 +66,24 @@ fn eight_disks_are_too_many() {
     assert!(arguments(&config, "max", &files(&["/x"; 7])).is_ok());
     let config = machine(&seven);
     assert!(matches!(arguments(&config, "max", &files(&["/x"; 8])), Err(TcgError::TooManyDisks(8))));
+}
+
+#[test]
+fn a_script_has_the_console_for_itself() {
+    let files = Files { serial: Some("/s".into()), ..files(&["/d", "/s"]) };
+    let arguments = arguments(&machine(&[]), "max", &files).unwrap();
+    assert_eq!(values(&arguments, "-chardev"), ["stdio,id=console,signal=off", "file,id=serial,path=/s"]);
+    assert_eq!(values(&arguments, "-serial"), ["chardev:serial"]);
+}
+
+#[test]
+fn a_watched_guest_has_its_ram_in_a_file_and_its_output_copied() {
+    let files = Files { ram: Some("/r,am".into()), output: Some("/o".into()), ..files(&["/d", "/s"]) };
+    let arguments = arguments(&machine(&[]), "max", &files).unwrap();
+    assert_eq!(
+        values(&arguments, "-object"),
+        ["memory-backend-file,id=ram,share=on,size=536870912,mem-path=/r,,am"]
+    );
+    assert!(values(&arguments, "-machine")[0].ends_with(",memory-backend=ram"));
+    assert!(values(&arguments, "-chardev")[0].ends_with(",logfile=/o"));
 }

@@ -23,6 +23,7 @@ use super::super::device::{Activation, Backlog, VirtioDevice};
 use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
 use super::super::{DeviceFault, GuestRam, lock};
 use super::output::{Output, OutputLoss, Written};
+use crate::devices::transcript::Transcript;
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -48,6 +49,7 @@ const COPY: usize = 16 * 1024;
 /// A virtio console.
 pub struct Console {
     output: Output,
+    transcript: Option<Transcript>,
     input: VecDeque<u8>,
     receive: Option<DeviceQueue>,
     transmit: Option<DeviceQueue>,
@@ -56,7 +58,18 @@ pub struct Console {
 impl Console {
     /// A console whose output goes to `sink`, usually a duplicate of standard output.
     pub fn new(sink: File) -> Self {
-        Self { output: Output::new(sink), input: VecDeque::new(), receive: None, transmit: None }
+        Self {
+            output: Output::new(sink),
+            transcript: None,
+            input: VecDeque::new(),
+            receive: None,
+            transmit: None,
+        }
+    }
+
+    /// Copies all output from now on to `transcript` too.
+    pub fn set_transcript(&mut self, transcript: Transcript) {
+        self.transcript = Some(transcript);
     }
 
     /// Starts the thread that writes output the sink does not take at once; see [`Output::start`].
@@ -111,13 +124,13 @@ impl Console {
     /// queue served again when there is room.
     fn transmit(&mut self) -> Result<Backlog, DeviceFault> {
         let Some(queue) = &mut self.transmit else { return Ok(Backlog::Empty) };
-        let output = &mut self.output;
+        let (output, transcript) = (&mut self.output, self.transcript.as_ref());
         if !output.has_room(|| queue.waker()) {
             return Ok(Backlog::Blocked);
         }
         let outcome = queue.pass(WhenEmpty::Arm, |queue, chain| {
             let head = chain.head_index();
-            print(chain, queue.memory(), output)?;
+            print(chain, queue.memory(), output, transcript)?;
             queue.complete(head, 0)?;
             let room = output.has_room(|| queue.waker());
             Ok(if room { ControlFlow::Continue(()) } else { ControlFlow::Break(Backlog::Blocked) })
@@ -200,8 +213,13 @@ pub fn drain(console: &Mutex<Console>, limit: Duration) -> Option<OutputLoss> {
     console.output_loss()
 }
 
-/// Copies the device-readable part of `chain` to `output`.
-fn print(chain: Chain, memory: &GuestRam, output: &mut Output) -> Result<(), DeviceFault> {
+/// Copies the device-readable part of `chain` to `output`, and to `transcript`.
+fn print(
+    chain: Chain,
+    memory: &GuestRam,
+    output: &mut Output,
+    transcript: Option<&Transcript>,
+) -> Result<(), DeviceFault> {
     let head = chain.head_index();
     let mut total = 0;
     let mut piece = [0; COPY];
@@ -217,6 +235,9 @@ fn print(chain: Chain, memory: &GuestRam, output: &mut Output) -> Result<(), Dev
             let part = &mut piece[..count];
             memory.read_slice(part, address).map_err(virtio_queue::Error::GuestMemory)?;
             output.push(part);
+            if let Some(transcript) = transcript {
+                transcript.push(part);
+            }
             left -= count;
             address = GuestAddress(address.0.wrapping_add(count as u64));
         }

@@ -1,0 +1,53 @@
+//! `/proc/stat`, `/proc/uptime`, `/proc/loadavg`, `/proc/cpuinfo`, `/proc/swaps`.
+
+use crate::arch::{smp, time};
+use crate::{stats, task};
+use core::fmt::{self, Write};
+use shared::stats::{CpuTimes, MAX_CPUS, TaskGroup};
+use shared::text::stat;
+use shared::text::{cpuinfo as cpus, swaps as swap_text};
+
+/// Tasks and time.
+pub fn numbers() -> TaskGroup {
+    let uptime_ns = time::since_boot_ns();
+    let mut times = [CpuTimes::default(); MAX_CPUS];
+    for (times, cpu) in times.iter_mut().zip(0..smp::online()) {
+        let idle_ns = task::idle_ns(cpu).min(uptime_ns);
+        *times = CpuTimes { system_ns: uptime_ns - idle_ns, idle_ns };
+    }
+    let census = task::census();
+    TaskGroup {
+        sequence: 0,
+        uptime_ns,
+        switches: task::switches(),
+        tasks: census.tasks,
+        running: census.running,
+        started: task::started(),
+        cpus: times,
+    }
+}
+
+/// Writes `/proc/stat`.
+pub fn stat(w: &mut dyn Write) -> fmt::Result {
+    stat::write_stat(w, smp::online().into(), &numbers(), &stats::traps())
+}
+
+/// Writes `/proc/uptime`: seconds since boot, and seconds of idleness of all CPUs.
+pub fn uptime(w: &mut dyn Write) -> fmt::Result {
+    stat::write_uptime(w, smp::online().into(), &numbers())
+}
+
+/// Writes `/proc/loadavg`.
+pub fn loadavg(w: &mut dyn Write) -> fmt::Result {
+    stat::write_loadavg(w, &numbers())
+}
+
+/// Writes `/proc/cpuinfo`.
+pub fn cpuinfo(w: &mut dyn Write) -> fmt::Result {
+    cpus::write_cpus(w, smp::online().into(), time::tsc_khz())
+}
+
+/// Writes `/proc/swaps`.
+pub fn swaps(w: &mut dyn Write) -> fmt::Result {
+    swap_text::write_head(w)
+}

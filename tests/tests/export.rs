@@ -1,0 +1,174 @@
+//! `--procfs`: the same bytes as on the guest's console, fresh while the guest runs, readable by the host's tools.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tests::linux::meminfo;
+use tests::{Guest, Run, Text, any_host, for_each_host};
+
+/// A guest whose texts are in `directory` and on its console.
+fn shown(guest: Guest, directory: &Path) -> Run {
+    // After the check no CPU takes in memory in the background any more, so the numbers stand still.
+    let commands = [
+        "zones verify",
+        "cat /proc/buddyinfo",
+        "cat /proc/meminfo",
+        "cat /proc/vmstat",
+        "cat /proc/zoneinfo",
+    ];
+    guest.procfs(directory).run(&commands).start().assert_ok()
+}
+
+#[test]
+fn files_have_the_bytes_of_the_console() {
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        let run = shown(Guest::on(host), directory.path());
+        let names = ["buddyinfo", "meminfo", "vmstat", "zoneinfo"];
+        for (n, name) in names.into_iter().enumerate() {
+            let file = fs::read_to_string(directory.path().join(name)).unwrap();
+            assert_eq!(file, run.output(n + 1).as_str(), "{name}\n{run}");
+        }
+        let text = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        assert!(text("pagetypeinfo").starts_with("Page block order: 9\n"), "{run}");
+        assert!(text("iomem").contains("System RAM") && text("version").starts_with("Ballast version "));
+        assert!(text("cmdline").contains("run=") && text("interrupts").contains("LOC:"));
+        let hidden = fs::read_dir(directory.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'));
+        assert_eq!(hidden.count(), 0, "temporary files are gone");
+    });
+}
+
+#[test]
+fn files_follow_the_running_guest() {
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        let guest = Guest::on(host).procfs(directory.path()).script("buddy storm ops=2000000 seed=1; uptime");
+        let mut child = guest.command().stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let mut seen: Vec<String> = Vec::new();
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            // Not there before the guest is up; whole whenever it is there.
+            if let Ok(text) = fs::read_to_string(directory.path().join("uptime")) {
+                assert!(text.ends_with('\n') && text.split(' ').count() == 2, "{text:?}");
+                if seen.last() != Some(&text) {
+                    seen.push(text);
+                }
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "the guest does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(seen.len() > 5, "{seen:?} on {host}");
+    });
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_in_a_line() {
+    let run = Guest::on(any_host()).option("--procfs", "/proc/version/x").start().assert_status(2);
+    assert!(run.error_line().starts_with("cannot write /proc/version/x for --procfs: "), "{run}");
+    assert_eq!(run.stdout, "", "{run}");
+}
+
+/// Python with the packages of the system.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Runs a program of the host to its end and returns what it printed.
+fn host_tool(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).stdin(Stdio::null()).env("LC_ALL", "C").output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}; cargo xtask setup"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{program} {words:?}: {errors}\ncargo xtask setup installs what is missing"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The number before `label` in a text of `vmstat -s`.
+fn before(text: &str, label: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.trim().strip_suffix(label)).unwrap_or_else(|| {
+        panic!("no {label:?} in\n{text}");
+    });
+    line.trim().trim_end_matches('K').trim().parse().unwrap()
+}
+
+#[test]
+fn procps_agrees_with_the_console() {
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        let run = shown(Guest::on(host).mem("200M"), directory.path());
+        let info = |name| meminfo(run.output(2), name);
+        // procps knows no other paths than those of the running system.
+        let mounts = "for f in meminfo vmstat stat; do mount --bind \"$0/$f\" /proc/$f || exit 1; done";
+        let script = format!("{mounts}; free -k; echo; vmstat -s");
+        let namespace = if host_tool("id", &["-u"]).trim() == "0" { "-m" } else { "-rm" };
+        let path = directory.path().display().to_string();
+        let text = host_tool("unshare", &[namespace, "sh", "-c", &script, &path]);
+        let (free, vmstat) = text.split_once("\n\n").unwrap();
+        let line = free.lines().find_map(|line| line.strip_prefix("Mem:")).unwrap();
+        let columns: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let used = info("MemTotal") - info("MemAvailable");
+        let cache = info("Buffers") + info("Cached") + info("SReclaimable");
+        let expected = [info("MemTotal"), used, info("MemFree"), info("Shmem"), cache, info("MemAvailable")];
+        assert_eq!(columns, expected, "{text}");
+        assert_eq!(before(vmstat, " total memory"), info("MemTotal"), "{text}");
+        assert_eq!(before(vmstat, " free memory"), info("MemFree"), "{text}");
+        assert_eq!(before(vmstat, " total swap"), info("SwapTotal"), "{text}");
+        let counter = |name: &str| {
+            let line = run.output(3).lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!(before(vmstat, " pages swapped in"), counter("pswpin"), "{text}");
+        let stat = fs::read_to_string(directory.path().join("stat")).unwrap();
+        let of_stat = |name: &str| {
+            let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+            line.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!(before(vmstat, " interrupts"), of_stat("intr"), "{text}");
+        assert_eq!(before(vmstat, " CPU context switches"), of_stat("ctxt"), "{text}");
+        assert_eq!(before(vmstat, " forks"), of_stat("processes"), "{text}");
+    });
+}
+
+#[test]
+fn psutil_agrees_with_the_console() {
+    const SCRIPT: &str = "
+import psutil, sys
+psutil.PROCFS_PATH = sys.argv[1]
+memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+print(f'total={memory.total} free={memory.free} available={memory.available} cached={memory.cached}')
+print(f'swap_in={swap.sin} swap_out={swap.sout}')
+print(f'cpus={len(psutil.cpu_times(percpu=True))} switches={psutil.cpu_stats().ctx_switches}')
+print(f'system={psutil.cpu_times().system:.2f}')
+";
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        let run = shown(Guest::on(host).cpus(3).mem("200M"), directory.path());
+        let path = directory.path().display().to_string();
+        let printed = host_tool(PYTHON, &["-c", SCRIPT, &path]);
+        let facts = Text::new(&printed);
+        for (fact, line) in [("total", "MemTotal"), ("free", "MemFree"), ("available", "MemAvailable")] {
+            assert_eq!(facts.number(fact), meminfo(run.output(2), line) * 1024, "{line}\n{printed}");
+        }
+        assert_eq!(facts.number("cpus"), 3, "{printed}");
+        let stat = fs::read_to_string(directory.path().join("stat")).unwrap();
+        assert!(stat.contains(&format!("ctxt {}\n", facts.number("switches"))), "{stat}{printed}");
+    });
+}
+
+#[test]
+fn the_pytest_example_passes() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/pytest");
+    let mut command = Command::new(PYTHON);
+    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", directory]);
+    command.env("VMM_BIN", tests::vmm()).env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+    let output = command.output().unwrap_or_else(|error| panic!("{PYTHON}: {error}; cargo xtask setup"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(" passed") && !text.contains("skipped"), "{text}");
+}
