@@ -18,8 +18,7 @@ const MAX_LINES: usize = 32;
 
 /// Ends the machine with `status` by itself: everything is printed, and the monitor gets the last numbers.
 pub fn exit(status: ExitStatus) -> ! {
-    stats::refresh();
-    stats::send_texts();
+    stats::finish();
     end(status)
 }
 

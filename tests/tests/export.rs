@@ -43,6 +43,20 @@ fn files_have_the_bytes_of_the_console() {
     });
 }
 
+/// What the guest does for its own end, such as the buffer of the last texts, is not in the numbers.
+#[test]
+fn the_end_of_the_guest_is_not_in_its_numbers() {
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        // So often that many updates would fall into the end, which takes milliseconds.
+        let run = shown(Guest::on(host).append("stats.interval_ms=1"), directory.path());
+        for (place, name) in [(1, "buddyinfo"), (2, "meminfo"), (3, "vmstat"), (4, "zoneinfo")] {
+            let file = fs::read_to_string(directory.path().join(name)).unwrap();
+            assert_eq!(file, run.output(place).as_str(), "{name}\n{run}");
+        }
+    });
+}
+
 #[test]
 fn files_follow_the_running_guest() {
     for_each_host(|host| {

@@ -15,7 +15,6 @@
 mod texts;
 mod tick;
 
-pub use texts::send as send_texts;
 pub use tick::start;
 
 use crate::arch::irq::{LINES, line};
@@ -139,6 +138,14 @@ pub fn refresh() {
     if let Some(first) = word(0) {
         first.store(magic, Ordering::Release);
     }
+}
+
+/// Gives the monitor the last numbers, and then the texts, whose buffer is not in them. Nothing is brought up to
+/// date afterwards.
+pub fn finish() {
+    tick::stop();
+    refresh();
+    texts::send();
 }
 
 /// Notes the end of a command. Commands run one after the other on the first task.

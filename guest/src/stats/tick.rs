@@ -26,6 +26,11 @@ pub fn start() {
     on_tick(irq::line::TIMER);
 }
 
+/// Ends the ticking for good: what the machine does for its own end is in no numbers. On the boot CPU.
+pub fn stop() {
+    irq::set_handler(irq::line::TIMER, |_| ());
+}
+
 fn on_tick(_line: usize) {
     super::refresh();
     time::arm_timer(INTERVAL_NS.load(Ordering::Relaxed));

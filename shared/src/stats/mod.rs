@@ -22,7 +22,7 @@ pub use groups::{
     CommandGroup, CommandRecord, CpuTimes, MachineGroup, MeminfoGroup, PagesetWords, TaskGroup, TextGroup,
     TrapGroup, VmstatGroup, ZoneGroup,
 };
-pub use read::{StatsError, check_header, copy_group, is_consistent};
+pub use read::{CopyFrom, StatsError, check_header, copy_group, is_consistent};
 pub use texts::{GuestText, MAX_TEXTS_SIZE, TEXTS, parse_texts, record_header};
 
 use core::mem::{offset_of, size_of};

@@ -87,6 +87,9 @@ pub const fn is_consistent(before: u64, after: u64) -> bool {
     before == after && before & 1 == 0
 }
 
+/// Copies bytes from an offset in the area in guest RAM.
+pub type CopyFrom<'a> = dyn FnMut(usize, &mut [u8]) -> Result<(), StatsError> + 'a;
+
 /// Copies one group into `buffer` until the copy is whole, at most `tries` times.
 ///
 /// `copy(offset, bytes)` copies from the area in guest RAM; it is called for the word, the group and the
@@ -99,7 +102,7 @@ pub fn copy_group<'b>(
     number: usize,
     tries: u32,
     buffer: &'b mut [u8],
-    copy: &mut dyn FnMut(usize, &mut [u8]) -> Result<(), StatsError>,
+    copy: &mut CopyFrom<'_>,
 ) -> Result<&'b [u8], StatsError> {
     let (offset, size) = group(number).ok_or(StatsError::NoGroup(number))?;
     let have = buffer.len();

@@ -40,8 +40,8 @@ pub fn fits(run: &str) -> bool {
     run.len() <= MAX_RUN && !run.contains(['"', '\n', '\t'])
 }
 
-/// The user's part: `ring=`, then `append`, then `update`, the time between two updates of the statistics area,
-/// then the script, or its size if it does not fit. An empty `run` gives no word.
+/// The user's part: `ring=`, then `update`, the time between two updates of the statistics area, then `append`,
+/// which may set another, then the script, or its size if it does not fit. An empty `run` gives no word.
 pub fn user_part(
     ring: Option<u8>,
     append: &str,
@@ -61,8 +61,8 @@ pub fn user_part(
     if let Some(ring) = ring {
         words.push(format!("ring={ring}"));
     }
-    words.extend(Some(append.trim().to_owned()).filter(|text| !text.is_empty()));
     words.extend(update.map(|update| format!("stats.interval_ms={}", update.as_millis())));
+    words.extend(Some(append.trim().to_owned()).filter(|text| !text.is_empty()));
     if !fits(run) {
         words.push(format!("run_bytes={}", run.len()));
     } else if !run.is_empty() {

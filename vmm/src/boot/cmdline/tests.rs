@@ -34,7 +34,7 @@ fn limits_are_exact() {
 #[test]
 fn scripts_that_cannot_be_quoted_go_over_the_console() {
     let line = user_part(None, "quiet", Some(Duration::from_millis(100)), "echo \"a; b\"\necho c").unwrap();
-    assert_eq!(line, "quiet stats.interval_ms=100 run_bytes=18");
+    assert_eq!(line, "stats.interval_ms=100 quiet run_bytes=18");
     assert!(fits("echo a; echo b") && !fits("a\nb") && !fits("\"") && !fits("a\tb"));
 }
 
