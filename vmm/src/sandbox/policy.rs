@@ -48,6 +48,8 @@ const fn kvm_ior(number: u64, size: usize) -> u64 {
 /// What any thread does: lock, allocate, take a signal, end.
 const COMMON: &[Rule] = &[
     (libc::SYS_futex, &[]),
+    // A channel whose other end is in the middle of sending or receiving.
+    (libc::SYS_sched_yield, &[]),
     // The heap. Arenas are reserved without rights and opened for reading and writing as they grow.
     (
         libc::SYS_mmap,
