@@ -23,10 +23,11 @@ fn build() -> PathBuf {
     target.join("release/vmm")
 }
 
-/// `TARGET` of `TARGET/PROFILE/deps/TEST` or `TARGET/PROFILE/PROGRAM`.
+/// `TARGET` of `TARGET/PROFILE/deps/TEST`, `TARGET/PROFILE/examples/EXAMPLE` or `TARGET/PROFILE/PROGRAM`.
 fn target_directory() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_else(|error| panic!("no path of this test: {error}"));
-    let depth = if test.parent().is_some_and(|parent| parent.ends_with("deps")) { 3 } else { 2 };
+    let in_folder = |parent: &Path| parent.ends_with("deps") || parent.ends_with("examples");
+    let depth = if test.parent().is_some_and(in_folder) { 3 } else { 2 };
     let target =
         test.ancestors().nth(depth).unwrap_or_else(|| panic!("{} is no test of cargo", test.display()));
     target.to_owned()

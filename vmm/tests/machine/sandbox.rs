@@ -64,17 +64,32 @@ fn trace(request: libc::c_uint, thread: i32, data: *mut libc::user_regs_struct) 
     assert_ne!(result, -1, "request {request}: {}", std::io::Error::last_os_error());
 }
 
+/// Stops a thread in the system call that it waits in, and returns its registers. One that is found at work is let go
+/// and stopped again: it has no call to come back to.
+fn stop_in_call(thread: i32) -> libc::user_regs_struct {
+    let start = Instant::now();
+    loop {
+        trace(libc::PTRACE_SEIZE, thread, std::ptr::null_mut());
+        trace(libc::PTRACE_INTERRUPT, thread, std::ptr::null_mut());
+        let mut stopped = 0;
+        // SAFETY: `stopped` takes the status; the thread is traced by this one.
+        assert_eq!(unsafe { libc::waitpid(thread, &raw mut stopped, libc::__WALL) }, thread);
+        assert!(libc::WIFSTOPPED(stopped), "{stopped:#x}");
+        // SAFETY: registers are plain data.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        trace(libc::PTRACE_GETREGS, thread, &raw mut registers);
+        if registers.orig_rax != u64::MAX {
+            return registers;
+        }
+        trace(libc::PTRACE_DETACH, thread, std::ptr::null_mut());
+        assert!(start.elapsed() < PATIENCE, "thread {thread} never waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Has a thread that waits in a system call make another one: `call` with the first argument `argument`.
 fn force(thread: i32, call: i64, argument: u64) {
-    trace(libc::PTRACE_SEIZE, thread, std::ptr::null_mut());
-    trace(libc::PTRACE_INTERRUPT, thread, std::ptr::null_mut());
-    let mut stopped = 0;
-    // SAFETY: `stopped` takes the status; the thread is traced by this one.
-    assert_eq!(unsafe { libc::waitpid(thread, &raw mut stopped, libc::__WALL) }, thread);
-    assert!(libc::WIFSTOPPED(stopped), "{stopped:#x}");
-    // SAFETY: registers are plain data.
-    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-    trace(libc::PTRACE_GETREGS, thread, &raw mut registers);
+    let mut registers = stop_in_call(thread);
     // Two bytes back is the instruction that the thread came in by; -1 says that no call is to be restarted.
     registers.rip -= 2;
     registers.rax = call.cast_unsigned();
@@ -176,6 +191,20 @@ fn arguments_count_too() {
     }
 }
 
+/// Waits until a main thread has started all there is to start and waits in its event loop.
+fn wait_for_loop(main: i32) {
+    let start = Instant::now();
+    let in_loop = || {
+        let call = fs::read_to_string(format!("/proc/{main}/syscall")).unwrap();
+        let number = call.split_whitespace().next().and_then(|number| number.parse().ok());
+        number.is_some_and(|number: i64| [libc::SYS_epoll_wait, libc::SYS_epoll_pwait].contains(&number))
+    };
+    while !in_loop() {
+        assert!(start.elapsed() < PATIENCE, "the main thread never comes to its loop");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Shows that it is the filter that ends the process in the tests above, and that the switch works.
 #[test]
 fn without_seccomp_the_same_call_does_nothing() {
@@ -185,6 +214,7 @@ fn without_seccomp_the_same_call_does_nothing() {
             assert_eq!(status(id, "Seccomp"), "0", "{accel}: {name}");
         }
         let main = child.id().cast_signed();
+        wait_for_loop(main);
         // Forbidden, and without a filter the loop takes its result, 0, for "no event".
         force(main, libc::SYS_munlockall, 0);
         std::thread::sleep(Duration::from_millis(200));
