@@ -103,8 +103,7 @@ impl port::PhysMem for DirectMap {
 
     #[inline]
     fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr> {
-        let offset = (ptr.as_ptr() as u64).wrapping_sub(shared::layout::DIRECT_MAP);
-        (offset < paging::direct_map_end()).then(|| PhysAddr::truncate(offset))
+        PhysAddr::new((ptr.as_ptr() as u64).wrapping_sub(shared::layout::DIRECT_MAP))
     }
 
     unsafe fn zero(&self, pfn: Pfn) {

@@ -66,13 +66,16 @@ fn kernel_main(entry: Entry) -> ! {
     }
     settings::settle_defaults();
     memory::checks::start();
+    if let Err(error) = memory::slab::init(platform.apic_ids().len() as u32) {
+        report::out_of_memory(format_args!("no caches: {error}"));
+    }
     become_task();
     banner(&entry, &platform);
     start_devices(cmdline, &platform);
     start_cpus(&platform);
     settings::apply_reserves();
     stats::start();
-    let status = match settings::complain(cmdline, ram) {
+    let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {
             memory::checks::start_failures();
             run(cmdline)

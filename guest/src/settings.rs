@@ -46,6 +46,13 @@ const EFFECTIVE: &[&str] = &[
     "nogbpages",
     "numa",
     "virtio_mmio.device",
+    "slab_allocator",
+    "slab_debug",
+    "slab_min_order",
+    "slab_max_order",
+    "slab_min_objects",
+    "slab_nomerge",
+    "slab_merge",
     "run",
     "run_bytes",
     "stats.interval_ms",
@@ -214,7 +221,7 @@ fn value_of(spec: &'static ParamSpec) -> Option<Value<'static>> {
     stored(spec).or_else(|| params::default_of(spec))
 }
 
-/// The setting called `name`.
+/// The setting called `name`; `None` without one, or when its default is the machine's to choose.
 pub fn value(name: &str) -> Option<Value<'static>> {
     value_of(params::lookup(name)?)
 }

@@ -47,5 +47,6 @@ mod readme;
 mod refusals;
 mod report;
 mod reserves;
+mod slab;
 mod tables;
 mod zones;

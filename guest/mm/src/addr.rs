@@ -64,6 +64,12 @@ impl PhysAddr {
         self.0 & (PAGE_SIZE - 1)
     }
 
+    /// The address with the bits of `mask`, one less than a power of two, cleared.
+    #[must_use]
+    pub const fn align_down(self, mask: u64) -> Self {
+        Self(self.0 & !mask)
+    }
+
     /// The address `bytes` further on; `None` past 2^52.
     #[must_use]
     pub const fn checked_add(self, bytes: u64) -> Option<Self> {

@@ -4,7 +4,7 @@ use crate::board::{Board, MIB};
 use crate::slab_fixture::{Flaky, GFP, at, board, config, frames, give, kfree, request, slabs};
 use mm::phys::{AllocError, GfpFlags};
 use mm::port::CpuId;
-use mm::slab::{CacheRequest, CreateError, KMALLOC_MAX, ObjectError, SlabConfig, SlabFlags};
+use mm::slab::{CacheRequest, CreateError, KMALLOC_MAX, ObjectError, SlabConfig, SlabFlags, ZERO_SIZE_PTR};
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,7 +155,11 @@ fn kmalloc_serves_every_size_and_knows_it() {
         slabs.flush_cpu(cache);
         slabs.shrink(cache);
     });
-    assert_eq!(slabs.kmalloc(&frames, 0, GFP), Err(AllocError::BadSize));
+    assert_eq!(slabs.kmalloc(&frames, 0, GFP), Ok(ZERO_SIZE_PTR));
+    assert_eq!(
+        (at(ZERO_SIZE_PTR), slabs.ksize(ZERO_SIZE_PTR), kfree(&slabs, ZERO_SIZE_PTR)),
+        (16, Ok(0), Ok(()))
+    );
     assert_eq!(slabs.kmalloc(&frames, KMALLOC_MAX + 1, GFP), Err(AllocError::BadSize));
     assert_eq!(slabs.kcalloc(&frames, 1 << 63, 2, GFP), Err(AllocError::BadSize));
     // SAFETY: a null pointer is nothing.

@@ -16,8 +16,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy [rounds=N]",
-    summary: "cost of allocation and free: pairs, 4096 pages at a time, past the CPU's lists, many at once",
+    usage: "buddy|slab [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects: pairs, 10000 at a time",
     run: bench,
 }];
 
@@ -34,34 +34,41 @@ const DEFERRED: u32 = 16;
 const BULK_ONE_IN: u64 = 50;
 
 fn bench(args: &mut Args<'_>) -> Outcome {
-    match args.next_word() {
-        Some("buddy") => {}
+    let run = match args.next_word() {
+        Some("buddy") => buddy,
+        Some("slab") => super::slab::counts,
         other => {
-            return Err(usage(format_args!("bench: expected buddy, not '{}'", other.unwrap_or("nothing"))));
+            return Err(usage(format_args!(
+                "bench: expected buddy or slab, not '{}'",
+                other.unwrap_or("nothing")
+            )));
         }
-    }
+    };
     let mut rounds = DEFAULT_ROUNDS;
     while let Some(word) = args.next_word() {
         match parse::setting(word) {
             ("rounds", Some(text)) => rounds = parse::count("rounds", text)?,
-            _ => return Err(parse::unexpected("bench buddy", word)),
+            _ => return Err(parse::unexpected("bench", word)),
         }
     }
-    buddy(rounds)
+    run(rounds)
 }
 
 /// The least of many measurements of `ops` operations each.
-struct Least {
-    tsc: u64,
+pub struct Least {
+    /// The least so far, in time-stamp units.
+    pub tsc: u64,
     ops: u64,
 }
 
 impl Least {
-    fn of(ops: u64) -> Self {
+    /// Of measurements of `ops` operations each.
+    pub fn of(ops: u64) -> Self {
         Self { tsc: u64::MAX, ops }
     }
 
-    fn time(&mut self, empty: u64, run: impl FnOnce()) {
+    /// Measures `run`, less what reading the counter costs.
+    pub fn time(&mut self, empty: u64, run: impl FnOnce()) {
         let start = rdtsc();
         run();
         let taken = rdtsc().wrapping_sub(start);
@@ -225,7 +232,7 @@ fn give_all(pages: &mut [u64]) {
 }
 
 /// Fisher and Yates.
-fn shuffle(pages: &mut [u64], random: &mut Random) {
+pub fn shuffle(pages: &mut [u64], random: &mut Random) {
     for n in (1..pages.len()).rev() {
         pages.swap(n, random.below(n as u64 + 1) as usize);
     }

@@ -33,7 +33,8 @@ fn next_file(command: &str, args: &mut Args<'_>) -> Result<Option<File>, ExitSta
     }
 }
 
-fn cat(args: &mut Args<'_>) -> Outcome {
+/// Prints the files named.
+pub fn cat(args: &mut Args<'_>) -> Outcome {
     if args.peek().is_none() {
         return Err(usage(format_args!("cat: expected a path, see `ls`")));
     }

@@ -20,6 +20,7 @@ mod pcp;
 #[cfg(feature = "bench-peers")]
 mod peers;
 mod pt;
+mod slab;
 mod support;
 mod sysctl;
 mod tour;
@@ -69,6 +70,7 @@ static FAMILIES: &[&[Command]] = &[
     peers::PEERS,
     page_owner::PAGE_OWNER,
     pt::PT,
+    slab::SLAB,
     sysctl::SYSCTL,
     tour::TOUR,
     traps::TRAPS,

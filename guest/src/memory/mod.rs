@@ -10,6 +10,7 @@
 //! | `boot` | kernel page tables, frame descriptors, zones |
 //! | `count` | frames in use by node |
 //! | `tables` | where table frames come from |
+//! | `slab` | the slab allocator, and its settings |
 //! | `zones` | the borders of zones |
 //! | `stack` | kernel stacks with guard pages |
 
@@ -17,6 +18,7 @@ pub mod boot;
 pub mod checks;
 mod count;
 mod map;
+pub mod slab;
 pub mod stack;
 pub mod tables;
 mod zones;

@@ -3,6 +3,7 @@
 use super::kb;
 use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
+use crate::memory::slab::SLABS;
 use crate::memory::{PHYS, boot, stack, tables};
 use crate::settings;
 use core::fmt::{self, Write};
@@ -21,11 +22,16 @@ pub fn numbers() -> Meminfo {
     let (total, free) = (PHYS.total_managed_pages(), PHYS.total_free_pages());
     let leaves = boot::direct_map_leaves();
     let stacks = stack::pages_in_use();
+    let slabs = SLABS.totals(None);
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),
         // Nothing is held back and nothing can be reclaimed yet.
         mem_available: kb(free),
+        kreclaimable: kb(slabs.reclaimable),
+        slab: kb(slabs.reclaimable + slabs.unreclaimable),
+        sreclaimable: kb(slabs.reclaimable),
+        sunreclaim: kb(slabs.unreclaimable),
         kernel_stack: kb(stacks),
         page_tables: kb(tables::in_use()),
         commit_limit: commit_limit(total),

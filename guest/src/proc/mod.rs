@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `blocks` | buddyinfo, pagetypeinfo |
 //! | `zoneinfo`, `vmstat`, `meminfo` | the three of the same name |
+//! | `slabinfo` | slabinfo |
 //! | `iomem` | iomem |
 //! | `interrupts` | interrupts |
 //! | `page_owner` | `/sys/kernel/debug/page_owner`, `page_owner_stacks` |
@@ -21,6 +22,7 @@ mod machine;
 mod meminfo;
 mod node;
 mod page_owner;
+mod slabinfo;
 mod tasks;
 mod vmstat;
 mod zoneinfo;
@@ -49,6 +51,7 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/loadavg", tasks::loadavg),
     ("/proc/meminfo", meminfo::meminfo),
     ("/proc/pagetypeinfo", blocks::pagetypeinfo),
+    ("/proc/slabinfo", slabinfo::slabinfo),
     ("/proc/stat", tasks::stat),
     ("/proc/swaps", tasks::swaps),
     ("/proc/uptime", tasks::uptime),

@@ -5,6 +5,7 @@
 use super::{kb, place};
 use crate::arch::percpu::{self, Counter};
 use crate::arch::smp;
+use crate::memory::slab::SLABS;
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
@@ -22,6 +23,8 @@ const FREE_PAGES: usize = place(&ZONE_STATS, "nr_free_pages");
 const FREE_PAGES_BLOCKS: usize = place(&ZONE_STATS, "nr_free_pages_blocks");
 const KERNEL_STACK: usize = place(&NODE_STATS, "nr_kernel_stack");
 const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
+const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
+const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
 const PGFAULT: usize = place(&VM_EVENTS, "pgfault");
@@ -87,6 +90,9 @@ pub fn node_stats(node: &Node) -> NodeStats {
     let mut stats = [0; NODE_STATS.len()];
     stats[KERNEL_STACK] = kb(stack::pages_in_use_on(node.id()));
     stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id());
+    let slabs = SLABS.totals(Some(node.id()));
+    stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
+    stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable;
     stats
 }
 

@@ -13,6 +13,7 @@ pub mod names;
 pub mod numactl;
 pub mod page_owner;
 pub mod pagetypeinfo;
+pub mod slabinfo;
 pub mod stat;
 pub mod swaps;
 pub mod vmstat;

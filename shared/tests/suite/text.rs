@@ -9,6 +9,7 @@ use shared::text::meminfo::Meminfo;
 use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS, position};
 use shared::text::numactl::{self, Node};
 use shared::text::pagetypeinfo::{PageTypes, ZoneTypes};
+use shared::text::slabinfo::{self, CacheLine};
 use shared::text::vmstat::Vmstat;
 
 macro_rules! fixture {
@@ -268,4 +269,27 @@ fn page_owner_as_linux_writes_it() {
     out.clear();
     write_stack(&mut out, 137, stack).expect("infallible");
     assert_eq!(out, " f+0x1/0x10\n g+0x2/0x20\nnr_base_pages: 137\n\n");
+}
+
+#[test]
+fn slabinfo() {
+    let mut out = String::new();
+    slabinfo::write_header(&mut out).unwrap();
+    for line in fixture!("slabinfo").lines().skip(2) {
+        let (name, rest) = line.split_once(' ').expect("a name");
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
+        let n: Vec<u64> = digits.map(number).collect();
+        let cache = CacheLine {
+            name,
+            active_objs: n[0],
+            num_objs: n[1],
+            objsize: n[2],
+            objperslab: n[3],
+            pagesperslab: n[4],
+            active_slabs: n[8],
+            num_slabs: n[9],
+        };
+        slabinfo::write_cache(&mut out, &cache).unwrap();
+    }
+    assert_eq!(out, fixture!("slabinfo"));
 }

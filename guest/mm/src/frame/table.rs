@@ -81,8 +81,8 @@ impl FrameTable {
 
     /// The pageblock word of frame `pfn`; `None` above the table.
     #[inline(always)]
-    fn word(&self, pfn: u32) -> Option<&AtomicU16> {
-        if pfn >= self.end {
+    fn word(&self, pfn: u64) -> Option<&AtomicU16> {
+        if pfn >= u64::from(self.end) {
             return None;
         }
         // SAFETY: `new` was promised one word per pageblock below `end`.
@@ -100,15 +100,20 @@ impl FrameTable {
     #[inline(always)]
     pub(crate) fn pageblock(&self, pfn: u32) -> Option<Pageblock> {
         // Pairs with `take_in`: whoever sees the word sees descriptors that count.
+        self.covering(pfn.into())
+    }
+
+    #[inline(always)]
+    fn covering(&self, pfn: u64) -> Option<Pageblock> {
         Some(Pageblock::from_raw(self.word(pfn)?.load(Ordering::Acquire)))
     }
 
     /// The frame `pfn` and its pageblock, if the block around it has been taken in.
     #[inline(always)]
     pub(crate) fn lookup(&self, pfn: Pfn) -> Option<(FrameIdx, Pageblock)> {
-        let pfn = u32::try_from(pfn.get()).ok()?;
-        let block = self.pageblock(pfn)?;
-        if block.is_taken_in() { Some((FrameIdx::trusted(pfn)?, block)) } else { None }
+        let block = self.covering(pfn.get())?;
+        // Below the end of the table it fits 32 bits.
+        if block.is_taken_in() { Some((FrameIdx::trusted(pfn.get() as u32)?, block)) } else { None }
     }
 
     /// The migrate type of the pageblock around a frame.
@@ -149,7 +154,7 @@ impl FrameTable {
     pub(crate) fn take_in(&self, pfn: u32, zone: ZoneId) -> Option<FrameIdx> {
         let start = pfn & !(Order::MAX.pages() as u32 - 1);
         for half in [start, start | Order::PAGEBLOCK.pages() as u32] {
-            let word = self.word(half)?;
+            let word = self.word(half.into())?;
             if !Pageblock::from_raw(word.load(Ordering::Relaxed)).is_taken_in() {
                 // SAFETY: the half is below `end`, in a block with RAM, so its descriptors exist; nobody looks at
                 // them before the word says that they count.
@@ -167,7 +172,7 @@ impl FrameTable {
     pub(crate) fn set_migrate_type(&self, idx: FrameIdx, order: Order, mt: MigrateType) {
         let end = idx.get().saturating_add(order.pages() as u32);
         for pfn in (idx.get()..end).step_by(Order::PAGEBLOCK.pages() as usize) {
-            if let Some(word) = self.word(pfn) {
+            if let Some(word) = self.word(pfn.into()) {
                 let block = Pageblock::from_raw(word.load(Ordering::Relaxed));
                 word.store(Pageblock::new(block.zone(), mt).raw(), Ordering::Relaxed);
             }

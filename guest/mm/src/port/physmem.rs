@@ -9,7 +9,8 @@ pub trait PhysMem {
     /// Where the byte at `addr` is mapped; `None` if it is not RAM in the direct map.
     fn ptr(&self, addr: PhysAddr) -> Option<NonNull<u8>>;
 
-    /// The physical address of a byte of the direct map: undoes [`PhysMem::ptr`]. `None` for any other pointer.
+    /// The physical address of a byte of the direct map: undoes [`PhysMem::ptr`]. For any other pointer `None`, or an
+    /// address where no RAM is.
     fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr>;
 
     /// Fills a frame with zeroes.

@@ -87,7 +87,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 }
                 break object;
             }
-            let owner = Place::Owned(here.cpu);
+            let owner = Place::Owned(here.part.cpu);
             drop(here);
             if let Some(error) = failed {
                 return Err(error);
@@ -121,7 +121,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                     part.freelist.set(cache.address_of(part.base.get(), chain));
                     return true;
                 }
-                if word.retire(here.cpu) {
+                if word.retire(here.part.cpu) {
                     part.slab.set(None);
                     part.bytes.set(0);
                     break;
@@ -156,7 +156,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         part.slab.set(Some(idx));
         part.base.set(base.as_ptr());
         // Where frees are to be zeroed they all take the long way.
-        part.bytes.set(if cache.zero_on_free { 0 } else { cache.geometry.used_bytes() });
+        part.bytes.set(if cache.zero_on_free { 0 } else { cache.used_bytes as u32 });
         part.freelist.set(first);
         first != 0
     }
@@ -170,7 +170,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let mut partial = part.lock(self.machine().cpu());
         let idx = partial.first()?;
         partial.remove(&cache.table, idx);
-        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Owned(here.cpu));
+        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Owned(here.part.cpu));
         Some(idx)
     }
 

@@ -66,6 +66,17 @@ pub struct Cache {
     /// Objects are zeroed when they are allocated.
     pub(super) zero_on_alloc: bool,
     pub(super) zero_on_free: bool,
+    /// Frees are checked or zeroed.
+    pub(super) is_unusual: bool,
+    /// Frees need more than the quick look: they are checked or zeroed, or objects do not lie at multiples of a power
+    /// of two.
+    pub(super) needs_care: bool,
+    /// What the frame of a slab says if it is one of this cache.
+    pub(super) mark: u32,
+    /// Bytes of a slab, less one.
+    pub(super) slab_mask: usize,
+    /// What the objects of a slab take.
+    pub(super) used_bytes: usize,
     pub(super) table: FrameTable,
     /// 2^32 divided by the size, rounded up: turns an offset into a number of objects.
     pub(super) reciprocal: u64,
@@ -96,7 +107,9 @@ pub(super) struct CpuSlab {
     /// The first object of the active slab.
     pub(super) base: Cell<*mut u8>,
     /// Bytes that the objects of the active slab take; 0 without one.
-    pub(super) bytes: Cell<usize>,
+    pub(super) bytes: Cell<u32>,
+    /// The CPU.
+    pub(super) cpu: u32,
     pub(super) slab: Cell<Option<FrameIdx>>,
     pub(super) partial_count: Cell<u32>,
     /// Slabs of this CPU with something on their local list.
@@ -108,11 +121,12 @@ pub(super) struct CpuSlab {
 }
 
 impl CpuSlab {
-    pub(super) const fn empty() -> Self {
+    pub(super) const fn new(cpu: u32) -> Self {
         Self {
             freelist: Cell::new(0),
             base: Cell::new(core::ptr::null_mut()),
             bytes: Cell::new(0),
+            cpu,
             slab: Cell::new(None),
             partial_count: Cell::new(0),
             partial: UnsafeCell::new(FrameList::EMPTY),
@@ -197,7 +211,6 @@ impl<C: Cpu> Partial<'_, C> {
 /// This CPU's part while its interrupts are masked.
 pub(super) struct Here<'a, C: Cpu> {
     pub(super) part: &'a CpuSlab,
-    pub(super) cpu: u32,
     _irq: IrqGuard<'a, C>,
 }
 
@@ -213,7 +226,7 @@ impl Cache {
         let irq = cpu.irq_guard();
         let CpuId(cpu) = cpu.id();
         // SAFETY: boot was promised that CPU numbers are below `cpu_count`, and `cpus` has that many parts.
-        Here { part: unsafe { self.cpus.add(cpu as usize).as_ref() }, cpu, _irq: irq }
+        Here { part: unsafe { self.cpus.add(cpu as usize).as_ref() }, _irq: irq }
     }
 
     /// The part of each CPU: for its counters.

@@ -53,6 +53,8 @@ impl<'a> Parts<'a> {
 
 impl<'p, M: Machine> Slabs<'p, M> {
     /// Allocates from a checked cache.
+    #[cold]
+    #[inline(never)]
     pub(super) fn alloc_checked(
         &self,
         cache: &Cache,
@@ -138,6 +140,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
     }
 
     /// Frees into a checked cache.
+    #[cold]
+    #[inline(never)]
     pub(super) fn free_checked(
         &self,
         cache: &Cache,

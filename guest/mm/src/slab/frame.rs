@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | small | 0..16 | objects that are not on the local list |
 //! | | 16..30 | number of the cache |
+//! | | 30 | the head of a slab |
 //! | | 31 | not the head: bits 0..16 say how far behind it |
 //! | large 0 | | the shared word |
 //! | large 1 | | the first object of the local list, an address; 0 for none |
@@ -21,6 +22,7 @@ use core::sync::atomic::Ordering::Relaxed;
 const CACHE_SHIFT: u32 = 16;
 const CACHE_MASK: u32 = 0x3fff;
 const COUNT_MASK: u32 = 0xffff;
+const HEAD: u32 = 1 << 30;
 const TAIL: u32 = 1 << 31;
 
 /// The head of a slab.
@@ -47,6 +49,12 @@ impl<'t> SlabFrame<'t> {
     #[inline(always)]
     pub(super) fn cache_id(self) -> u32 {
         self.frame.held().load(Relaxed) >> CACHE_SHIFT & CACHE_MASK
+    }
+
+    /// Whether it is the head of a slab of the cache whose frames have this mark.
+    #[inline(always)]
+    pub(super) fn has_mark(self, mark: u32) -> bool {
+        self.frame.held().load(Relaxed) >> CACHE_SHIFT == mark
     }
 
     /// Objects that are not on the local list.
@@ -90,6 +98,11 @@ impl<'t> SlabFrame<'t> {
     }
 }
 
+/// The mark of the slabs of cache `id`.
+pub(super) const fn mark_of(id: u32) -> u32 {
+    HEAD >> CACHE_SHIFT | id & CACHE_MASK
+}
+
 /// What lies at a frame.
 #[derive(Clone, Copy)]
 pub(super) enum Held<'t> {
@@ -102,7 +115,7 @@ pub(super) enum Held<'t> {
 }
 
 /// Who holds the frame `idx`.
-#[inline]
+#[inline(always)]
 pub(super) fn held(table: &FrameTable, idx: FrameIdx) -> Held<'_> {
     let frame = table.frame(idx);
     let state = frame.state();
@@ -135,7 +148,7 @@ pub(super) fn make_slab(table: &FrameTable, idx: FrameIdx, order: Order, id: u32
         }
     }
     let slab = SlabFrame::at(table, idx);
-    slab.frame.held().store((id & CACHE_MASK) << CACHE_SHIFT, Relaxed);
+    slab.frame.held().store(mark_of(id) << CACHE_SHIFT, Relaxed);
     slab.set_freelist(0);
     slab.word().init(place);
     slab.frame.set_state(slab.frame.state().with_page_type(PageType::Slab));

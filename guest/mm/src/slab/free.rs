@@ -9,7 +9,7 @@ use super::alloc::Site;
 use super::cache::{Cache, Here, count};
 use super::error::ObjectError;
 use super::frame::{Held, SlabFrame, held};
-use crate::addr::Order;
+use crate::addr::{Order, PAGE_SHIFT};
 use crate::frame::{FrameIdx, FrameTable};
 use crate::mutant::planted;
 use crate::port::{Machine, PhysMem};
@@ -21,7 +21,8 @@ use core::ptr::NonNull;
 pub(super) enum Found<'t> {
     /// Offset in bytes from the start of a slab.
     Slab(SlabFrame<'t>, usize),
-    Large(FrameIdx, Order),
+    /// The first frame, the order, and the offset in bytes from the start of that frame.
+    Large(FrameIdx, Order, usize),
 }
 
 impl<'p, M: Machine> Slabs<'p, M> {
@@ -41,101 +42,178 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let first = part.freelist.get();
         let twice = object.as_ptr().addr() == first && !planted("slab.freed_twice");
         let is_plain = offset & cache.misaligned == 0 && !twice;
-        if offset < part.bytes.get() && is_plain {
+        if offset < part.bytes.get() as usize && is_plain {
             // SAFETY: the object lies in the active slab; the caller owned it, and now it is free.
             unsafe { cache.set_next(object, first) };
             part.freelist.set(object.as_ptr().addr());
             count(&part.frees);
             return Ok(());
         }
-        drop(here);
         // SAFETY: promised by the caller.
-        unsafe { self.free_slow(cache, object, Location::caller()) }
+        unsafe { self.free_elsewhere(cache, here, object, Location::caller()) }
     }
 
     /// The object is not in this CPU's active slab, or something is wrong with it.
     ///
     /// # Safety
     /// As for [`Slabs::free`].
-    #[inline(never)]
-    unsafe fn free_slow(&self, cache: &Cache, object: NonNull<u8>, site: Site) -> Result<(), ObjectError> {
-        let (slab, offset) = match find(&cache.table, self.machine(), object)? {
-            Found::Slab(slab, offset) => (slab, offset),
-            Found::Large(..) => return Err(ObjectError::NotAnObject(object.as_ptr().addr())),
+    #[inline(always)]
+    unsafe fn free_elsewhere(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        object: NonNull<u8>,
+        site: Site,
+    ) -> Result<(), ObjectError> {
+        // A slab is a block aligned to its size, so any address in it finds its head.
+        let Some(addr) = self.machine().physmem().addr_of(object) else {
+            return self.not_of(cache, here, object);
         };
-        if slab.cache_id() != cache.id && !planted("slab.any_cache_will_do") {
-            return Err(self.wrong_cache(cache, slab, object));
+        let offset = addr.get() as usize & cache.slab_mask;
+        let Some((idx, _)) = cache.table.lookup(addr.align_down(cache.slab_mask as u64).pfn()) else {
+            return self.not_of(cache, here, object);
+        };
+        let slab = SlabFrame::at(&cache.table, idx);
+        if !slab.has_mark(cache.mark) && !planted("slab.any_cache_will_do") {
+            return self.not_of(cache, here, object);
         }
-        // SAFETY: promised by the caller; the slab is one of this cache.
-        unsafe { self.free_in(cache, slab, offset, object, site) }
+        if cache.needs_care || offset & cache.misaligned != 0 || here.part.slab.get() == Some(idx) {
+            // SAFETY: promised by the caller; the slab is one of this cache.
+            return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
+        }
+        self.free_owned(cache, here, slab, offset, object)
     }
 
     /// Frees an object that lies `offset` bytes into `slab`, which is one of `cache`.
     ///
     /// # Safety
     /// As for [`Slabs::free`].
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn free_in(
         &self,
         cache: &Cache,
+        here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
         offset: usize,
         object: NonNull<u8>,
         site: Site,
     ) -> Result<(), ObjectError> {
-        let at = object.as_ptr().addr();
+        if cache.is_unusual || !cache.is_start(offset) {
+            return self.free_unusual(cache, here, slab, offset, object, site);
+        }
+        self.free_plain(cache, here, slab, offset, object)
+    }
+
+    /// As [`Slabs::free_in`], for cases that are not worth a place in every caller.
+    ///
+    /// # Safety
+    /// As for [`Slabs::free`].
+    #[inline(never)]
+    unsafe fn free_with_care(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        offset: usize,
+        object: NonNull<u8>,
+        site: Site,
+    ) -> Result<(), ObjectError> {
+        // SAFETY: promised by the caller.
+        unsafe { self.free_in(cache, here, slab, offset, object, site) }
+    }
+
+    /// The object is checked or zeroed, or none starts there.
+    #[cold]
+    #[inline(never)]
+    fn free_unusual(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        offset: usize,
+        object: NonNull<u8>,
+        site: Site,
+    ) -> Result<(), ObjectError> {
         if cache.is_checked() {
+            drop(here);
             return self.free_checked(cache, slab, offset, object, site);
         }
         if !cache.is_start(offset) {
-            return Err(ObjectError::NotAtStart(at));
+            return Err(ObjectError::NotAtStart(object.as_ptr().addr()));
         }
         if cache.zero_on_free {
             cache.zero(object);
         }
-        let here = cache.here(self.machine().cpu());
+        self.free_plain(cache, here, slab, offset, object)
+    }
+
+    /// Frees an object of a cache that is not checked.
+    #[inline(always)]
+    fn free_plain(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        offset: usize,
+        object: NonNull<u8>,
+    ) -> Result<(), ObjectError> {
         let part = here.part;
-        let mut emptied = None;
-        if slab.word().load().is(Place::Owned(here.cpu)) {
-            let is_active = part.slab.get() == Some(slab.idx());
-            let first = if is_active { part.freelist.get() } else { slab.freelist() };
-            if first == at {
-                return Err(ObjectError::DoubleFree { at, cache: cache.name });
-            }
-            // SAFETY: the caller owned the object, and now it is free.
-            unsafe { cache.set_next(object, first) };
-            if is_active {
-                part.freelist.set(at);
-            } else {
-                slab.set_freelist(at);
-                if slab.one_back() == 0 {
-                    emptied = self.let_go_of_empty(cache, &here, slab);
-                }
-            }
-        } else {
-            emptied = self.free_shared(cache, &here, slab, offset, object)?;
+        if part.slab.get() != Some(slab.idx()) {
+            return self.free_owned(cache, here, slab, offset, object);
         }
+        let first = part.freelist.get();
+        if first == object.as_ptr().addr() {
+            drop(here);
+            return double_free(cache, object);
+        }
+        // SAFETY: the caller owned the object, and now it is free.
+        unsafe { cache.set_next(object, first) };
+        part.freelist.set(object.as_ptr().addr());
         count(&part.frees);
-        drop(here);
-        if let Some(idx) = emptied {
-            self.discard(cache, idx);
+        Ok(())
+    }
+
+    /// Frees an object of a slab that is not active here: with plain accesses if this CPU owns it.
+    #[inline(always)]
+    fn free_owned(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        offset: usize,
+        object: NonNull<u8>,
+    ) -> Result<(), ObjectError> {
+        if !slab.word().load().has_tag(Place::Owned(here.part.cpu).tag()) {
+            return self.free_shared(cache, here, slab, offset, object);
+        }
+        let first = slab.freelist();
+        if first == object.as_ptr().addr() {
+            drop(here);
+            return double_free(cache, object);
+        }
+        // SAFETY: the caller owned the object, and now it is free.
+        unsafe { cache.set_next(object, first) };
+        slab.set_freelist(object.as_ptr().addr());
+        count(&here.part.frees);
+        if slab.one_back() == 0 {
+            self.let_go_of_empty(cache, here, slab);
         }
         Ok(())
     }
 
-    /// Frees into a slab that this CPU does not own. Returns the slab if that was its last object in use, and enough
-    /// empty ones are kept.
+    /// Frees into a slab that this CPU does not own.
+    #[inline(never)]
     fn free_shared(
         &self,
         cache: &Cache,
-        here: &Here<'_, M::Cpu>,
+        here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
         offset: usize,
         object: NonNull<u8>,
-    ) -> Result<Option<FrameIdx>, ObjectError> {
+    ) -> Result<(), ObjectError> {
         let at = object.as_ptr().addr();
         let base = object.as_ptr().wrapping_sub(offset);
-        let freed = slab.word().free(here.cpu, (offset / size_of::<usize>()) as u32, |chain| {
+        let freed = slab.word().free(here.part.cpu, (offset / size_of::<usize>()) as u32, |chain| {
             let next = if chain.count == 0 { 0 } else { cache.address_of(base, chain) };
             if next == at {
                 return false;
@@ -144,24 +222,31 @@ impl<'p, M: Machine> Slabs<'p, M> {
             unsafe { cache.set_next(object, next) };
             true
         });
+        let mut emptied = None;
         match freed {
-            Freed::Refused => Err(ObjectError::DoubleFree { at, cache: cache.name }),
+            Freed::Refused => return double_free(cache, object),
             Freed::Claimed => {
                 // SAFETY: the caller owned the object; the slab is this CPU's now.
                 unsafe { cache.set_next(object, 0) };
                 slab.set_freelist(at);
                 slab.set_inuse(cache.geometry.objects);
                 if slab.one_back() == 0 && here.part.partial_count.get() >= cache.cpu_empty_max {
-                    return Ok(Some(slab.idx()));
+                    emptied = Some(slab.idx());
+                } else {
+                    self.keep(cache, &here, slab.idx());
                 }
-                self.keep(cache, here, slab.idx());
-                Ok(None)
             }
             Freed::Pushed(word) if word.is(Place::Node) && word.chain().count == slab.inuse() => {
-                Ok(self.take_empty(cache, slab))
+                emptied = self.take_empty(cache, slab);
             }
-            Freed::Pushed(_) => Ok(None),
+            Freed::Pushed(_) => {}
         }
+        count(&here.part.frees);
+        drop(here);
+        if let Some(idx) = emptied {
+            self.discard(cache, idx);
+        }
+        Ok(())
     }
 
     /// Puts a slab that this CPU owns among those it keeps; too many of them go to their nodes.
@@ -175,22 +260,19 @@ impl<'p, M: Machine> Slabs<'p, M> {
         }
     }
 
-    /// A slab that this CPU keeps has become empty: takes it off the list unless there are few.
+    /// A slab that this CPU keeps has become empty: gives it back unless there are few.
     #[cold]
-    fn let_go_of_empty(
-        &self,
-        cache: &Cache,
-        here: &Here<'_, M::Cpu>,
-        slab: SlabFrame<'_>,
-    ) -> Option<FrameIdx> {
+    #[inline(never)]
+    fn let_go_of_empty(&self, cache: &Cache, here: Here<'_, M::Cpu>, slab: SlabFrame<'_>) {
         let part = here.part;
         if part.partial_count.get() <= cache.cpu_empty_max {
-            return None;
+            return;
         }
         // SAFETY: as in `keep`.
         unsafe { &mut *part.partial.get() }.remove(&cache.table, slab.idx());
         part.partial_count.set(part.partial_count.get() - 1);
-        Some(slab.idx())
+        drop(here);
+        self.discard(cache, slab.idx());
     }
 
     /// Whoever saw the last object come back to a slab of a node takes the slab out, unless it has found another
@@ -209,33 +291,43 @@ impl<'p, M: Machine> Slabs<'p, M> {
         Some(idx)
     }
 
+    /// Says what is wrong with an object that is not one of `cache`.
     #[cold]
-    fn wrong_cache(&self, cache: &Cache, slab: SlabFrame<'_>, object: NonNull<u8>) -> ObjectError {
+    #[inline(never)]
+    fn not_of(&self, cache: &Cache, here: Here<'_, M::Cpu>, object: NonNull<u8>) -> Result<(), ObjectError> {
+        drop(here);
         let at = object.as_ptr().addr();
-        match self.cache_of(slab) {
-            Some(found) => ObjectError::WrongCache { at, asked: cache.name, found: found.name },
+        let other = match find(&cache.table, self.machine(), object) {
+            Some(Found::Slab(slab, _)) => self.cache_of(slab),
+            Some(Found::Large(..)) | None => None,
+        };
+        Err(match other {
+            Some(other) => ObjectError::WrongCache { at, asked: cache.name, found: other.name },
             None => ObjectError::NotAnObject(at),
-        }
+        })
     }
 }
 
-/// What lies at an address.
-#[inline]
+#[cold]
+#[inline(never)]
+fn double_free(cache: &Cache, object: NonNull<u8>) -> Result<(), ObjectError> {
+    Err(ObjectError::DoubleFree { at: object.as_ptr().addr(), cache: cache.name })
+}
+
+/// What lies at an address, if it is something of the slab allocator's.
+#[inline(always)]
 pub(super) fn find<'t, M: Machine>(
     table: &'t FrameTable,
     machine: &M,
     object: NonNull<u8>,
-) -> Result<Found<'t>, ObjectError> {
-    let nothing = ObjectError::NotAnObject(object.as_ptr().addr());
-    let Some(addr) = machine.physmem().addr_of(object) else { return Err(nothing) };
-    let Some((idx, _)) = table.lookup(addr.pfn()) else { return Err(nothing) };
+) -> Option<Found<'t>> {
+    let addr = machine.physmem().addr_of(object)?;
+    let (idx, _) = table.lookup(addr.pfn())?;
+    let offset = addr.page_offset() as usize;
     match held(table, idx) {
-        Held::Slab(slab, behind) => {
-            Ok(Found::Slab(slab, (behind as usize) << crate::addr::PAGE_SHIFT | addr.page_offset() as usize))
-        }
-        Held::Large(idx, order) if addr.page_offset() == 0 => Ok(Found::Large(idx, order)),
-        Held::Large(..) => Err(ObjectError::NotAtStart(object.as_ptr().addr())),
-        Held::Nothing => Err(nothing),
+        Held::Slab(slab, behind) => Some(Found::Slab(slab, (behind as usize) << PAGE_SHIFT | offset)),
+        Held::Large(idx, order) => Some(Found::Large(idx, order, offset)),
+        Held::Nothing => None,
     }
 }
 
@@ -243,7 +335,7 @@ impl Cache {
     /// Which object of a slab starts at `offset` bytes, if one does.
     #[inline(always)]
     pub(super) fn object_at(&self, offset: usize) -> Option<u32> {
-        if offset >= self.geometry.used_bytes() {
+        if offset >= self.used_bytes {
             return None;
         }
         // Exact for offsets where an object starts; for all others the product below differs.

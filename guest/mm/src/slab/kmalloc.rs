@@ -11,9 +11,11 @@ use super::frame;
 use super::free::{Found, find};
 use super::{CacheRequest, CreateError, SlabFlags, Slabs};
 use crate::addr::{Order, PAGE_SIZE};
+use crate::frame::FrameIdx;
 use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::Machine;
+use core::num::NonZeroUsize;
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -23,6 +25,9 @@ pub const KMALLOC_MAX: usize = (Order::MAX.pages() * PAGE_SIZE) as usize;
 /// The largest size that comes from a size class.
 const MAX_CACHED: usize = 8 << 10;
 const CLASSES: usize = 14;
+
+/// What an allocation of 0 bytes returns: an address that nobody may touch and that can be freed.
+pub const ZERO_SIZE_PTR: NonNull<u8> = NonNull::without_provenance(NonZeroUsize::MIN.saturating_add(15));
 
 /// Which family of size classes an allocation comes from (Linux `enum kmalloc_cache_type`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,10 +159,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
         Some(unsafe { cache.as_ref() })
     }
 
-    /// Allocates `size` bytes that are contiguous in physical memory (Linux `kmalloc`).
+    /// Allocates `size` bytes that are contiguous in physical memory (Linux `kmalloc`); [`ZERO_SIZE_PTR`] for none.
     ///
     /// # Errors
-    /// [`AllocError::BadSize`] for 0 bytes or more than [`KMALLOC_MAX`], or the error of the page allocator.
+    /// [`AllocError::BadSize`] for more than [`KMALLOC_MAX`], or the error of the page allocator.
     #[inline(always)]
     #[track_caller]
     pub fn kmalloc(
@@ -181,6 +186,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
         gfp: GfpFlags,
     ) -> Result<NonNull<u8>, AllocError> {
         let ground = self.ground().ok_or(AllocError::NotBooted)?;
+        if size == 0 {
+            return Ok(ZERO_SIZE_PTR);
+        }
         let order = Order::covering((size as u64).div_ceil(PAGE_SIZE)).ok_or(AllocError::BadSize)?;
         let (pfn, _) = frames.alloc(gfp, order)?.into_raw();
         let (idx, _) = ground.table.lookup(pfn).ok_or(AllocError::NotBooted)?;
@@ -230,27 +238,58 @@ impl<'p, M: Machine> Slabs<'p, M> {
     #[inline(always)]
     #[track_caller]
     pub unsafe fn kfree(&self, object: *mut u8) -> Result<(), ObjectError> {
-        let Some(object) = NonNull::new(object) else { return Ok(()) };
+        let Some(object) = NonNull::new(object).filter(|object| *object != ZERO_SIZE_PTR) else {
+            return Ok(());
+        };
         // SAFETY: promised by the caller.
         unsafe { self.kfree_at(object, Location::caller()) }
     }
 
-    #[inline]
+    /// # Safety
+    /// As for [`Slabs::kfree`].
+    #[inline(never)]
     unsafe fn kfree_at(&self, object: NonNull<u8>, site: Site) -> Result<(), ObjectError> {
-        let table = &self.ground().ok_or(ObjectError::NotBooted)?.table;
-        match find(table, self.machine(), object)? {
-            Found::Slab(slab, offset) => {
-                let cache = self.cache_of(slab).ok_or(ObjectError::NotAnObject(object.as_ptr().addr()))?;
+        let Some(ground) = self.ground() else { return Err(ObjectError::NotBooted) };
+        match find(&ground.table, self.machine(), object) {
+            Some(Found::Slab(slab, offset)) if let Some(cache) = self.cache_of(slab) => {
+                let here = cache.here(self.machine().cpu());
                 // SAFETY: promised by the caller; the slab says that it is one of this cache.
-                unsafe { self.free_in(cache, slab, offset, object, site) }
+                unsafe { self.free_in(cache, here, slab, offset, object, site) }
             }
-            Found::Large(idx, order) => {
-                frame::clear(table, idx, order);
-                self.count_large(order, false);
-                // SAFETY: the block was marked by `kmalloc_large`, which owned it, and was the caller's.
-                let block = unsafe { self.phys.frames_from_raw(idx.pfn(), order) };
-                self.phys.free_pages(block).map_err(|_| ObjectError::NotAnObject(object.as_ptr().addr()))
-            }
+            // SAFETY: promised by the caller.
+            Some(Found::Large(idx, order, 0)) => unsafe { self.free_large(idx, order, object) },
+            Some(Found::Large(..)) => Err(ObjectError::NotAtStart(object.as_ptr().addr())),
+            _ => Err(ObjectError::NotAnObject(object.as_ptr().addr())),
+        }
+    }
+
+    /// # Safety
+    /// The large object is the caller's, and nobody uses it afterwards.
+    #[cold]
+    unsafe fn free_large(&self, idx: FrameIdx, order: Order, object: NonNull<u8>) -> Result<(), ObjectError> {
+        let Some(ground) = self.ground() else { return Err(ObjectError::NotBooted) };
+        frame::clear(&ground.table, idx, order);
+        self.count_large(order, false);
+        // SAFETY: the block was marked by `kmalloc_large`, which owned it, and was the caller's.
+        let block = unsafe { self.phys.frames_from_raw(idx.pfn(), order) };
+        self.phys.free_pages(block).map_err(|_| ObjectError::NotAnObject(object.as_ptr().addr()))
+    }
+
+    /// Frees as [`Slabs::kfree`] does, and zeroes the bytes first (Linux `kfree_sensitive`).
+    ///
+    /// # Errors
+    /// As for [`Slabs::kfree`].
+    ///
+    /// # Safety
+    /// As for [`Slabs::kfree`].
+    #[track_caller]
+    pub unsafe fn kfree_sensitive(&self, object: *mut u8) -> Result<(), ObjectError> {
+        let Some(at) = NonNull::new(object) else { return Ok(()) };
+        let bytes = self.ksize(at)?;
+        // SAFETY: the object is the caller's and has the bytes.
+        unsafe {
+            at.write_bytes(0, bytes);
+            self.kfree(object)
         }
     }
 
@@ -261,14 +300,19 @@ impl<'p, M: Machine> Slabs<'p, M> {
     pub fn ksize(&self, object: NonNull<u8>) -> Result<usize, ObjectError> {
         let table = &self.ground().ok_or(ObjectError::NotBooted)?.table;
         let at = object.as_ptr().addr();
-        match find(table, self.machine(), object)? {
-            Found::Slab(slab, offset) => {
+        if object == ZERO_SIZE_PTR {
+            return Ok(0);
+        }
+        match find(table, self.machine(), object) {
+            Some(Found::Slab(slab, offset)) => {
                 let cache = self.cache_of(slab).ok_or(ObjectError::NotAnObject(at))?;
                 let start = offset.checked_sub(cache.geometry.red_left as usize);
                 start.and_then(|at| cache.object_at(at)).ok_or(ObjectError::NotAtStart(at))?;
                 Ok(cache.usable())
             }
-            Found::Large(_, order) => Ok((PAGE_SIZE as usize) << order.get()),
+            Some(Found::Large(_, order, 0)) => Ok((PAGE_SIZE as usize) << order.get()),
+            Some(Found::Large(..)) => Err(ObjectError::NotAtStart(at)),
+            None => Err(ObjectError::NotAnObject(at)),
         }
     }
 

@@ -54,7 +54,7 @@ pub use error::{CreateError, ObjectError};
 pub use flags::SlabFlags;
 pub use geometry::{Geometry, OrderRules};
 use kmalloc::SizeClasses;
-pub use kmalloc::{KMALLOC_MAX, KmallocType};
+pub use kmalloc::{KMALLOC_MAX, KmallocType, ZERO_SIZE_PTR};
 pub use registry::CacheRequest;
 use registry::{Numbers, Registry};
 pub use report::{Problem, Report};

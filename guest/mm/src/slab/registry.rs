@@ -6,7 +6,7 @@
 
 use super::cache::{Cache, CpuSlab, NodeSlabs};
 use super::config::SlabConfig;
-use super::frame::SlabFrame;
+use super::frame::{SlabFrame, mark_of};
 use super::geometry::{Geometry, WORD, alignment};
 use super::{CreateError, Ground, Name, SlabFlags, Slabs};
 use crate::addr::{Order, PAGE_SIZE};
@@ -199,8 +199,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let cache = unsafe {
             let cpus = memory.add(size_of::<Cache>()).cast::<CpuSlab>();
             let nodes = cpus.add(cpu_count as usize).cast::<NodeSlabs>();
-            for cpu in 0..cpu_count as usize {
-                cpus.add(cpu).write(CpuSlab::empty());
+            for cpu in 0..cpu_count {
+                cpus.add(cpu as usize).write(CpuSlab::new(cpu));
             }
             for node in 0..node_count as usize {
                 nodes.add(node).write(NodeSlabs::empty());
@@ -213,6 +213,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 misaligned: ((geometry.size & geometry.size.wrapping_neg()) - 1) as usize,
                 zero_on_alloc: config.init_on_alloc,
                 zero_on_free: config.init_on_free,
+                is_unusual: config.init_on_free || request.flags.intersects(SlabFlags::DEBUG),
+                needs_care: !geometry.size.is_power_of_two()
+                    || config.init_on_free
+                    || request.flags.intersects(SlabFlags::DEBUG),
+                mark: mark_of(id),
+                slab_mask: geometry.slab_bytes() - 1,
+                used_bytes: geometry.used_bytes(),
                 table: ground.table,
                 reciprocal: (1_u64 << 32).div_ceil(u64::from(geometry.size)),
                 geometry,

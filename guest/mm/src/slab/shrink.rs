@@ -56,7 +56,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             at = unsafe { cache.next(object) };
         }
         slab.set_inuse(cache.geometry.objects.saturating_sub(free));
-        (free != 0 || !slab.word().retire(here.cpu)).then_some(idx)
+        (free != 0 || !slab.word().retire(here.part.cpu)).then_some(idx)
     }
 
     /// Hands slabs that this CPU keeps to their nodes, those longest unused first, until it keeps `left`.

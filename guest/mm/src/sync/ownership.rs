@@ -49,6 +49,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The place as a number that is quick to compare.
+    pub(crate) const fn tag(self) -> u32 {
+        (self.bits() >> PLACE_SHIFT) as u32
+    }
+}
+
 /// Objects that other CPUs have freed, linked as on a free list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Chain {
@@ -63,9 +70,15 @@ pub(crate) struct Chain {
 pub(crate) struct Word(u64);
 
 impl Word {
+    /// Whether a CPU owns the slab, by [`Place::tag`] of that.
+    #[inline(always)]
+    pub(crate) const fn has_tag(self, tag: u32) -> bool {
+        (self.0 >> PLACE_SHIFT) as u32 == tag
+    }
+
     #[inline(always)]
     pub(crate) const fn is(self, place: Place) -> bool {
-        self.0 & !CHAIN_MASK == place.bits()
+        self.0 >> PLACE_SHIFT == place.bits() >> PLACE_SHIFT
     }
 
     pub(crate) const fn place(self) -> Place {

@@ -1,0 +1,212 @@
+//! Caches of objects.
+
+use tests::linux::meminfo;
+use tests::{Guest, Run, any_host, for_each_host};
+
+fn small(commands: &[&str]) -> Guest {
+    Guest::on(any_host()).mem("128M").cpus(2).run(commands)
+}
+
+/// The six numbers after the name of a cache in a slabinfo.
+#[track_caller]
+fn line(run: &Run, n: usize, cache: &str) -> Vec<u64> {
+    let text = run.output(n);
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(cache));
+    let line = line.unwrap_or_else(|| panic!("no cache {cache}\n{run}"));
+    line.split(|c: char| !c.is_ascii_digit() && c != '-').filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn t37a_objects_of_100_bytes_share_pages() {
+    let run = small(&["slab cost 100 x1000", "slab cost", "slab verify"]).start().assert_ok();
+    run.output(0)
+        .assert_line("size=100 count=1000 cache=kmalloc-128 buddy=1000 pages slab=32 pages ratio=31.2");
+    assert_eq!(run.output(1).lines_with("cache=kmalloc-").len(), 13, "{run}");
+    assert_eq!(run.output(1).line_with("cache=kmalloc-96 ").fact("sizes"), "65..96", "{run}");
+}
+
+#[test]
+fn t38a_t39a_slabinfo_lists_every_cache_with_the_layout_that_linux_gives_it() {
+    let run = small(&["slabinfo", "cat /proc/slabinfo", "cat /proc/meminfo"]).start().assert_ok();
+    assert!(run.output(1).as_str().starts_with("slabinfo - version: 2.1\n# name "), "{run}");
+    // Two CPUs, as on the machine where these were recorded: object size, objects and pages of a slab.
+    for (cache, layout) in [
+        ("kmalloc-8", [8, 512, 1]),
+        ("kmalloc-96", [96, 42, 1]),
+        ("kmalloc-128", [128, 32, 1]),
+        ("kmalloc-192", [192, 21, 1]),
+        ("kmalloc-512", [512, 16, 2]),
+        ("kmalloc-2k", [2048, 16, 8]),
+        ("kmalloc-8k", [8192, 4, 8]),
+        ("kmalloc-rcl-1k", [1024, 16, 4]),
+        ("dma-kmalloc-256", [256, 16, 1]),
+        ("kmalloc-cg-4k", [4096, 8, 8]),
+    ] {
+        let numbers = line(&run, 1, cache);
+        let at = numbers.windows(3).position(|found| found == layout);
+        assert!(at.is_some(), "{cache}: {numbers:?}\n{run}");
+    }
+    // Slab is the sum of its two parts, and of all slabs.
+    let [slab, reclaimable, rest] =
+        ["Slab", "SReclaimable", "SUnreclaim"].map(|name| meminfo(run.output(2), name));
+    assert_eq!(slab, reclaimable + rest, "{run}");
+    assert!(slab > 0, "{run}");
+}
+
+#[test]
+fn t38b_bad_caches_are_refused() {
+    for (command, error) in [
+        (
+            "slab create one 40; slab create one 40",
+            "error: slab create: EEXIST: a cache of that name is there",
+        ),
+        ("slab create kmalloc-64 64", "error: slab create: EEXIST: a cache of that name is there"),
+        (
+            "slab create none 0",
+            "error: slab create: EINVAL: give a name of 1 to 31 bytes, a size of 1 to 4194304, and a power of two to align to",
+        ),
+        (
+            "slab create huge 5M",
+            "error: slab create: EINVAL: give a name of 1 to 31 bytes, a size of 1 to 4194304, and a power of two to align to",
+        ),
+    ] {
+        let run = Guest::on(any_host()).mem("64M").script(command).start().assert_status(2);
+        assert!(run.all().has_line(error), "{run}");
+    }
+}
+
+#[test]
+fn t39b_a_cache_shows_its_layout() {
+    let run = small(&["slab show kmalloc-128", "slab verify"]).start().assert_ok();
+    let show = run.output(0);
+    assert_eq!(
+        (show.number("objsize"), show.number("objs/slab"), show.number("order")),
+        (128, 32, 0),
+        "{run}"
+    );
+    assert_eq!(run.output(1).fact("verify"), "ok", "{run}");
+}
+
+#[test]
+fn t40a_constructed_objects_are_reused() {
+    for_each_host(|host| {
+        let run =
+            Guest::on(host).mem("128M").run(&["slab ctor-test 1000 x10", "slab verify"]).start().assert_ok();
+        let facts = run.output(0);
+        assert!(facts.number("allocs") >= 10_000, "{run}");
+        assert_eq!(facts.number("ctor_calls"), facts.number("objects_in_slabs"), "{run}");
+        assert!((1000..1100).contains(&facts.number("ctor_calls")), "{run}");
+        assert_eq!(facts.fact("same_address"), "yes", "{run}");
+        let fast: u64 = facts.fact("fastpath").trim_end_matches('%').parse().unwrap();
+        assert!(fast > 95, "{run}");
+    });
+}
+
+#[test]
+fn t41a_t41c_all_cpus_allocate_and_free_each_others_objects() {
+    for_each_host(|host| {
+        let commands =
+            ["slab bench ms=20", "slab handover 20000", "slab stress ms=1000", "slab verify", "mm verify"];
+        let run = Guest::on(host).cpus(2).mem("128M").run(&commands).start().assert_ok();
+        assert_eq!(run.output(0).numbers("cpus"), [1, 2], "{run}");
+        assert!(run.output(0).numbers("ops").iter().all(|ops| *ops > 0), "{run}");
+        for n in [1, 2] {
+            let facts = run.output(n);
+            assert_eq!((facts.number("leak"), facts.number("damaged")), (0, 0), "{run}");
+            assert!(facts.number("cpus") == 2 && facts.number("ops") > 1000, "{run}");
+        }
+        assert_eq!(run.output(4).number("leaked"), 0, "{run}");
+    });
+}
+
+#[test]
+fn t41d_merging_can_be_seen_and_switched_off() {
+    let script = "slab create first 200; slab create second 196; slab aliases";
+    let run = Guest::on(any_host()).mem("64M").script(script).start().assert_ok();
+    run.all().assert_line("alias=second cache=first");
+    let run = Guest::on(any_host()).mem("64M").append("slab_nomerge").script(script).start().assert_ok();
+    run.all().assert_line("aliases=0");
+}
+
+#[test]
+fn t42_only_slub_is_there_and_others_are_refused() {
+    for other in ["slab", "slob"] {
+        let parameter = format!("slab_allocator={other}");
+        let run = Guest::on(any_host())
+            .mem("64M")
+            .append(&parameter)
+            .script("slab verify")
+            .start()
+            .assert_status(2);
+        let line = format!("mm: slab_allocator: {other} is not in this version; use slab_allocator=slub");
+        assert!(run.all().has_line(&line), "{run}");
+    }
+    Guest::on(any_host()).mem("64M").append("slab_allocator=slub").script("slab verify").start().assert_ok();
+}
+
+#[test]
+fn t44a_shrinking_gives_empty_slabs_back() {
+    let run = small(&["slab ctor-test 1000 x1", "slab shrink ctor_test", "slab verify"]).start().assert_ok();
+    let slabs = run.output(1).fact("slabs").to_owned();
+    assert!(slabs.ends_with("->0") && slabs != "0->0", "{run}");
+}
+
+/// Every planted bug ends the machine with status 4 and says what it is, where `slab_debug=` looks.
+#[test]
+fn b18a_planted_bugs_are_caught_by_name() {
+    for (bug, words) in [
+        ("overrun", "BUG kmalloc-64 (Not tainted): Right Redzone overwritten"),
+        ("underrun", "BUG kmalloc-64 (Not tainted): Left Redzone overwritten"),
+        ("use-after-free", "BUG kmalloc-64 (Not tainted): Poison overwritten"),
+        ("end-of-freed", "BUG kmalloc-64 (Not tainted): End Poison overwritten"),
+        ("double-free", "BUG kmalloc-64 (Not tainted): Object already free"),
+        ("double-free-later", "BUG kmalloc-64 (Not tainted): Object already free"),
+        ("free-inside", "BUG kmalloc-64 (Not tainted): Invalid object pointer"),
+        ("foreign-free", "Not a slab object: 0x"),
+    ] {
+        let run = Guest::on(any_host())
+            .mem("64M")
+            .append("slab_debug=FZPU")
+            .script(&format!("slab bug {bug}"))
+            .start()
+            .assert_status(4);
+        assert!(run.all().as_str().contains(words), "{bug}: no {words:?}\n{run}");
+        if words.contains("Redzone") {
+            assert!(run.all().as_str().contains("Allocated in src/commands/slab/bugs.rs:"), "{run}");
+        }
+    }
+}
+
+/// Without checks the allocator still sees a double free and pointers that are none of its objects.
+#[test]
+fn b18b_bad_frees_are_caught_without_checks() {
+    for (bug, words) in [
+        ("double-free", "BUG: kmalloc-64: Object already free 0x"),
+        ("free-inside", "BUG: Invalid object pointer 0x"),
+        ("foreign-free", "BUG: Not a slab object: 0x"),
+    ] {
+        let script = format!("slab bug {bug}");
+        let run = Guest::on(any_host()).mem("64M").script(&script).start().assert_status(4);
+        assert!(run.all().as_str().contains(words), "{bug}: no {words:?}\n{run}");
+    }
+}
+
+/// The checks apply to the caches named, and a whole run under them ends well.
+#[test]
+fn b18c_everything_works_under_all_checks() {
+    let run = Guest::on(any_host())
+        .cpus(2)
+        .mem("128M")
+        .append("slab_debug=FZPU")
+        .run(&["slab cost 100 x500", "slab handover 2000", "slab verify", "slab show kmalloc-64"])
+        .start()
+        .assert_ok();
+    assert!(run.output(3).number("red_left_pad") > 0, "{run}");
+    let run = Guest::on(any_host())
+        .mem("64M")
+        .append("slab_debug=Z,kmalloc-32")
+        .run(&["slab show kmalloc-32", "slab show kmalloc-64"])
+        .start()
+        .assert_ok();
+    assert!(run.output(0).number("red_left_pad") > 0 && run.output(1).number("red_left_pad") == 0, "{run}");
+}
