@@ -26,7 +26,7 @@ pub static FRAMES: ZoneAllocator<'static, Kernel> = ZoneAllocator::new(&PHYS);
 pub fn init(cpus: u32) -> Result<(), CreateError> {
     let order =
         |name, default: u32| settings::number(name).and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    let is_on = |name| settings::number(name) == Some(1);
+    let is_on = |name| settings::value(name).and_then(|value| value.as_bool()) == Some(true);
     let rules = OrderRules {
         min_order: order("slab_min_order", 0),
         max_order: order("slab_max_order", 3),
