@@ -7,11 +7,12 @@ use crate::arch::percpu;
 use crate::arch::port;
 use crate::arch::trap::{self, TrapFrame};
 use crate::memory::PHYS;
+use crate::memory::areas::Place;
 use crate::symbols::{Caller, Symbol};
 use crate::{console, serial, stats};
 use core::fmt;
 use shared::exit::ExitStatus;
-use shared::layout::{DEBUG_EXIT_PORT, IMAGE_OFFSET};
+use shared::layout::{DEBUG_EXIT_PORT, IMAGE_OFFSET, VMALLOC, VMALLOC_SIZE};
 
 /// Lines of a backtrace.
 const MAX_LINES: usize = 32;
@@ -88,7 +89,11 @@ impl fmt::Display for Cause<'_> {
             ERROR_PRESENT => "is in a page whose rights forbid it",
             _ => "is in a page table with reserved bits set",
         };
-        writeln!(f, "address: {}\ncause: {access} an address that {why}", Symbol(self.0.cr2))
+        writeln!(f, "address: {}\ncause: {access} an address that {why}", Symbol(self.0.cr2))?;
+        match self.0.cr2.wrapping_sub(VMALLOC) < VMALLOC_SIZE {
+            true => writeln!(f, "place: {}", Place(self.0.cr2)),
+            false => Ok(()),
+        }
     }
 }
 

@@ -44,6 +44,8 @@ const EFFECTIVE: &[&str] = &[
     "movablecore",
     "directmap",
     "nogbpages",
+    "nohugevmalloc",
+    "vmalloc",
     "numa",
     "virtio_mmio.device",
     "slab_allocator",
@@ -237,6 +239,11 @@ pub fn fault(name: &str) -> Option<FaultAttr> {
         Value::Fault(attr) => Some(attr),
         _ => None,
     }
+}
+
+/// Whether the setting called `name` is on.
+pub fn is_on(name: &str) -> bool {
+    params::lookup(name).and_then(value_of).is_some_and(|value| value.as_bool() == Some(true))
 }
 
 /// Every setting that `sysctl` knows, in the order of the schema.

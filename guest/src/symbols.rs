@@ -39,6 +39,11 @@ fn word(at: usize) -> Option<u32> {
 
 /// The function that holds `address`, and how far into it.
 pub fn lookup(address: u64) -> Option<(&'static str, u64)> {
+    find(address).map(|(name, offset, _)| (name, offset))
+}
+
+/// The function that holds `address`, how far into it, and its size.
+fn find(address: u64) -> Option<(&'static str, u64, u64)> {
     let offset = u32::try_from(address.checked_sub(IMAGE_BASE)?).ok()?;
     if word(0)? != MAGIC {
         return None;
@@ -58,7 +63,20 @@ pub fn lookup(address: u64) -> Option<(&'static str, u64)> {
     let name = table().get(name_at..)?;
     let end = name.iter().position(|byte| *byte == 0)?;
     let name = core::str::from_utf8(name.get(..end)?).ok()?;
-    (!name.is_empty()).then_some((name, u64::from(offset - word(at)?)))
+    let (start, next) = (word(at)?, word(at + 8)?);
+    (!name.is_empty()).then_some((name, u64::from(offset - start), u64::from(next.saturating_sub(start))))
+}
+
+/// An address of code as Linux's texts have it (`%pS`): symbol, offset and size; without a symbol a number.
+pub struct LinuxSymbol(pub u64);
+
+impl fmt::Display for LinuxSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match find(self.0) {
+            Some((name, offset, size)) => write!(f, "{name}+{offset:#x}/{size:#x}"),
+            None => write!(f, "{:#x}", self.0),
+        }
+    }
 }
 
 /// An address with its symbol, if it has one.

@@ -15,6 +15,7 @@
 //! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
 //! | [`smp`], [`call`] | starting the other CPUs, and having them do something |
 //! | [`paging`], [`tlb`] | the kernel's page tables, flushing |
+//! | [`probe`] | a look at an address that may fault |
 
 pub mod boot;
 pub mod call;
@@ -27,6 +28,7 @@ pub mod mem;
 pub mod paging;
 pub mod percpu;
 pub mod port;
+pub mod probe;
 pub mod smp;
 pub mod time;
 pub mod tlb;

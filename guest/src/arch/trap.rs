@@ -5,6 +5,7 @@
 //! by one; the frame is what the interrupted code goes on with.
 
 use super::percpu::{self, Counter};
+use super::probe;
 use crate::report;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -101,7 +102,8 @@ fn as_handler(raw: *mut ()) -> Option<Handler> {
 extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
     percpu::count(if frame.vector == PAGE_FAULT { Counter::PageFaults } else { Counter::Exceptions });
     let handled = frame.bad_stack == 0
-        && as_handler(HANDLER.load(Ordering::Acquire)).is_some_and(|handler| handler(frame));
+        && (probe::fix(frame)
+            || as_handler(HANDLER.load(Ordering::Acquire)).is_some_and(|handler| handler(frame)));
     if !handled {
         report::unhandled_trap(frame)
     }

@@ -4,6 +4,7 @@
 //! command does (one file a family). The first failing command ends the run with its status.
 
 mod alloc;
+mod areas;
 mod bench;
 mod buddy;
 mod crash;
@@ -54,6 +55,7 @@ pub struct Command {
 static FAMILIES: &[&[Command]] = &[
     HELP,
     alloc::ALLOC,
+    areas::AREA,
     bench::BENCH,
     buddy::BUDDY,
     crash::CRASH,

@@ -7,6 +7,7 @@
 
 use super::tables::{self, BootTables};
 use super::{PHYS, map, zones};
+use super::{PHYS, areas, map};
 use crate::arch::{cpu, paging};
 use crate::boot_info::BootInfo;
 use crate::machine::{Kernel, MACHINE};
@@ -21,6 +22,7 @@ use mm::pgtable::{Leaves, PageRange, PageTable, PtError};
 use mm::phys::{BootConfig, BootError};
 use mm::port::{Level, Machine, PhysMem, PteBits};
 use mm::sync::SpinLock;
+use mm::vmalloc::VmallocError;
 use shared::layout::{
     DIRECT_MAP, FIXMAP_IOAPIC, FIXMAP_LAPIC, IMAGE_OFFSET, IOAPIC, LAPIC, VMALLOC, VMALLOC_SIZE, VMEMMAP,
     VMEMMAP_SIZE,
@@ -53,6 +55,8 @@ pub enum Failure {
     NoRoot,
     /// The zones.
     Zones(BootError),
+    /// The vmalloc area.
+    Areas(VmallocError),
 }
 
 impl fmt::Display for Failure {
@@ -62,6 +66,7 @@ impl fmt::Display for Failure {
             Self::Tables(error) => write!(f, "{error}"),
             Self::NoRoot => write!(f, "no memory for the kernel's page tables"),
             Self::Zones(error) => write!(f, "{error}"),
+            Self::Areas(error) => write!(f, "{error}"),
         }
     }
 }
@@ -151,7 +156,8 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     let config = BootConfig { memblock: &memory, topology: platform.topology(), zones: limits, tables };
     // SAFETY: the descriptors were mapped to reserved frames and zeroed above; what memblock calls free is RAM
     // that nobody uses.
-    unsafe { PHYS.boot(&config) }.map_err(Failure::Zones)
+    unsafe { PHYS.boot(&config) }.map_err(Failure::Zones)?;
+    areas::boot().map_err(Failure::Areas)
 }
 
 fn memory_block() -> u64 {

@@ -12,11 +12,13 @@
 //! | `tables` | where table frames come from |
 //! | `slab` | the slab allocator, and its settings |
 //! | `zones` | the borders of zones |
+//! | `areas` | vmalloc, vmap and ioremap |
 //! | `stack` | kernel stacks with guard pages |
 
+pub mod areas;
 pub mod boot;
 pub mod checks;
-mod count;
+pub mod count;
 mod map;
 pub mod slab;
 pub mod stack;

@@ -3,13 +3,13 @@
 use super::kb;
 use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
+use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
 use crate::memory::{PHYS, boot, stack, tables};
 use crate::settings;
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
 use mm::port::Level;
-use shared::layout::VMALLOC_SIZE;
 use shared::text::meminfo::Meminfo;
 
 /// Writes `/proc/meminfo`.
@@ -21,7 +21,6 @@ pub fn meminfo(w: &mut dyn Write) -> fmt::Result {
 pub fn numbers() -> Meminfo {
     let (total, free) = (PHYS.total_managed_pages(), PHYS.total_free_pages());
     let leaves = boot::direct_map_leaves();
-    let stacks = stack::pages_in_use();
     let slabs = SLABS.totals(None);
     Meminfo {
         mem_total: kb(total),
@@ -32,12 +31,12 @@ pub fn numbers() -> Meminfo {
         slab: kb(slabs.reclaimable + slabs.unreclaimable),
         sreclaimable: kb(slabs.reclaimable),
         sunreclaim: kb(slabs.unreclaimable),
-        kernel_stack: kb(stacks),
+        kernel_stack: kb(stack::pages_in_use()),
         page_tables: kb(tables::in_use()),
         commit_limit: commit_limit(total),
         // As Linux counts it: its end is the last address, not the first one after.
-        vmalloc_total: (VMALLOC_SIZE - 1) >> 10,
-        vmalloc_used: kb(stacks),
+        vmalloc_total: (areas::size() - 1) >> 10,
+        vmalloc_used: kb(AREAS.used_pages()),
         percpu: kb(u64::from(smp::online()) * (size_of::<PerCpu>() as u64).div_ceil(PAGE_SIZE)),
         huge_page_size: kb(Level::PMD.pages()),
         direct_map_4k: kb(leaves.pte),

@@ -8,6 +8,7 @@
 //! | `blocks` | buddyinfo, pagetypeinfo |
 //! | `zoneinfo`, `vmstat`, `meminfo` | the three of the same name |
 //! | `slabinfo` | slabinfo |
+//! | `vmallocinfo` | vmallocinfo |
 //! | `iomem` | iomem |
 //! | `interrupts` | interrupts |
 //! | `page_owner` | `/sys/kernel/debug/page_owner`, `page_owner_stacks` |
@@ -24,6 +25,7 @@ mod node;
 mod page_owner;
 mod slabinfo;
 mod tasks;
+mod vmallocinfo;
 mod vmstat;
 mod zoneinfo;
 
@@ -56,6 +58,7 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/swaps", tasks::swaps),
     ("/proc/uptime", tasks::uptime),
     ("/proc/version", machine::version),
+    ("/proc/vmallocinfo", vmallocinfo::vmallocinfo),
     ("/proc/vmstat", vmstat::vmstat),
     ("/proc/zoneinfo", zoneinfo::zoneinfo),
     ("/sys/devices/system/node/online", node::online),

@@ -16,6 +16,7 @@ pub mod pagetypeinfo;
 pub mod slabinfo;
 pub mod stat;
 pub mod swaps;
+pub mod vmallocinfo;
 pub mod vmstat;
 pub mod zoneinfo;
 

@@ -12,4 +12,5 @@ mod params;
 mod script;
 mod stats;
 mod text;
+mod vmallocinfo;
 mod zoneinfo;

@@ -13,7 +13,7 @@ mod split;
 pub use dma::Dma;
 pub use split::Doorbell;
 
-use crate::arch::paging;
+use crate::memory::areas;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
@@ -109,7 +109,7 @@ impl Device {
     pub unsafe fn open(window: &VirtioMmio) -> Result<Option<Self>, Unusable> {
         let size = window.size.min(REGISTERS_MAX);
         let base = PhysAddr::new(window.base).filter(|base| base.get().is_multiple_of(4));
-        let registers = base.and_then(|base| paging::ioremap(base, size)).ok_or(Unusable::Window)?;
+        let registers = base.and_then(|base| areas::ioremap(base, size)).ok_or(Unusable::Window)?;
         // SAFETY: the window was just mapped for good, and no other overlaps it.
         match unsafe { MmioTransport::new(registers.cast(), size as usize) } {
             Ok(transport) => {

@@ -83,6 +83,7 @@ pub(super) const PARAMS: &[ParamSpec] = &[
         "largest leaf of the direct map",
     ),
     ParamSpec::linux("nogbpages", Flag, OFF, "no 1 GiB leaves in the direct map"),
+    ParamSpec::linux("nohugevmalloc", Flag, OFF, "no 2 MiB leaves in the vmalloc area"),
     ParamSpec::linux("nopcid", Flag, OFF, "no process-context identifiers"),
     ParamSpec::linux("no5lvl", Flag, OFF, "no five-level page tables"),
     ParamSpec::linux(

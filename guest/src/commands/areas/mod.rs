@@ -1,0 +1,128 @@
+//! `vmalloc`, `vfree`, `api vmalloc`, `probe`: areas of addresses over scattered frames, and what lies beside them.
+
+mod alias;
+mod check;
+
+use super::support::parse;
+use super::{Args, Command, Outcome, fail, usage};
+use crate::arch::probe;
+use crate::console;
+use crate::memory::areas::{self, AREAS, Place};
+use crate::report;
+use mm::addr::VirtAddr;
+use mm::phys::GfpFlags;
+use mm::port::Level;
+use mm::vmalloc::{Request, VmallocError};
+use shared::exit::ExitStatus;
+
+/// The family.
+pub const AREA: &[Command] = &[
+    Command {
+        name: "api",
+        usage: "vmalloc SIZE [gfp=GFP_KERNEL] [node=N] [huge] | vmap PAGES",
+        summary: "makes an area, checks every page and the guard after it, frees it",
+        run: api,
+    },
+    Command {
+        name: "vmalloc",
+        usage: "SIZE [gfp=GFP_KERNEL] [node=N] [huge] | purge | verify",
+        summary: "makes an area and keeps it; frees what waits for a flush; checks all areas",
+        run: vmalloc,
+    },
+    Command { name: "vfree", usage: "ADDR", summary: "frees an area", run: vfree },
+    Command {
+        name: "probe",
+        usage: "ADDR",
+        summary: "reads a byte; a fault is caught and explained",
+        run: probe,
+    },
+];
+
+/// `SIZE` and what may follow it.
+fn request(args: &mut Args<'_>, command: &str) -> Result<Request, ExitStatus> {
+    let mut request = Request::new(parse::size("size", args.next_word().unwrap_or(""))?, 0);
+    while let Some(word) = args.next_word() {
+        match parse::setting(word) {
+            ("gfp", Some(text)) => request.gfp = parse::gfp(text)?,
+            ("node", Some(text)) => request.node = Some(parse::node(text)?),
+            ("huge", None) => request.max_leaf = Level::PMD,
+            _ => return Err(parse::unexpected(command, word)),
+        }
+    }
+    if request.gfp.contains(GfpFlags::__GFP_DMA | GfpFlags::__GFP_DMA32) {
+        return Err(usage(format_args!("invalid zone modifiers")));
+    }
+    Ok(request)
+}
+
+/// Linux's answer to a request that fails: a null pointer. Only a corrupt table is worse.
+fn refused(bytes: u64, error: VmallocError) -> Outcome {
+    if error == VmallocError::Corrupt {
+        report::corruption(format_args!("{error}"));
+    }
+    console::print(format_args!("vmalloc({bytes}) -> NULL ({error})\n"));
+    Ok(())
+}
+
+fn api(args: &mut Args<'_>) -> Outcome {
+    if args.take("vmap") {
+        return alias::vmap(args);
+    }
+    if !args.take("vmalloc") {
+        return Err(usage(format_args!("api: expected 'vmalloc SIZE' or 'vmap PAGES'")));
+    }
+    let request = request(args, "api vmalloc")?;
+    let before = AREAS.used_pages();
+    match areas::vmalloc_with(request) {
+        Err(error) => refused(request.bytes, error),
+        Ok(at) => check::check(at, &request, before),
+    }
+}
+
+fn vmalloc(args: &mut Args<'_>) -> Outcome {
+    if args.take("purge") {
+        let (purges, pages) = (AREAS.purges(), AREAS.purge());
+        console::print(format_args!("purged={pages} flushes={}\n", AREAS.purges() - purges));
+        return Ok(());
+    }
+    if args.take("verify") {
+        return verify();
+    }
+    let request = request(args, "vmalloc")?;
+    match areas::vmalloc_with(request) {
+        Err(error) => refused(request.bytes, error),
+        Ok(at) => {
+            console::print(format_args!("vmalloc({}) -> {:#x}\n", request.bytes, at.get()));
+            Ok(())
+        }
+    }
+}
+
+fn verify() -> Outcome {
+    if let Err(what) = AREAS.verify() {
+        report::corruption(format_args!("vmalloc: {what}"));
+    }
+    console::print(format_args!(
+        "used={} lazy={} descriptor_frames={} purges={} verify=ok\n",
+        AREAS.used_pages(),
+        AREAS.lazy_pages(),
+        AREAS.descriptor_frames(),
+        AREAS.purges()
+    ));
+    Ok(())
+}
+
+fn vfree(args: &mut Args<'_>) -> Outcome {
+    let at: VirtAddr = parse::address(args.next_word().unwrap_or(""))?;
+    areas::vfree(at)
+        .map_err(|error| fail(ExitStatus::CheckFailed, format_args!("WARNING: Trying to vfree() {error}")))
+}
+
+fn probe(args: &mut Args<'_>) -> Outcome {
+    let at = parse::address(args.next_word().unwrap_or(""))?.get();
+    match probe::load(at) {
+        Ok(value) => console::print(format_args!("{at:#x}: value={value:#04x}\n")),
+        Err(error) => console::print(format_args!("{at:#x}: fault error={error:#x} {}\n", Place(at))),
+    }
+    Ok(())
+}
