@@ -135,4 +135,7 @@ impl port::Tlb for Tlbs {
     fn flush_all(&self) {
         tlb::flush_all();
     }
+    fn flush_local(&self, va: VirtAddr) {
+        cpu::invlpg(va);
+    }
 }

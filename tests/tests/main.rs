@@ -9,6 +9,7 @@
 //! | `memory` | T01, T13, T15: memory map, direct map, frames |
 //! | `tables` | T16 to T21: page tables |
 //! | `buddy` | T27 to T33: the buddy system |
+//! | `vmalloc` | T85: areas of contiguous addresses |
 //! | `zones` | T45 to T48: zones |
 //! | `reserves` | T34, T35, T51: per-CPU lists, watermarks, reserves |
 //! | `numa` | T79: nodes |
@@ -49,4 +50,5 @@ mod report;
 mod reserves;
 mod slab;
 mod tables;
+mod vmalloc;
 mod zones;

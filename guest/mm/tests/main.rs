@@ -7,6 +7,7 @@ mod buddy_model;
 mod dma;
 mod fault_inject;
 mod inspect;
+mod kmap;
 mod map;
 mod map_change;
 mod map_fixture;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Builder {
     ram: Vec<Range<u64>>,
+    direct_end: u64,
     poison: Option<u8>,
     cpus: u32,
     root_level: Level,
@@ -20,6 +21,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             ram: Vec::new(),
+            direct_end: u64::MAX,
             poison: None,
             cpus: 1,
             root_level: Level::P4D,
@@ -34,6 +36,13 @@ impl Builder {
     #[must_use]
     pub fn ram(mut self, range: Range<u64>) -> Self {
         self.ram.push(range);
+        self
+    }
+
+    /// RAM from the physical address `end` on is not in the direct map.
+    #[must_use]
+    pub fn direct_end(mut self, end: u64) -> Self {
+        self.direct_end = end;
         self
     }
 
@@ -89,7 +98,7 @@ impl Builder {
             "{} physical address bits: give 32 to 52",
             self.phys_bits
         );
-        let ram = Ram::new(&self.ram);
+        let ram = Ram::new(&self.ram).with_direct_end(self.direct_end);
         if let Some(byte) = self.poison {
             // SAFETY: the RAM was made here and nobody else knows it yet.
             unsafe { ram.poison_all(byte) }

@@ -18,6 +18,8 @@ const PAGE: usize = PAGE_SIZE as usize;
 /// The RAM of one machine.
 pub struct Ram {
     ranges: Vec<Bank>,
+    /// First address that the direct map does not show.
+    direct_end: u64,
 }
 
 /// One allocation that stands for physical addresses `start..end`.
@@ -73,7 +75,22 @@ impl Ram {
         }
         let ordered = ranges.windows(2).all(|w| w[0].end <= w[1].start);
         assert!(ordered, "RAM ranges {ranges:#x?}: give them in ascending order without overlap");
-        Self { ranges: ranges.iter().map(Bank::new).collect() }
+        Self { ranges: ranges.iter().map(Bank::new).collect(), direct_end: u64::MAX }
+    }
+
+    /// The same RAM with a direct map that ends at `end` (bytes).
+    #[must_use]
+    pub fn with_direct_end(self, end: u64) -> Self {
+        Self { direct_end: end, ..self }
+    }
+
+    /// Where the byte at `addr` is, in the direct map or not: what the MMU and devices reach.
+    pub(crate) fn at(&self, addr: PhysAddr) -> Option<NonNull<u8>> {
+        let a = addr.get();
+        let bank = self.ranges.iter().find(|b| a < b.end)?;
+        let offset = a.checked_sub(bank.start)?;
+        // SAFETY: start <= a < end, so the byte lies in the bank's allocation.
+        Some(unsafe { bank.base.add(offset as usize) })
     }
 
     /// The physical ranges that are RAM, in bytes, ascending.
@@ -125,18 +142,14 @@ impl Ram {
     }
 
     fn frame(&self, pfn: Pfn) -> NonNull<u8> {
-        self.ptr(pfn.addr()).unwrap_or_else(|| panic!("frame {pfn:?} is not RAM"))
+        self.at(pfn.addr()).unwrap_or_else(|| panic!("frame {pfn:?} is not RAM"))
     }
 }
 
 impl PhysMem for Ram {
     #[inline]
     fn ptr(&self, addr: PhysAddr) -> Option<NonNull<u8>> {
-        let a = addr.get();
-        let bank = self.ranges.iter().find(|b| a < b.end)?;
-        let offset = a.checked_sub(bank.start)?;
-        // SAFETY: start <= a < end, so the byte lies in the bank's allocation.
-        Some(unsafe { bank.base.add(offset as usize) })
+        self.at(addr).filter(|_| addr.get() < self.direct_end)
     }
 
     #[inline]

@@ -10,14 +10,16 @@
 use crate::walker::{Leaf, Paging, Request, Table, span_shift};
 use crate::{Cpus, Fault, FaultCode, Ram};
 use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use mm::port::{Access, CpuId};
+use mm::port::{Access, Cpu, CpuId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The TLBs of one machine.
 pub struct Tlb {
     cpus: Box<[Mutex<Cache>]>,
+    /// Who is asking, for a flush of one CPU only.
+    players: Arc<Cpus>,
     flushes: AtomicU64,
     full_flushes: AtomicU64,
     broken: AtomicBool,
@@ -131,8 +133,9 @@ impl Cache {
 }
 
 impl Tlb {
-    pub(crate) fn new(cpus: &Cpus) -> Self {
+    pub(crate) fn new(cpus: &Arc<Cpus>) -> Self {
         Self {
+            players: Arc::clone(cpus),
             cpus: cpus.ids().map(|_| Mutex::default()).collect(),
             flushes: AtomicU64::new(0),
             full_flushes: AtomicU64::new(0),
@@ -194,5 +197,11 @@ impl mm::port::Tlb for Tlb {
     fn flush_all(&self) {
         self.full_flushes.fetch_add(1, Ordering::Relaxed);
         self.each(Cache::flush_all);
+    }
+
+    fn flush_local(&self, va: VirtAddr) {
+        if !self.broken.load(Ordering::Relaxed) {
+            self.cache(self.players.id()).flush(va.get(), PAGE_SIZE);
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::{Fault, FaultCode, Ram};
 use mm::addr::{PhysAddr, VirtAddr};
-use mm::port::{Access, PhysMem};
+use mm::port::Access;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const P: u64 = 1 << 0;
@@ -198,7 +198,7 @@ fn slot<'m>(ram: &'m Ram, table: &Table, va: VirtAddr) -> Result<&'m AtomicU64, 
 
 /// The aligned word of RAM at `pa`, as all CPUs see it.
 pub(crate) fn word(ram: &Ram, pa: PhysAddr) -> Result<&AtomicU64, Fault> {
-    let ptr = ram.ptr(pa).ok_or(Fault::NotRam { pa })?;
+    let ptr = ram.at(pa).ok_or(Fault::NotRam { pa })?;
     // SAFETY: the word is aligned (pa is a multiple of 8, banks keep page alignment), lies in RAM, which
     // lives as long as `ram`, and whoever shares it does so by atomics, as code for real RAM must.
     Ok(unsafe { AtomicU64::from_ptr(ptr.as_ptr().cast()) })

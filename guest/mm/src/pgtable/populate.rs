@@ -24,19 +24,27 @@ impl<'m, M: Machine> PageTable<'m, M> {
         level: Level,
         frames: &impl TableFrames,
     ) -> Result<PteSlot<'m>, PtError> {
+        Ok(self.populate_table(va, level, frames)?.slot(level.index(va)))
+    }
+
+    /// The table of `level` on the way to `va`, with all tables above it.
+    #[inline]
+    pub(super) fn populate_table(
+        &self,
+        va: VirtAddr,
+        level: Level,
+        frames: &impl TableFrames,
+    ) -> Result<Table<'m>, PtError> {
         let fail = |why| PtError { at: va, why };
         let mut at = self.root_level();
         if !va.is_canonical(at.get()) || level > at {
             return Err(fail(Why::Invalid));
         }
         let mut table = self.root_table().ok_or(fail(Why::Corrupt))?;
-        loop {
-            let slot = table.slot(at.index(va));
-            if at == level {
-                return Ok(slot);
-            }
-            (at, table) = self.ensure_child(at, slot, frames).map_err(fail)?;
+        while at > level {
+            (at, table) = self.ensure_child(at, table.slot(at.index(va)), frames).map_err(fail)?;
         }
+        Ok(table)
     }
 
     /// Makes the root's entries for `range` lead to tables, so that roots that share them never need syncing.

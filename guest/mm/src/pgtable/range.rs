@@ -59,6 +59,18 @@ impl PageRange {
         self.first >> (63 - PAGE_SHIFT) != 0
     }
 
+    /// Its page numbers.
+    #[inline]
+    pub(super) const fn bounds(self) -> (u64, u64) {
+        (self.first, self.end)
+    }
+
+    /// Pages `first..end` of it, page numbers that lie in [`PageRange::bounds`].
+    #[inline]
+    pub(super) const fn cut(self, first: u64, end: u64) -> Self {
+        Self { first, end }
+    }
+
     /// Pages from the start of the range to the start of `part` of it.
     #[inline]
     pub(super) const fn offset_of(self, part: Self) -> u64 {

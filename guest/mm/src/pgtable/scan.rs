@@ -5,8 +5,8 @@
 
 use super::slot::{PteSlot, Table};
 use super::{Codec, Gather, PageRange, PageTable, PtError, TableFrames, Why};
-use crate::addr::Pfn;
-use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
+use crate::addr::{Pfn, VirtAddr};
+use crate::port::{Level, Machine, PteBits, PteCodec};
 
 impl<'m, M: Machine> PageTable<'m, M> {
     /// Shows every entry in `range` that says anything and is not a table, with its level and the part of the range
@@ -20,34 +20,51 @@ impl<'m, M: Machine> PageTable<'m, M> {
         range: PageRange,
         mut visit: impl FnMut(PteSlot<'m>, Level, PageRange),
     ) -> Result<(), PtError> {
-        let root = self.root_level();
-        let fail = |why| PtError { at: range.start(), why };
-        if !range.fits(root) {
-            return Err(fail(Why::Invalid));
-        }
-        self.scan_table(self.root_table().ok_or(fail(Why::Corrupt))?, root, range, &mut visit)
-    }
-
-    fn scan_table(
-        &self,
-        table: Table<'m>,
-        level: Level,
-        range: PageRange,
-        visit: &mut impl FnMut(PteSlot<'m>, Level, PageRange),
-    ) -> Result<(), PtError> {
-        for (slot, part) in table.spans(level, range) {
-            let pte = slot.load();
-            if pte.is_none() {
-                continue;
+        let (mut at, end) = range.bounds();
+        self.check(range)?;
+        while at < end {
+            let va = range.cut(at, end).start();
+            let (level, table) = self.lowest_table(va).ok_or(PtError { at: va, why: Why::Corrupt })?;
+            let pages = level.pages();
+            for index in level.index(va)..Level::ENTRIES {
+                let slot = table.slot(index);
+                let pte = slot.load();
+                let border = (at | (pages - 1)) + 1;
+                if !pte.is_none() {
+                    if level != Level::PTE && !Codec::<M>::is_huge(pte) {
+                        break;
+                    }
+                    visit(slot, level, range.cut(at, border.min(end)));
+                }
+                at = border;
+                if at >= end {
+                    break;
+                }
             }
-            if level == Level::PTE || Codec::<M>::is_huge(pte) {
-                visit(slot, level, part);
-                continue;
-            }
-            let below = self.child(level, pte).ok_or(PtError { at: part.start(), why: Why::Corrupt })?;
-            self.scan_table(below.1, below.0, part, visit)?;
         }
         Ok(())
+    }
+
+    fn check(&self, range: PageRange) -> Result<(), PtError> {
+        if range.fits(self.root_level()) {
+            Ok(())
+        } else {
+            Err(PtError { at: range.start(), why: Why::Invalid })
+        }
+    }
+
+    /// The last table on the way to `va`, and its level; `None` if the tree is corrupt.
+    #[inline]
+    fn lowest_table(&self, va: VirtAddr) -> Option<(Level, Table<'m>)> {
+        let (mut level, mut table) = (self.root_level(), self.root_table()?);
+        while level > Level::PTE {
+            let pte = table.slot(level.index(va)).load();
+            if !Codec::<M>::is_present(pte) || Codec::<M>::is_huge(pte) {
+                break;
+            }
+            (level, table) = self.child(level, pte)?;
+        }
+        Some((level, table))
     }
 
     /// Maps each page of `range` to the frame that `next` gives, in small leaves. [`PteBits::PRESENT`] is implied.
@@ -63,35 +80,24 @@ impl<'m, M: Machine> PageTable<'m, M> {
         frames: &impl TableFrames,
         mut next: impl FnMut() -> Option<Pfn>,
     ) -> Result<(), PtError> {
-        let root = self.root_level();
-        let fail = |why| PtError { at: range.start(), why };
-        if !range.fits(root) {
-            return Err(fail(Why::Invalid));
-        }
-        let table = self.root_table().ok_or(fail(Why::Corrupt))?;
+        let (mut at, end) = range.bounds();
         let bits = bits - PteBits::HUGE;
-        self.fill_each(table, root, range, frames, &mut || Some(Codec::<M>::present(next()?.addr(), bits)))
-    }
-
-    fn fill_each(
-        &self,
-        table: Table<'m>,
-        level: Level,
-        range: PageRange,
-        frames: &impl TableFrames,
-        next: &mut impl FnMut() -> Option<Pte>,
-    ) -> Result<(), PtError> {
-        for (slot, part) in table.spans(level, range) {
-            let fail = |why| PtError { at: part.start(), why };
-            if level == Level::PTE {
+        self.check(range)?;
+        while at < end {
+            let va = range.cut(at, end).start();
+            let table = self.populate_table(va, Level::PTE, frames)?;
+            for index in Level::PTE.index(va)..Level::ENTRIES {
+                let fail = |why| PtError { at: range.cut(at, end).start(), why };
+                let slot = table.slot(index);
                 if !slot.load().is_none() {
                     return Err(fail(Why::Exists));
                 }
-                slot.set(next().ok_or(fail(Why::NoFrames))?);
-                continue;
+                slot.set(Codec::<M>::present(next().ok_or(fail(Why::NoFrames))?.addr(), bits));
+                at += 1;
+                if at == end {
+                    break;
+                }
             }
-            let (below, child) = self.ensure_child(level, slot, frames).map_err(fail)?;
-            self.fill_each(child, below, part, frames, next)?;
         }
         Ok(())
     }
@@ -106,12 +112,9 @@ impl<'m, M: Machine> PageTable<'m, M> {
         range: PageRange,
         gather: &mut Gather<'_, M, F>,
     ) -> Result<(), PtError> {
-        let root = self.root_level();
-        let fail = |why| PtError { at: range.start(), why };
-        if !range.fits(root) {
-            return Err(fail(Why::Invalid));
-        }
-        self.prune_table(self.root_table().ok_or(fail(Why::Corrupt))?, root, range, gather)
+        self.check(range)?;
+        let table = self.root_table().ok_or(PtError { at: range.start(), why: Why::Corrupt })?;
+        self.prune_table(table, self.root_level(), range, gather)
     }
 
     fn prune_table<F: TableFrames>(

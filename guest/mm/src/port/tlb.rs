@@ -4,7 +4,7 @@ use crate::addr::VirtAddr;
 
 /// What the memory manager asks of the TLBs.
 ///
-/// Both calls also drop what a CPU has cached of the tables on the way (x86 paging-structure caches), so that
+/// The calls for all CPUs also drop what a CPU has cached of the tables on the way (x86 paging-structure caches), so that
 /// a table that was unlinked before the call may be freed after it.
 pub trait Tlb {
     /// Drops every cached translation of `pages` pages from `start` on all CPUs that may hold one.
@@ -14,4 +14,7 @@ pub trait Tlb {
 
     /// Drops every cached translation on all CPUs, global ones included.
     fn flush_all(&self);
+
+    /// Drops what this CPU has cached of the page at `va`, and nothing else: for mappings that only this CPU uses.
+    fn flush_local(&self, va: VirtAddr);
 }

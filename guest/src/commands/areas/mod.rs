@@ -2,6 +2,7 @@
 
 mod alias;
 mod check;
+mod fragments;
 
 use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
@@ -9,6 +10,7 @@ use crate::arch::probe;
 use crate::console;
 use crate::memory::areas::{self, AREAS, Place};
 use crate::report;
+use fragments::Fragments;
 use mm::addr::VirtAddr;
 use mm::phys::GfpFlags;
 use mm::port::Level;
@@ -19,7 +21,7 @@ use shared::exit::ExitStatus;
 pub const AREA: &[Command] = &[
     Command {
         name: "api",
-        usage: "vmalloc SIZE [gfp=GFP_KERNEL] [node=N] [huge] | vmap PAGES",
+        usage: "vmalloc SIZE [gfp=GFP_KERNEL] [node=N] [huge] [fragmented] | vmap PAGES",
         summary: "makes an area, checks every page and the guard after it, frees it",
         run: api,
     },
@@ -38,13 +40,15 @@ pub const AREA: &[Command] = &[
     },
 ];
 
-/// `SIZE` and what may follow it.
-fn request(args: &mut Args<'_>, command: &str) -> Result<Request, ExitStatus> {
+/// `SIZE` and what may follow it: the request, and whether memory is to be fragmented first.
+fn request(args: &mut Args<'_>, command: &str, may_fragment: bool) -> Result<(Request, bool), ExitStatus> {
+    let mut fragmented = false;
     let mut request = Request::new(parse::size("size", args.next_word().unwrap_or(""))?, 0);
     while let Some(word) = args.next_word() {
         match parse::setting(word) {
             ("gfp", Some(text)) => request.gfp = parse::gfp(text)?,
             ("node", Some(text)) => request.node = Some(parse::node(text)?),
+            ("fragmented", None) if may_fragment => fragmented = true,
             ("huge", None) => request.max_leaf = Level::PMD,
             _ => return Err(parse::unexpected(command, word)),
         }
@@ -52,7 +56,7 @@ fn request(args: &mut Args<'_>, command: &str) -> Result<Request, ExitStatus> {
     if request.gfp.contains(GfpFlags::__GFP_DMA | GfpFlags::__GFP_DMA32) {
         return Err(usage(format_args!("invalid zone modifiers")));
     }
-    Ok(request)
+    Ok((request, fragmented))
 }
 
 /// Linux's answer to a request that fails: a null pointer. Only a corrupt table is worse.
@@ -71,7 +75,12 @@ fn api(args: &mut Args<'_>) -> Outcome {
     if !args.take("vmalloc") {
         return Err(usage(format_args!("api: expected 'vmalloc SIZE' or 'vmap PAGES'")));
     }
-    let request = request(args, "api vmalloc")?;
+    let (request, fragmented) = request(args, "api vmalloc", true)?;
+    let fragments = fragmented.then(Fragments::make);
+    if let Some(fragments) = &fragments {
+        let together = if Fragments::is_complete() { "no" } else { "yes" };
+        console::print(format_args!("held={} two_pages_together={together}\n", fragments.held()));
+    }
     let before = AREAS.used_pages();
     match areas::vmalloc_with(request) {
         Err(error) => refused(request.bytes, error),
@@ -88,7 +97,7 @@ fn vmalloc(args: &mut Args<'_>) -> Outcome {
     if args.take("verify") {
         return verify();
     }
-    let request = request(args, "vmalloc")?;
+    let (request, _) = request(args, "vmalloc", false)?;
     match areas::vmalloc_with(request) {
         Err(error) => refused(request.bytes, error),
         Ok(at) => {

@@ -3,6 +3,8 @@
 //! Owns: the loops. Each number is the least of many rounds, less what reading the counter costs, so it is the cost
 //! without disturbance. Every number is per operation, to a tenth.
 
+mod vmalloc;
+
 use super::support::{Random, Words, parse};
 use super::{Args, Command, Outcome, fail, usage};
 use crate::arch::cpu::rdtsc;
@@ -18,10 +20,15 @@ pub const BENCH: &[Command] = &[Command {
     name: "bench",
     usage: "buddy|slab [rounds=N]",
     summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects: pairs, 10000 at a time",
+    usage: "buddy [rounds=N]",
+    summary: "cost of allocation and free: pairs, 4096 pages at a time, past the CPU's lists, many at once",
+    usage: "buddy|vmalloc [rounds=N]",
+    summary: "cost of allocation and free: pairs, and many at a time",
     run: bench,
 }];
 
 const DEFAULT_ROUNDS: u64 = 2000;
+const VMALLOC_ROUNDS: u64 = 5;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -45,6 +52,14 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         }
     };
     let mut rounds = DEFAULT_ROUNDS;
+    let (run, mut rounds): (fn(u64) -> Outcome, _) = match args.next_word() {
+        Some("buddy") => (buddy, DEFAULT_ROUNDS),
+        Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
+        other => {
+            let other = other.unwrap_or("nothing");
+            return Err(usage(format_args!("bench: expected buddy or vmalloc, not '{other}'")));
+        }
+    };
     while let Some(word) = args.next_word() {
         match parse::setting(word) {
             ("rounds", Some(text)) => rounds = parse::count("rounds", text)?,
