@@ -3,6 +3,8 @@
 //! Owns: the wiring only. All parts are zero-sized, so a port call is a direct call.
 
 use crate::arch::{call, cpu, irq, paging, percpu, tlb};
+use crate::arch::{cpu, irq, paging, percpu, tlb};
+use crate::memory::highmem;
 use core::arch::asm;
 use core::ptr::NonNull;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
@@ -107,21 +109,26 @@ impl port::PhysMem for DirectMap {
     }
 
     unsafe fn zero(&self, pfn: Pfn) {
-        let Some(page) = self.ptr(pfn.addr()) else { return };
-        // SAFETY: the caller owns the frame, and the direct map shows all of it.
+        let Ok(page) = highmem::kmap_local_page(pfn) else { return };
+        // SAFETY: the caller owns the frame, all of which is seen at the mapping.
         unsafe {
             asm!("rep stosq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") page.as_ptr() => _, in("rax") 0,
                 options(nostack, preserves_flags));
         }
+        highmem::kunmap_local(page);
     }
 
     unsafe fn copy(&self, from: Pfn, to: Pfn) {
-        let (Some(from), Some(to)) = (self.ptr(from.addr()), self.ptr(to.addr())) else { return };
-        // SAFETY: the caller owns `to`, nobody writes `from`, and they are different frames.
-        unsafe {
-            asm!("rep movsq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") to.as_ptr() => _,
-                inout("rsi") from.as_ptr() => _, options(nostack, preserves_flags));
+        let Ok(to) = highmem::kmap_local_page(to) else { return };
+        if let Ok(from) = highmem::kmap_local_page(from) {
+            // SAFETY: the caller owns `to`, nobody writes `from`, and they are different frames.
+            unsafe {
+                asm!("rep movsq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") to.as_ptr() => _,
+                    inout("rsi") from.as_ptr() => _, options(nostack, preserves_flags));
+            }
+            highmem::kunmap_local(from);
         }
+        highmem::kunmap_local(to);
     }
 }
 

@@ -40,6 +40,11 @@ pub const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
 /// Size of the vmemmap area in bytes.
 pub const VMEMMAP_SIZE: u64 = TIB;
 
+/// First address of the windows on frames outside the direct map.
+pub const KMAP: u64 = 0xffff_ffff_fe00_0000;
+/// Size of these windows in bytes.
+pub const KMAP_SIZE: u64 = 8 * MIB;
+
 /// First address of the fixmap: device pages whose virtual address is known when the image is linked.
 pub const FIXMAP: u64 = FIXMAP_IOAPIC;
 /// Size of the fixmap in bytes.
@@ -88,6 +93,7 @@ pub const VIRTUAL_AREAS: &[VirtualArea] = &[
     VirtualArea::new("vmalloc", VMALLOC, VMALLOC_SIZE),
     VirtualArea::new("vmemmap", VMEMMAP, VMEMMAP_SIZE),
     VirtualArea::new("image", IMAGE_BASE, IMAGE_SIZE),
+    VirtualArea::new("kmap", KMAP, KMAP_SIZE),
     VirtualArea::new("fixmap", FIXMAP, FIXMAP_SIZE),
 ];
 

@@ -9,6 +9,7 @@
 //! | `memory` | T01, T13, T15: memory map, direct map, frames |
 //! | `tables` | T16 to T21: page tables |
 //! | `buddy` | T27 to T33: the buddy system |
+//! | `highmem` | T49: temporary mappings |
 //! | `vmalloc` | T85: areas of contiguous addresses |
 //! | `zones` | T45 to T48: zones |
 //! | `reserves` | T34, T35, T51: per-CPU lists, watermarks, reserves |
@@ -35,6 +36,7 @@ mod durability;
 mod export;
 mod faults;
 mod hostile;
+mod highmem;
 mod images;
 mod input;
 mod lacking;

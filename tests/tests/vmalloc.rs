@@ -1,12 +1,17 @@
 //! Areas of contiguous addresses over scattered frames.
 
 use tests::linux::meminfo;
-use tests::{Guest, Run, any_host, for_each_host};
+use tests::{Guest, Run, Text, any_host, for_each_host};
 
 const VMALLOC: u64 = 0xffff_c900_0000_0000;
 
 fn small(commands: &[&str]) -> Guest {
     Guest::on(any_host()).mem("128M").cpus(1).run(commands)
+}
+
+#[track_caller]
+fn says(text: Text<'_>, part: &str) {
+    assert_eq!(text.lines_with(part).len(), 1, "lines with {part:?} in {text:?}");
 }
 
 /// The lines of `/proc/vmallocinfo`: start, size and the rest.
@@ -36,14 +41,14 @@ fn t85a_t85b_areas_need_no_two_frames_together_and_end_with_a_guard() {
         let commands = ["api vmalloc 8M fragmented", "mm verify", "vmalloc verify"];
         let run = Guest::on(host).mem("96M").cpus(1).run(&commands).start().assert_ok();
         let out = run.output(0);
-        out.line_with("two_pages_together=no");
+        says(out, "two_pages_together=no");
         let area = out.line_with("virt_contig=yes");
         assert_eq!((area.number("pages"), area.number("phys_runs")), (2048, 2048), "{run}");
         assert_eq!((area.number("leaves_4k"), area.fact("data")), (2048, "ok"), "{run}");
         let end = address(&run, 0) + (8 << 20);
         let guard = out.line_with(&format!("read {end:#x}: fault "));
         assert!(guard.as_str().contains(" vmalloc guard: "), "{run}");
-        run.output(2).line_with("verify=ok");
+        says(run.output(2), "verify=ok");
     });
 }
 
@@ -61,10 +66,10 @@ fn t85b_a_stray_access_is_reported_with_the_area_it_hits() {
     let free = format!("vfree {at:#x}");
     let probe = format!("probe {at:#x}");
     let run = small(&["vmalloc 8192", &free, &probe, "vmalloc purge", &probe]).start().assert_ok();
-    run.output(2).line_with("fault error=");
-    run.output(2).line_with("vmalloc area freed: ");
+    says(run.output(2), "fault error=");
+    says(run.output(2), "vmalloc area freed: ");
     assert!(run.output(3).number("purged") >= 3 && run.output(3).number("flushes") == 1, "{run}");
-    run.output(4).line_with("vmalloc area, nothing here");
+    says(run.output(4), "vmalloc area, nothing here");
 }
 
 #[test]
@@ -118,7 +123,7 @@ fn t85e_large_leaves_where_asked_for_and_allowed() {
         assert_eq!((area.number("leaves_4k"), area.number("leaves_2m")), leaves, "{run}");
     }
     let run = small(&["api vmap 20", "vmalloc verify"]).start().assert_ok();
-    run.output(0).line_with("data=ok");
+    says(run.output(0), "data=ok");
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`] |
 //! | 5 | [`vmalloc`], [`kmap`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -30,6 +30,8 @@ pub mod kmap;
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
 mod mutant;
+#[cfg(not(all(loom, test)))]
+pub mod mempool;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;

@@ -14,6 +14,7 @@ mod faults;
 mod features;
 mod files;
 mod hostile;
+mod kmap;
 mod machine;
 mod mm;
 mod page_owner;
@@ -65,6 +66,7 @@ static FAMILIES: &[&[Command]] = &[
     features::FEATURES,
     files::FILES,
     hostile::HOSTILE,
+    kmap::KMAP,
     machine::MACHINE,
     mm::MM,
     pcp::PCP,

@@ -18,7 +18,7 @@ use mm::pgtable::PageRange;
 use mm::phys::GfpFlags;
 use mm::port::{Level, PteBits};
 use mm::vmalloc::{AreaFrames, Config, FreeAreaError, Request, Vmalloc, VmallocError};
-use shared::layout::{VMALLOC, VMALLOC_SIZE};
+use shared::layout::{DIRECT_MAP, DIRECT_MAP_SIZE, VMALLOC, VMALLOC_SIZE};
 
 /// Every area of the kernel.
 pub static AREAS: Vmalloc<'static, Kernel, KernelTables> = Vmalloc::new(&MACHINE, KernelTables);
@@ -119,7 +119,10 @@ impl fmt::Display for Place {
         let area = VirtAddr::new(self.0).and_then(|va| AREAS.try_find(va));
         match area {
             None if self.0.wrapping_sub(VMALLOC) < size() => write!(f, "vmalloc area, nothing here"),
-            None => write!(f, "no area"),
+            None => match self.0.checked_sub(DIRECT_MAP) {
+                Some(at) if at < DIRECT_MAP_SIZE => write!(f, "pfn {:#x} not in direct map", at / PAGE_SIZE),
+                _ => write!(f, "no area"),
+            },
             Some(area) => {
                 let what = match (area.is_lazy, self.0 >= area.guard().get()) {
                     (true, _) => "vmalloc area freed",

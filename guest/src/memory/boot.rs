@@ -8,6 +8,7 @@
 use super::tables::{self, BootTables};
 use super::{PHYS, map, zones};
 use super::{PHYS, areas, map};
+use super::{PHYS, areas, highmem, map};
 use crate::arch::{cpu, paging};
 use crate::boot_info::BootInfo;
 use crate::machine::{Kernel, MACHINE};
@@ -157,7 +158,9 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     // SAFETY: the descriptors were mapped to reserved frames and zeroed above; what memblock calls free is RAM
     // that nobody uses.
     unsafe { PHYS.boot(&config) }.map_err(Failure::Zones)?;
-    areas::boot().map_err(Failure::Areas)
+    areas::boot().map_err(Failure::Areas)?;
+    highmem::boot()?;
+    Ok(())
 }
 
 fn memory_block() -> u64 {

@@ -13,12 +13,14 @@
 //! | `slab` | the slab allocator, and its settings |
 //! | `zones` | the borders of zones |
 //! | `areas` | vmalloc, vmap and ioremap |
+//! | `highmem` | windows on frames outside the direct map |
 //! | `stack` | kernel stacks with guard pages |
 
 pub mod areas;
 pub mod boot;
 pub mod checks;
 pub mod count;
+pub mod highmem;
 mod map;
 pub mod slab;
 pub mod stack;
