@@ -31,7 +31,7 @@ pub enum Freed {
     Released,
 }
 
-/// The reserve could not be filled. What had been taken has been given back.
+/// The reserve could not be filled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotFilled;
 
@@ -47,7 +47,7 @@ impl<T, const N: usize> Mempool<T, N> {
     /// they are freed.
     ///
     /// # Errors
-    /// [`NotFilled`] if `make` has nothing or `min` is above `N`; the reserve is then as it was.
+    /// [`NotFilled`] if `make` has nothing or `min` is above `N`; as many are reserved then as before.
     pub fn resize<C: Cpu>(
         &self,
         cpu: &C,
@@ -55,25 +55,24 @@ impl<T, const N: usize> Mempool<T, N> {
         mut make: impl FnMut() -> Option<T>,
         mut release: impl FnMut(T),
     ) -> Result<(), NotFilled> {
-        let before = core::mem::replace(&mut self.reserve.lock(cpu).min, min.min(N));
-        let mut added = 0;
-        while min <= N && self.reserve(cpu) < min {
+        if min > N {
+            return Err(NotFilled);
+        }
+        let before = core::mem::replace(&mut self.reserve.lock(cpu).min, min);
+        while self.reserve(cpu) < min {
             let Some(element) = make() else { break };
             if let Some(extra) = self.reserve.lock(cpu).put(element) {
                 release(extra);
-                break;
             }
-            added += 1;
         }
-        if min > N || self.reserve(cpu) < min {
+        let filled = self.reserve(cpu) >= min;
+        if !filled {
             self.reserve.lock(cpu).min = before;
-            (0..added).for_each(|_| drop(self.take(cpu).map(&mut release)));
-            return Err(NotFilled);
         }
         while let Some(extra) = self.take_above(cpu) {
             release(extra);
         }
-        Ok(())
+        if filled { Ok(()) } else { Err(NotFilled) }
     }
 
     /// An element: a fresh one from `make`, or one of the reserve if there is none (Linux `mempool_alloc`). `None`

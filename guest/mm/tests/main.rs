@@ -15,6 +15,7 @@ mod map_model;
 mod map_race;
 mod map_tlb;
 mod memblock;
+mod mempool;
 mod page_checks;
 mod pcp;
 mod pte;

@@ -16,6 +16,7 @@ mod files;
 mod hostile;
 mod kmap;
 mod machine;
+mod mempool;
 mod mm;
 mod page_owner;
 mod pcp;
@@ -68,6 +69,7 @@ static FAMILIES: &[&[Command]] = &[
     hostile::HOSTILE,
     kmap::KMAP,
     machine::MACHINE,
+    mempool::MEMPOOL,
     mm::MM,
     pcp::PCP,
     #[cfg(feature = "bench-peers")]
