@@ -9,6 +9,7 @@
 //! | `memory` | T01, T13, T15: memory map, direct map, frames |
 //! | `tables` | T16 to T21: page tables |
 //! | `buddy` | T27 to T33: the buddy system |
+//! | `mempool` | T35: pages set aside |
 //! | `highmem` | T49: temporary mappings |
 //! | `vmalloc` | T85: areas of contiguous addresses |
 //! | `zones` | T45 to T48: zones |
@@ -44,6 +45,7 @@ mod linux_guest;
 mod machine;
 mod memory;
 mod neighbours;
+mod mempool;
 mod numa;
 mod procfs;
 mod readme;

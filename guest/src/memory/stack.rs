@@ -58,5 +58,7 @@ impl Drop for Stack {
         if let Err(error) = areas::vfree(self.area) {
             crate::report::corruption(format_args!("Trying to vfree() a stack: {error}"));
         }
+        // Who has waited for the end of a task finds its memory free.
+        AREAS.purge();
     }
 }

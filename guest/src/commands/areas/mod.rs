@@ -10,6 +10,7 @@ use crate::arch::probe;
 use crate::console;
 use crate::memory::areas::{self, AREAS, Place};
 use crate::report;
+use core::sync::atomic::{AtomicU64, Ordering};
 use fragments::Fragments;
 use mm::addr::VirtAddr;
 use mm::phys::GfpFlags;
@@ -31,7 +32,7 @@ pub const AREA: &[Command] = &[
         summary: "makes an area and keeps it; frees what waits for a flush; checks all areas",
         run: vmalloc,
     },
-    Command { name: "vfree", usage: "ADDR", summary: "frees an area", run: vfree },
+    Command { name: "vfree", usage: "ADDR|last", summary: "frees an area", run: vfree },
     Command {
         name: "probe",
         usage: "ADDR",
@@ -101,6 +102,7 @@ fn vmalloc(args: &mut Args<'_>) -> Outcome {
     match areas::vmalloc_with(request) {
         Err(error) => refused(request.bytes, error),
         Ok(at) => {
+            LAST.store(at.get(), Ordering::Relaxed);
             console::print(format_args!("vmalloc({}) -> {:#x}\n", request.bytes, at.get()));
             Ok(())
         }
@@ -121,8 +123,14 @@ fn verify() -> Outcome {
     Ok(())
 }
 
+/// What `vmalloc` gave last.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
 fn vfree(args: &mut Args<'_>) -> Outcome {
-    let at: VirtAddr = parse::address(args.next_word().unwrap_or(""))?;
+    let at: VirtAddr = match args.next_word().unwrap_or("") {
+        "last" => VirtAddr::truncate(LAST.swap(0, Ordering::Relaxed)),
+        text => parse::address(text)?,
+    };
     areas::vfree(at)
         .map_err(|error| fail(ExitStatus::CheckFailed, format_args!("WARNING: Trying to vfree() {error}")))
 }
