@@ -32,6 +32,7 @@ pub mod memblock;
 mod mutant;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
+mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;

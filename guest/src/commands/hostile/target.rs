@@ -1,7 +1,7 @@
 //! What is attacked and with what: a device's registers, and the memory that devices are pointed at.
 
-use crate::arch::paging;
 use crate::commands::support::{Block, Random};
+use crate::memory::areas;
 use core::arch::asm;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -42,7 +42,7 @@ unsafe impl Sync for Target {}
 impl Target {
     /// Maps a window once more, beside its driver's mapping.
     pub fn open(window: &VirtioMmio) -> Option<Self> {
-        let registers = paging::ioremap(PhysAddr::new(window.base)?, WINDOW)?;
+        let registers = areas::ioremap(PhysAddr::new(window.base)?, WINDOW)?;
         Some(Self { registers })
     }
 
