@@ -1,6 +1,6 @@
 //! Lists of free segments by size.
 //!
-//! Owns: the links `next`, `prev` of free segments. Sizes below 16 pages have a list each, above that eight lists
+//! Owns: the links `next`, `prev` of free segments. Sizes below 64 pages have a list each, above that 32 lists
 //! share a power of two; a word of bits says which lists have anything, so a segment that is surely large enough is
 //! found without a search. Source: Masmano et al., "TLSF: a New Dynamic Memory Allocator for Real-Time Systems"
 //! (ECRTS 2004).
@@ -8,11 +8,11 @@
 use super::segment::{Link, Pool, Ref};
 
 /// log2 of the lists for each power of two.
-const FINE: u32 = 3;
+const FINE: u32 = 5;
 /// Sizes below this have a list each.
 const EXACT: u64 = 2 << FINE;
 /// Lists: enough for sizes below 2^34 pages.
-const LISTS: usize = 256;
+const LISTS: usize = 1024;
 const WORDS: usize = LISTS / 64;
 
 /// See the module documentation.

@@ -16,7 +16,7 @@ use crate::mutant::planted;
 use core::ptr::NonNull;
 
 /// Free segments of at most this many pages keep their size.
-const KEPT_PAGES: u64 = 64;
+const KEPT_PAGES: u64 = 63;
 /// But no more than this many of each.
 const KEPT_COUNT: u32 = 2048;
 /// Descriptors that taking an area may need: for what is left over before and after it.
