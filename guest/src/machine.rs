@@ -3,7 +3,6 @@
 //! Owns: the wiring only. All parts are zero-sized, so a port call is a direct call.
 
 use crate::arch::{call, cpu, irq, paging, percpu, tlb};
-use crate::arch::{cpu, irq, paging, percpu, tlb};
 use crate::memory::highmem;
 use core::arch::asm;
 use core::ptr::NonNull;

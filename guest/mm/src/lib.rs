@@ -29,9 +29,8 @@ pub mod kmap;
 #[cfg(not(all(loom, test)))]
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
-mod mutant;
-#[cfg(not(all(loom, test)))]
 pub mod mempool;
+#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]

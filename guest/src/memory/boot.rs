@@ -6,9 +6,7 @@
 //! writable, data never executable.
 
 use super::tables::{self, BootTables};
-use super::{PHYS, map, zones};
-use super::{PHYS, areas, map};
-use super::{PHYS, areas, highmem, map};
+use super::{PHYS, areas, highmem, map, zones};
 use crate::arch::{cpu, paging};
 use crate::boot_info::BootInfo;
 use crate::machine::{Kernel, MACHINE};

@@ -18,12 +18,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects: pairs, 10000 at a time",
-    usage: "buddy [rounds=N]",
-    summary: "cost of allocation and free: pairs, 4096 pages at a time, past the CPU's lists, many at once",
-    usage: "buddy|vmalloc [rounds=N]",
-    summary: "cost of allocation and free: pairs, and many at a time",
+    usage: "buddy|slab|vmalloc [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects and of areas the same",
     run: bench,
 }];
 
@@ -41,23 +37,13 @@ const DEFERRED: u32 = 16;
 const BULK_ONE_IN: u64 = 50;
 
 fn bench(args: &mut Args<'_>) -> Outcome {
-    let run = match args.next_word() {
-        Some("buddy") => buddy,
-        Some("slab") => super::slab::counts,
-        other => {
-            return Err(usage(format_args!(
-                "bench: expected buddy or slab, not '{}'",
-                other.unwrap_or("nothing")
-            )));
-        }
-    };
-    let mut rounds = DEFAULT_ROUNDS;
     let (run, mut rounds): (fn(u64) -> Outcome, _) = match args.next_word() {
         Some("buddy") => (buddy, DEFAULT_ROUNDS),
+        Some("slab") => (super::slab::counts, DEFAULT_ROUNDS),
         Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            return Err(usage(format_args!("bench: expected buddy or vmalloc, not '{other}'")));
+            return Err(usage(format_args!("bench: expected buddy, slab or vmalloc, not '{other}'")));
         }
     };
     while let Some(word) = args.next_word() {
