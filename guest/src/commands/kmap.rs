@@ -9,7 +9,7 @@ use crate::arch::probe;
 use crate::memory::highmem::{self, WINDOWS};
 use crate::memory::{self, PHYS, areas};
 use crate::task::WaitQueue;
-use crate::{console, task};
+use crate::{console, report, task};
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -124,10 +124,14 @@ fn order() -> Outcome {
 fn leaks() -> Outcome {
     let held: usize = (0..crate::arch::smp::online()).map(|cpu| WINDOWS.locals_of(CpuId(cpu))).sum();
     console::print(format_args!("kmap_local held={held} kmap held={}\n", WINDOWS.pool_in_use()));
-    if held == 0 { Ok(()) } else { Err(failed("kmap_local: slots were leaked")) }
+    match (held, WINDOWS.pool_in_use()) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(failed("kmap: pages of the pool were leaked")),
+        _ => Err(failed("kmap_local: slots were leaked")),
+    }
 }
 
-/// Pages mapped by the pool, all at once.
+/// Pages mapped by the pool, all at once; unmapped and freed when dropped.
 struct Pool {
     pages: [Option<Page>; POOL_SLOTS],
     at: [VirtAddr; POOL_SLOTS],
@@ -156,14 +160,17 @@ impl Pool {
         let mapped = self.pages.iter().flatten().zip(self.at);
         mapped.into_iter().all(|(page, at)| word(at, 0).load(Ordering::Relaxed) == page.0.get())
     }
+}
 
-    /// Unmaps and frees all; what nobody uses any more is flushed before its frame is free.
-    fn empty(&mut self) -> Outcome {
-        let used = self.at.get(..self.count).unwrap_or_default();
-        used.iter().try_for_each(|at| WINDOWS.unmap(*at).map(drop)).map_err(failed)?;
+impl Drop for Pool {
+    /// Unmaps all; what nobody uses any more is flushed before its frame is free.
+    fn drop(&mut self) {
+        for at in self.at.get(..self.count).unwrap_or_default() {
+            if let Err(error) = WINDOWS.unmap(*at) {
+                report::corruption(format_args!("{error}"));
+            }
+        }
         WINDOWS.flush();
-        self.pages.iter_mut().for_each(|page| *page = None);
-        Ok(())
     }
 }
 
@@ -174,7 +181,7 @@ fn pool(pages: u64) -> Outcome {
     let mut pool = NO_POOL;
     let error = pool.fill(usize::try_from(pages).unwrap_or(usize::MAX))?;
     let (count, right) = (pool.count, pool.is_right());
-    pool.empty()?;
+    drop(pool);
     console::print(format_args!("mapped={count} data={}\n", verdict(right)));
     match error {
         Some(error) => Err(failed(error)),
@@ -205,7 +212,6 @@ fn wait_for_room(pfn: usize) {
 fn wait() -> Outcome {
     let mut pool = NO_POOL;
     if let Some(error) = pool.fill(POOL_SLOTS)? {
-        pool.empty()?;
         return Err(failed(error));
     }
     let page = Page::alloc()?;
@@ -227,7 +233,7 @@ fn wait() -> Outcome {
     }
     waiter.join();
     let right = SEEN.load(Ordering::Acquire) == mark;
-    pool.empty()?;
+    drop(pool);
     console::print(format_args!("waited={} data={}\n", if waited { "yes" } else { "no" }, verdict(right)));
     if waited && right { leaks() } else { Err(failed("kmap wait: the task was not woken with its page")) }
 }

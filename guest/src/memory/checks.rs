@@ -5,7 +5,7 @@
 
 use super::PHYS;
 use super::boot::kernel_root;
-use crate::arch::{time, tlb};
+use crate::arch::{percpu, time, tlb};
 use crate::{console, report, settings, task};
 use mm::addr::{Order, Pfn, VirtAddr};
 use mm::fault_inject::FaultConfig;
@@ -19,7 +19,7 @@ use shared::params::FaultAttr;
 pub fn start() {
     PHYS.set_page_hooks(PageHooks {
         report: on_report,
-        task: || Who { pid: task::current().id(), name: task::current().name() },
+        task: running,
         now_ns: time::since_boot_ns,
         callers: report::callers,
         map: set_mapped,
@@ -41,6 +41,14 @@ pub fn start() {
             console::print(format_args!("page_owner: no memory for its records, so it is off\n"));
         }
     }
+}
+
+/// Who runs; before there are tasks, what Linux calls its boot task.
+pub fn running() -> Who {
+    if percpu::current() == 0 {
+        return Who { pid: 0, name: "swapper" };
+    }
+    Who { pid: task::current().id(), name: task::current().name() }
 }
 
 /// Maps a block of the direct map, or takes it out (Linux `__kernel_map_pages`). The direct map has small leaves then.

@@ -2,10 +2,10 @@
 //!
 //! Owns: the one [`Slabs`], its boot from the parameters, and what a corrupt object does. Stays outside: all policy.
 
-use super::PHYS;
-use crate::arch::{cpu, percpu, time};
+use super::{PHYS, checks};
+use crate::arch::{cpu, time};
 use crate::machine::Kernel;
-use crate::{console, report, settings, task};
+use crate::{console, report, settings};
 use core::ptr::NonNull;
 use mm::phys::{AllocError, GfpFlags, ZoneAllocator};
 use mm::slab::{
@@ -41,7 +41,11 @@ pub fn init(cpus: u32) -> Result<(), CreateError> {
         randomize: true,
         seed: cpu::rdtsc(),
         debug: checks_of,
-        hooks: Hooks { report: on_report, now_ms: || time::since_boot_ns() / 1_000_000, task: task_number },
+        hooks: Hooks {
+            report: on_report,
+            now_ms: || time::since_boot_ns() / 1_000_000,
+            task: || checks::running().pid,
+        },
     };
     // SAFETY: CPUs are numbered in the order of the firmware's list, which has `cpus` entries.
     unsafe { SLABS.boot(&config, &FRAMES) }
@@ -76,10 +80,6 @@ fn checks_of(name: &str) -> SlabFlags {
         (letters.trace, SlabFlags::TRACE),
     ];
     chosen.into_iter().filter(|(is_on, _)| *is_on).fold(SlabFlags::empty(), |all, (_, flag)| all | flag)
-}
-
-fn task_number() -> u32 {
-    if percpu::current() == 0 { 0 } else { task::current().id() }
 }
 
 /// A trace is printed; corruption ends the machine.

@@ -316,7 +316,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         self.numbers.get(slab.cache_id())
     }
 
-    /// Destroys a cache, or takes back a merged name (Linux `kmem_cache_destroy`). The other CPUs have flushed it.
+    /// Destroys a cache, or takes back a merged name (Linux `kmem_cache_destroy`).
     ///
     /// # Errors
     /// [`CreateError::Unknown`]; [`CreateError::Busy`] while objects are in use; [`CreateError::Invalid`] for
@@ -341,7 +341,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return Err(CreateError::Busy);
         }
         drop(registry);
-        self.flush_cpu(cache);
+        self.flush_all(cache);
         self.shrink(cache);
         if cache.all_nodes().any(|node| node.slabs.load(Ordering::Relaxed) != 0) {
             return Err(CreateError::Busy);

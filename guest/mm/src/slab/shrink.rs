@@ -1,17 +1,27 @@
 //! Giving slabs back that hold no object (Linux `__kmem_cache_shrink`, `flush_all`).
 //!
-//! Owns: moving the slabs of the running CPU to their nodes, and emptying the lists of nodes. Stays outside: getting
-//! to the other CPUs; whoever wants everything back calls [`Slabs::flush_cpu`] on each of them first.
+//! Owns: moving the slabs of CPUs to their nodes, and emptying the lists of nodes. Whoever wants everything back calls
+//! [`Slabs::flush_all`] first.
 
 use super::Slabs;
 use super::cache::{Cache, Here};
 use super::frame::SlabFrame;
 use crate::frame::FrameIdx;
-use crate::port::Machine;
+use crate::port::{Cpu, CpuId, Machine};
 use crate::sync::Place;
 use core::ptr::NonNull;
 
 impl<'p, M: Machine> Slabs<'p, M> {
+    /// [`Slabs::flush_cpu`] on every CPU; with interrupts masked on the running one only.
+    pub fn flush_all(&self, cache: &Cache) {
+        let cpu = self.machine().cpu();
+        for id in (0..cache.cpu_count).map(CpuId) {
+            if id == cpu.id() || cpu.can_wait() {
+                cpu.call_on(id, &|| self.flush_cpu(cache));
+            }
+        }
+    }
+
     /// Gives up all slabs of `cache` that this CPU owns: to their nodes, or to the page allocator when empty.
     pub fn flush_cpu(&self, cache: &Cache) {
         let here = cache.here(self.machine().cpu());

@@ -11,7 +11,9 @@ impl Fragments {
     /// Takes every free page and gives back those with even numbers: of each two buddies one at most.
     pub fn make() -> Self {
         let mut all = Ledger::new();
-        while let Ok(block) = Block::alloc(GfpFlags::GFP_KERNEL, Order::ZERO) {
+        // What lies below the marks counts too.
+        let gfp = GfpFlags::GFP_KERNEL | GfpFlags::__GFP_MEMALLOC;
+        while let Ok(block) = Block::alloc(gfp, Order::ZERO) {
             all.push(block);
         }
         let mut kept = Ledger::new();

@@ -71,18 +71,11 @@ fn own_cache(
     Ok(cache)
 }
 
-fn flush(_: usize) {
-    if let Some(cache) = the_cache() {
-        SLABS.flush_cpu(cache);
-    }
-}
-
 /// `slab shrink CACHE`: gives back every slab that holds nothing.
 pub fn shrink(args: &mut Args<'_>) -> Outcome {
     let cache = named(args.next_word())?;
-    CACHE.store(core::ptr::from_ref(cache).cast_mut(), Ordering::Release);
     let before = cache.stats().slabs;
-    spawned(on_all(flush, 0))?;
+    SLABS.flush_all(cache);
     SLABS.shrink(cache);
     console::print(format_args!("name={} slabs={before}->{}\n", cache.name(), cache.stats().slabs));
     Ok(())

@@ -1,6 +1,7 @@
 //! What is in use, to be compared before and after: nothing may be lost.
 
 use crate::memory::PHYS;
+use crate::memory::slab::SLABS;
 use core::fmt;
 
 /// What is in use at one moment.
@@ -11,8 +12,12 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// The balance now.
+    /// The balance now, without what caches keep for their next objects.
     pub fn take() -> Self {
+        for cache in SLABS.caches() {
+            SLABS.flush_all(cache);
+            SLABS.shrink(cache);
+        }
         // What a CPU keeps on its lists is free, too.
         let free_pages = PHYS.total_free_pages() + PHYS.cached_pages();
         Self { free_pages, leaked_pages: PHYS.leaked_pages() }
