@@ -27,6 +27,7 @@ impl<M: Machine> Phys<M> {
     }
 
     /// Fills slots from the lists of the running CPU as long as the zone that it prefers has plenty of memory.
+    #[inline(never)]
     fn fill_near<'a>(&'a self, gfp: GfpFlags, slots: &mut [Option<Frames<'a>>]) {
         if self.debug.is_on() {
             return;
