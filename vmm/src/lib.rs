@@ -28,5 +28,6 @@ pub mod sandbox;
 pub mod signals;
 pub mod stats;
 pub mod tcg;
+pub mod threads;
 pub mod timing;
 pub mod view;

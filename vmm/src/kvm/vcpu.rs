@@ -24,6 +24,7 @@ use super::writes::CollectedWrites;
 use crate::devices::bus::Bus;
 use crate::exit::{End, EndSignal};
 use crate::sandbox::ThreadFilter;
+use crate::threads;
 
 /// How long a kick gets to take effect.
 const KICK_INTERVAL: Duration = Duration::from_micros(100);
@@ -255,6 +256,12 @@ impl VcpuThread {
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.kick();
+    }
+
+    /// Has a thread that was just started begin at once, beside the caller. That this cannot be had is no failure: the
+    /// thread begins later then.
+    pub fn begin_elsewhere(&self) {
+        let _ = threads::begin_elsewhere(&self.handle);
     }
 
     /// Waits for the thread, which was asked to stop, to end.
