@@ -91,9 +91,6 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -
     let vcpu_filter = sandbox.filter(Role::Vcpu)?;
     let threads = vcpus.drain(..).map(|vcpu| vcpu.spawn(vcpu_filter.clone())).collect::<Result<Vec<_>, _>>();
     let threads = threads.map_err(RunError::Thread)?;
-    if let Some(boot_cpu) = threads.first() {
-        boot_cpu.begin_elsewhere();
-    }
     let main_filter = sandbox.filter(Role::Main)?;
     start_writer(console, sandbox.filter(Role::Console)?, end)?;
     // After the vCPUs, so that the guest boots meanwhile; what it asks a disk before stays in the eventfds.

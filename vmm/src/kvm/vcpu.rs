@@ -112,13 +112,16 @@ impl Vcpu {
     /// Runs the vCPU on a thread of its own, under `filter`. Fails when the host has no thread left.
     pub fn spawn(self, filter: ThreadFilter) -> io::Result<VcpuThread> {
         let stop = Arc::clone(&self.stop);
-        let builder = std::thread::Builder::new().name(format!("vcpu{}", self.index));
-        let guard = PanicGuard { index: self.index, end: Arc::clone(&self.end) };
+        let index = self.index;
+        let builder = std::thread::Builder::new().name(format!("vcpu{index}"));
+        let guard = PanicGuard { index, end: Arc::clone(&self.end) };
         let run = move || {
             let _guard = guard;
             self.run(&filter);
         };
-        Ok(VcpuThread { handle: builder.spawn(run)?, stop })
+        // The boot CPU's guest boots while the caller goes on; the other CPUs wait for it.
+        let handle = if index == 0 { threads::spawn_beside(builder, run) } else { builder.spawn(run) };
+        Ok(VcpuThread { handle: handle?, stop })
     }
 
     fn run(mut self, filter: &ThreadFilter) {
@@ -256,12 +259,6 @@ impl VcpuThread {
     pub fn request_stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.kick();
-    }
-
-    /// Has a thread that was just started begin at once, beside the caller. That this cannot be had is no failure: the
-    /// thread begins later then.
-    pub fn begin_elsewhere(&self) {
-        let _ = threads::begin_elsewhere(&self.handle);
     }
 
     /// Waits for the thread, which was asked to stop, to end.

@@ -104,8 +104,12 @@ impl Output {
             let written = write_at_once(&self.sink, &state.pending);
             state.pending.drain(..written);
         }
+        // To wake the writer for nothing would stop the caller for a while.
+        let is_work_left = state.is_work_left();
         drop(state);
-        self.shared.changed.notify_all();
+        if is_work_left {
+            self.shared.changed.notify_all();
+        }
     }
 
     /// Whether as much waits for the sink as may wait.
@@ -182,6 +186,11 @@ impl Drop for Output {
 impl State {
     fn is_busy(&self) -> bool {
         self.in_flight + self.pending.len() > 0
+    }
+
+    /// Whether the writer has anything to do.
+    fn is_work_left(&self) -> bool {
+        !self.pending.is_empty() || self.waker.is_some() || self.closed
     }
 
     /// Counts all that is not written yet as lost because of `reason`, unless there is nothing.
