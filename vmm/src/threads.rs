@@ -64,3 +64,6 @@ fn without_this_cpu(set: &cpu_set_t) -> Option<cpu_set_t> {
     // SAFETY: only reads the set.
     (unsafe { libc::CPU_COUNT(&others) } > 0).then_some(others)
 }
+
+#[cfg(test)]
+mod tests;
