@@ -14,7 +14,7 @@ use crate::devices::virtio::blk::{DiskThread, DiskWorker};
 use crate::devices::virtio::console::{self, Console};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
-use crate::kvm::vcpu::{self, VcpuThread};
+use crate::kvm::vcpu::{self, Vcpu, VcpuThread};
 use crate::machine::{EventLoop, Machine};
 use crate::sandbox::{Role, Sandbox, SandboxError, ThreadFilter};
 use crate::signals::Signals;
@@ -89,12 +89,17 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -
     }
     let deadline = timeout.map(|limit| Instant::now() + limit);
     let vcpu_filter = sandbox.filter(Role::Vcpu)?;
-    let threads = vcpus.drain(..).map(|vcpu| vcpu.spawn(vcpu_filter.clone())).collect::<Result<Vec<_>, _>>();
-    let threads = threads.map_err(RunError::Thread)?;
+    let start = |vcpu: Vcpu| vcpu.spawn(vcpu_filter.clone()).map_err(RunError::Thread);
+    let mut vcpus = vcpus.drain(..);
+    // The boot CPU first and the others last: the guest boots while the rest is started. What it prints or asks a disk
+    // for waits meanwhile, and a CPU that it starts early begins late.
+    let mut threads = vcpus.next().map(start).transpose()?.into_iter().collect::<Vec<_>>();
     let main_filter = sandbox.filter(Role::Main)?;
     start_writer(console, sandbox.filter(Role::Console)?, end)?;
-    // After the vCPUs, so that the guest boots meanwhile; what it asks a disk before stays in the eventfds.
     let disks = start_disks(disk_workers, sandbox)?;
+    for vcpu in vcpus {
+        threads.push(start(vcpu)?);
+    }
     main_filter.enter()?;
     let reason = serve(events, end, deadline);
     threads.iter().for_each(VcpuThread::request_stop);

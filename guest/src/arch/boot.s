@@ -157,37 +157,37 @@ ap64:
     pushq $start_ap
     iretq
 
-# ---- static tables ----
+# ---- static tables; accessed and dirty from the start, see memory/boot.rs ----
     .section .data.page_aligned, "aw", @progbits
     .balign 4096
     .globl boot_pml4
 boot_pml4:                              # identity, direct map and image all show the first GiB
-    .quad boot_pdpt_low - {IMAGE_OFFSET} + 7
+    .quad boot_pdpt_low - {IMAGE_OFFSET} + 0x27
     .fill {DIRECT_MAP_SLOT} - 1, 8, 0
-    .quad boot_pdpt_low - {IMAGE_OFFSET} + 7
+    .quad boot_pdpt_low - {IMAGE_OFFSET} + 0x27
     .fill 511 - {DIRECT_MAP_SLOT} - 1, 8, 0
-    .quad boot_pdpt_high - {IMAGE_OFFSET} + 7
+    .quad boot_pdpt_high - {IMAGE_OFFSET} + 0x27
 boot_pdpt_low:
-    .quad boot_pd - {IMAGE_OFFSET} + 7
+    .quad boot_pd - {IMAGE_OFFSET} + 0x27
     .fill 511, 8, 0
 boot_pdpt_high:
     .fill 510, 8, 0
-    .quad boot_pd - {IMAGE_OFFSET} + 7
-    .quad boot_pd_fixmap - {IMAGE_OFFSET} + 7
+    .quad boot_pd - {IMAGE_OFFSET} + 0x27
+    .quad boot_pd_fixmap - {IMAGE_OFFSET} + 0x27
 boot_pd:
     .set page, 0
     .rept 512
-    .quad page + 0x87
+    .quad page + 0xe7
     .set page, page + 0x200000
     .endr
 boot_pd_fixmap:
     .fill {FIXMAP_PD_SLOT}, 8, 0
-    .quad boot_pt_fixmap - {IMAGE_OFFSET} + 7
+    .quad boot_pt_fixmap - {IMAGE_OFFSET} + 0x27
     .fill 511 - {FIXMAP_PD_SLOT}, 8, 0
 boot_pt_fixmap:
     .fill {IOAPIC_PT_SLOT}, 8, 0
-    .quad {IOAPIC_PHYS} + 0x1f
-    .quad {LAPIC_PHYS} + 0x1f
+    .quad {IOAPIC_PHYS} + 0x7f
+    .quad {LAPIC_PHYS} + 0x7f
     .quad 0, 0
 
     .globl boot_idt

@@ -105,6 +105,12 @@ pub fn ring_bits() -> PteBits {
     if cpu::ring() == 0 { PteBits::empty() } else { PteBits::USER }
 }
 
+/// What the kernel's own data is mapped with. Nobody asks whether it was used, so it counts as used from the start: the CPU
+/// need not note it, and a host that shadows the tables maps such pages ahead, and for writing at the first read.
+fn writable() -> PteBits {
+    PteBits::WRITE | PteBits::NO_EXEC | PteBits::ACCESSED | PteBits::DIRTY
+}
+
 /// The kernel's page tables.
 pub fn kernel_root() -> PageTable<'static, Kernel> {
     // SAFETY: `init` built the tree at ROOT, which lives for good; changes are made by owners of their ranges.
@@ -140,7 +146,7 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     // take what the other has given.
     let tree = unsafe { PageTable::new(&MACHINE, &frames) }.ok_or(Failure::NoRoot)?;
     ROOT.store(tree.root().get(), Ordering::Release);
-    let bits = PteBits::WRITE | PteBits::NO_EXEC | ring_bits();
+    let bits = writable() | ring_bits();
     map_direct(&tree, &memory, lowmem_end, &frames, cmdline, bits)?;
     map_image(&tree, &frames)?;
     map_fixed(&tree, &frames)?;
@@ -227,12 +233,11 @@ fn map_direct(
 fn map_image(tree: &PageTable<'_, Kernel>, frames: &BootTables) -> Result<(), Failure> {
     let [text, rodata, (data, end)] = image_sections();
     let guard = (&raw const boot_stack_guard) as u64;
-    let writable = PteBits::WRITE | PteBits::NO_EXEC;
     for ((start, end), bits) in [
-        (text, PteBits::empty()),
-        (rodata, PteBits::NO_EXEC),
-        ((data, guard), writable),
-        ((guard + PAGE_SIZE, end), writable),
+        (text, PteBits::ACCESSED),
+        (rodata, PteBits::ACCESSED | PteBits::NO_EXEC),
+        ((data, guard), writable()),
+        ((guard + PAGE_SIZE, end), writable()),
     ] {
         let pa = PhysAddr::truncate(start - IMAGE_OFFSET);
         tree.map_range(range(start, end - start)?, pa, Level::PTE, bits | ring_bits(), frames)?;
@@ -242,7 +247,7 @@ fn map_image(tree: &PageTable<'_, Kernel>, frames: &BootTables) -> Result<(), Fa
 
 /// Maps the interrupt controllers where the boot tables had them.
 fn map_fixed(tree: &PageTable<'_, Kernel>, frames: &BootTables) -> Result<(), Failure> {
-    let bits = PteBits::WRITE | PteBits::NO_EXEC | PteBits::NO_CACHE | PteBits::WRITE_THROUGH | ring_bits();
+    let bits = writable() | PteBits::NO_CACHE | PteBits::WRITE_THROUGH | ring_bits();
     for (va, pa) in [(FIXMAP_LAPIC, LAPIC), (FIXMAP_IOAPIC, IOAPIC)] {
         tree.map_range(range(va, PAGE_SIZE)?, PhysAddr::truncate(pa), Level::PTE, bits, frames)?;
     }
