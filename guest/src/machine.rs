@@ -4,6 +4,7 @@
 
 use crate::arch::{call, cpu, irq, paging, percpu, tlb};
 use crate::memory::highmem;
+use crate::report;
 use core::arch::asm;
 use core::ptr::NonNull;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
@@ -90,6 +91,14 @@ impl port::Mmu for Mmu {
     }
 }
 
+/// Where this CPU sees a frame until it unmaps it. Who asks for a zeroed page must get one, so no window is the end.
+fn window(pfn: Pfn) -> NonNull<u8> {
+    match highmem::kmap_local_page(pfn) {
+        Ok(page) => page,
+        Err(error) => report::corruption(format_args!("{error}")),
+    }
+}
+
 /// The direct map.
 pub struct DirectMap;
 
@@ -108,7 +117,7 @@ impl port::PhysMem for DirectMap {
     }
 
     unsafe fn zero(&self, pfn: Pfn) {
-        let Ok(page) = highmem::kmap_local_page(pfn) else { return };
+        let page = window(pfn);
         // SAFETY: the caller owns the frame, all of which is seen at the mapping.
         unsafe {
             asm!("rep stosq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") page.as_ptr() => _, in("rax") 0,
@@ -118,15 +127,13 @@ impl port::PhysMem for DirectMap {
     }
 
     unsafe fn copy(&self, from: Pfn, to: Pfn) {
-        let Ok(to) = highmem::kmap_local_page(to) else { return };
-        if let Ok(from) = highmem::kmap_local_page(from) {
-            // SAFETY: the caller owns `to`, nobody writes `from`, and they are different frames.
-            unsafe {
-                asm!("rep movsq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") to.as_ptr() => _,
-                    inout("rsi") from.as_ptr() => _, options(nostack, preserves_flags));
-            }
-            highmem::kunmap_local(from);
+        let (to, from) = (window(to), window(from));
+        // SAFETY: the caller owns `to`, nobody writes `from`, and they are different frames.
+        unsafe {
+            asm!("rep movsq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") to.as_ptr() => _,
+                inout("rsi") from.as_ptr() => _, options(nostack, preserves_flags));
         }
+        highmem::kunmap_local(from);
         highmem::kunmap_local(to);
     }
 }

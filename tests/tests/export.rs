@@ -18,6 +18,8 @@ fn shown(guest: Guest, directory: &Path) -> Run {
         "cat /proc/meminfo",
         "cat /proc/vmstat",
         "cat /proc/zoneinfo",
+        "cat /proc/slabinfo",
+        "cat /proc/vmallocinfo",
     ];
     guest.procfs(directory).run(&commands).start().assert_ok()
 }
@@ -27,7 +29,7 @@ fn files_have_the_bytes_of_the_console() {
     for_each_host(|host| {
         let directory = TempDir::new().unwrap();
         let run = shown(Guest::on(host), directory.path());
-        let names = ["buddyinfo", "meminfo", "vmstat", "zoneinfo"];
+        let names = ["buddyinfo", "meminfo", "vmstat", "zoneinfo", "slabinfo", "vmallocinfo"];
         for (n, name) in names.into_iter().enumerate() {
             let file = fs::read_to_string(directory.path().join(name)).unwrap();
             assert_eq!(file, run.output(n + 1).as_str(), "{name}\n{run}");
@@ -103,6 +105,14 @@ fn host_tool(program: &str, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What a line of shell prints that sees the texts in `directory` in place of the system's: procps knows no other
+/// paths than those of the running system.
+fn instead_of_proc(directory: &Path, texts: &str, line: &str) -> String {
+    let script = format!("for f in {texts}; do mount --bind \"$0/$f\" /proc/$f || exit 1; done; {line}");
+    let namespace = if host_tool("id", &["-u"]).trim() == "0" { "-m" } else { "-rm" };
+    host_tool("unshare", &[namespace, "sh", "-c", &script, &directory.display().to_string()])
+}
+
 /// The number before `label` in a text of `vmstat -s`.
 fn before(text: &str, label: &str) -> u64 {
     let line = text.lines().find_map(|line| line.trim().strip_suffix(label)).unwrap_or_else(|| {
@@ -117,12 +127,7 @@ fn procps_agrees_with_the_console() {
         let directory = TempDir::new().unwrap();
         let run = shown(Guest::on(host).mem("200M"), directory.path());
         let info = |name| meminfo(run.output(2), name);
-        // procps knows no other paths than those of the running system.
-        let mounts = "for f in meminfo vmstat stat; do mount --bind \"$0/$f\" /proc/$f || exit 1; done";
-        let script = format!("{mounts}; free -k; echo; vmstat -s");
-        let namespace = if host_tool("id", &["-u"]).trim() == "0" { "-m" } else { "-rm" };
-        let path = directory.path().display().to_string();
-        let text = host_tool("unshare", &[namespace, "sh", "-c", &script, &path]);
+        let text = instead_of_proc(directory.path(), "meminfo vmstat stat", "free -k; echo; vmstat -s");
         let (free, vmstat) = text.split_once("\n\n").unwrap();
         let line = free.lines().find_map(|line| line.strip_prefix("Mem:")).unwrap();
         let columns: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
@@ -146,6 +151,37 @@ fn procps_agrees_with_the_console() {
         assert_eq!(before(vmstat, " interrupts"), of_stat("intr"), "{text}");
         assert_eq!(before(vmstat, " CPU context switches"), of_stat("ctxt"), "{text}");
         assert_eq!(before(vmstat, " forks"), of_stat("processes"), "{text}");
+    });
+}
+
+/// Every cache is in slabtop's table with the numbers of the console, and its sums are those of all lines.
+#[test]
+fn slabtop_agrees_with_the_console() {
+    for_each_host(|host| {
+        let directory = TempDir::new().unwrap();
+        let run = shown(Guest::on(host).mem("200M"), directory.path());
+        let caches: Vec<Vec<&str>> = run
+            .output(5)
+            .lines()
+            .skip(2)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|words| words.len() == 16)
+            .collect();
+        assert!(caches.len() > 40, "{run}");
+        let text = instead_of_proc(directory.path(), "slabinfo", "slabtop -o -s n");
+        let [active, total] = [1, 2].map(|column: usize| {
+            caches.iter().map(|words| words[column].parse::<u64>().unwrap()).sum::<u64>()
+        });
+        let sums = text.lines().find_map(|line| line.trim().strip_prefix("Active / Total Objects (% used)"));
+        let sums: Vec<_> = sums.unwrap().split_whitespace().collect();
+        assert_eq!((sums[1], sums[3]), (active.to_string().as_str(), total.to_string().as_str()), "{text}");
+        for words in caches {
+            let (name, active, objects) = (words[0], words[1], words[2]);
+            let row = text.lines().find(|line| line.split_whitespace().last() == Some(name));
+            let row: Vec<_> =
+                row.unwrap_or_else(|| panic!("no {name} in\n{text}")).split_whitespace().collect();
+            assert_eq!((row[0], row[1]), (objects, active), "{name}\n{text}");
+        }
     });
 }
 

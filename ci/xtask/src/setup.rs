@@ -14,7 +14,7 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
     // Memory errors that need no special build to be seen.
@@ -28,6 +28,7 @@ const TOOLS: [Tool; 11] = [
     Tool { program: "c++", package: "g++" },
     // What reads the texts of /proc that the guest writes.
     Tool { program: "free", package: "procps" },
+    Tool { program: "slabtop", package: "procps" },
     Tool { program: "unshare", package: "util-linux" },
     Tool { program: "/usr/lib/python3/dist-packages/psutil/__init__.py", package: "python3-psutil" },
     // Asserts on the JSON report.

@@ -70,6 +70,8 @@ pub struct Plan {
     pub dirty: bool,
     /// Every CPU has lists of its own, and zones keep reserves.
     pub reserves: Option<ReserveConfig>,
+    /// Free blocks merge.
+    pub merge: bool,
 }
 
 /// Linux's defaults, with so much memory kept free.
@@ -93,6 +95,7 @@ impl Plan {
             ram: 4096,
             dirty: false,
             reserves: None,
+            merge: true,
         };
         for range in ranges {
             plan = plan.node_ram(0, range.clone());
@@ -163,6 +166,7 @@ impl Plan {
             topology: &self.topology,
             zones: self.zones,
             tables: board.tables(),
+            merge: self.merge,
         }
     }
 }

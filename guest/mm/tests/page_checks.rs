@@ -43,6 +43,29 @@ fn is_filled(board: &Board, at: Pfn, value: u8) -> bool {
     unsafe { board.machine().physmem().is_filled(at, value) }
 }
 
+/// An allocation that may wait is reported where interrupts are masked, and only there.
+#[test]
+fn who_may_not_wait_must_not_ask_to() {
+    use mm::port::Cpu;
+    let board = board(PageChecks::SLEEP);
+    let take = |gfp| {
+        let at = board.take(gfp, 0).unwrap();
+        board.give(at, 0).unwrap();
+        reports()
+    };
+    assert_eq!(take(GfpFlags::GFP_KERNEL), Vec::<String>::new());
+    let masked = board.machine().cpu().irq_guard();
+    assert_eq!(take(GfpFlags::GFP_ATOMIC), Vec::<String>::new());
+    assert_eq!(take(GfpFlags::GFP_NOWAIT), Vec::<String>::new());
+    let report = "sleeping function called from invalid context, mode:0xcc0(GFP_KERNEL)\n\
+        irqs_disabled(): 1, pid: 0, name: ";
+    assert_eq!(take(GfpFlags::GFP_KERNEL), [report]);
+    // Objects are no different, whether there is one at hand or not.
+    assert!(!board.should_failslab(GfpFlags::GFP_NOIO, 64, false));
+    assert_eq!(reports().len(), 1);
+    drop(masked);
+}
+
 const ALWAYS: FaultConfig = FaultConfig { interval: 1, probability: 100, space: 0, times: -1 };
 
 #[test]

@@ -299,6 +299,7 @@ fn boot_happens_once() {
         topology: big.topology().unwrap(),
         zones: ZoneLimits::LINUX,
         tables,
+        merge: true,
     };
     // SAFETY: the tables of `small` are not used by this allocator, because boot refuses them.
     assert_eq!(unsafe { phys.boot(&config(small.tables())) }, Err(BootError::TableTooSmall));

@@ -31,6 +31,7 @@ pub fn start() {
         ("init_on_free", PageChecks::INIT_ON_FREE),
         ("page_owner", PageChecks::OWNER),
         ("debug_pagealloc", PageChecks::UNMAP),
+        ("debug_atomic_sleep", PageChecks::SLEEP),
     ] {
         wanted.set(check, settings::number(name) == Some(1));
     }
@@ -97,6 +98,6 @@ pub fn config(attr: FaultAttr) -> FaultConfig {
 fn on_report(what: &PageReport) {
     match what {
         PageReport::Injected(_) => console::print(format_args!("{what}\n")),
-        PageReport::Damage(_) => report::corruption(format_args!("{what}")),
+        PageReport::Damage(_) | PageReport::Context(_) => report::corruption(format_args!("{what}")),
     }
 }

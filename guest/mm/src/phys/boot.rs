@@ -25,6 +25,8 @@ pub struct BootConfig<'a> {
     pub zones: ZoneLimits,
     /// Memory for the frame descriptors and, zeroed, the pageblock words, of [`Tables::size`] for the end of RAM.
     pub tables: Tables,
+    /// Free blocks merge with their buddies. Without, memory falls to pieces: to show what merging is good for.
+    pub merge: bool,
 }
 
 /// Builds `layout` from `config`. All checks come before the first change that a repetition would not undo.
@@ -54,7 +56,10 @@ pub(super) unsafe fn fill(layout: &mut Layout, config: &BootConfig<'_>) -> Resul
         node.span = extent(ground, id);
         node.online = node.span.pages() > 0 || topology.cpus_of(id).next().is_some();
         for (kind, zone) in ZoneKind::ALL.into_iter().zip(&mut node.zones) {
-            zone.boot(facts(ground, ZoneId { node: id, kind }, borders.range(id, kind), node.span), ground);
+            let id = ZoneId { node: id, kind };
+            let facts = facts(ground, id, borders.range(id.node, kind), node.span);
+            let top = if config.merge { Order::MAX } else { Order::ZERO };
+            zone.boot(ZoneFacts { top, ..facts }, ground);
         }
     }
     let mut populated = [[false; ZoneKind::COUNT]; NodeId::MAX_NODES];
@@ -88,5 +93,6 @@ fn facts(ground: &Ground, id: ZoneId, limits: Run, node_span: Run) -> ZoneFacts 
         span: node_span.clamp(limits.start, limits.end),
         present: ground.memory_runs(id.node).map(within).sum(),
         managed: ground.free_runs(id.node).map(within).sum(),
+        top: Order::MAX,
     }
 }

@@ -15,6 +15,8 @@ pub enum AllocError {
     BadSize,
     /// The node does not exist.
     BadNode,
+    /// Memory outside the direct map was allowed where an address is asked for.
+    NoHighmem,
     /// The allocator has not been booted.
     NotBooted,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for AllocError {
             Self::BadZoneModifiers => "invalid zone modifiers",
             Self::BadSize => "bad size",
             Self::BadNode => "no such node",
+            Self::NoHighmem => "__GFP_HIGHMEM not allowed",
             Self::NotBooted => "page allocator is not booted",
         })
     }
@@ -36,6 +39,8 @@ impl fmt::Display for AllocError {
 pub enum FreeError {
     /// The frame is not RAM that the allocator has handed out, ever.
     BadPfn(Pfn),
+    /// No page of the direct map starts at the address.
+    BadAddress(usize),
     /// The frame is free already.
     DoubleFree(Pfn),
     /// The frame is reserved, or inside of a block or of an arena that somebody holds.
@@ -54,6 +59,7 @@ impl fmt::Display for FreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadPfn(pfn) => write!(f, "bad pfn {:#x}", pfn.get()),
+            Self::BadAddress(at) => write!(f, "bad address {at:#x}"),
             Self::DoubleFree(pfn) => write!(f, "Bad page state pfn={:#x} (double free)", pfn.get()),
             Self::NotOwned(pfn) => write!(f, "Bad page state pfn={:#x} (not allocated)", pfn.get()),
             Self::WrongOrder { pfn, allocated } => {

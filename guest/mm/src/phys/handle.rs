@@ -93,14 +93,30 @@ impl<'a> ExactFrames<'a> {
         self.pages
     }
 
+    /// Its blocks: first frame and order of each.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (Pfn, Order)> + use<> {
+        let (mut next, mut pages) = (Some(self.pfn), self.pages);
+        core::iter::from_fn(move || {
+            let (pfn, order) = (next?, first_order(pages)?);
+            pages -= order.pages();
+            next = pfn.checked_add(order.pages());
+            Some((pfn, order))
+        })
+    }
+
     /// Takes off the first and largest block.
     pub fn take_block(&mut self) -> Option<Frames<'a>> {
-        let order = Order::new(self.pages.checked_ilog2()?)?;
+        let order = first_order(self.pages)?;
         let block = Frames::new(self.pfn, order, self.leaks);
         self.pages -= order.pages();
         self.pfn = self.pfn.checked_add(order.pages())?;
         Some(block)
     }
+}
+
+/// The order of the first and largest block of a run of `pages`.
+fn first_order(pages: u64) -> Option<Order> {
+    Some(Order::new(pages.checked_ilog2()?).unwrap_or(Order::MAX))
 }
 
 impl Drop for ExactFrames<'_> {

@@ -15,6 +15,7 @@ mod boot;
 mod borders;
 mod buddy;
 mod bulk;
+mod contig;
 mod debug;
 mod deferred;
 mod error;
@@ -29,6 +30,7 @@ mod highatomic;
 mod inspect;
 mod layout;
 mod node;
+mod pages;
 mod pcp;
 mod reserve;
 mod slowpath;
@@ -51,7 +53,8 @@ pub use boot::BootConfig;
 pub use borders::{MovableShare, ZoneLimits};
 use debug::Debug;
 pub use debug::{
-    Damage, FailPageAlloc, FailSlab, Injected, PageChecks, PageHooks, PageOwner, PageReport, Who,
+    Damage, FailPageAlloc, FailSlab, Injected, InvalidContext, PageChecks, PageHooks, PageOwner, PageReport,
+    Who,
 };
 pub use error::{AllocError, BootError, FreeError};
 pub use events::Event;

@@ -35,7 +35,7 @@ impl Attempt {
 
 impl<M: Machine> Phys<M> {
     /// The node of the CPU that this runs on. Only a preference: the task may have moved when it is used.
-    fn local_node(&self, layout: &Layout) -> NodeId {
+    pub(super) fn local_node(&self, layout: &Layout) -> NodeId {
         layout.topology.node_of(self.machine.cpu().id())
     }
 
@@ -47,22 +47,26 @@ impl<M: Machine> Phys<M> {
         attempt: &Attempt,
         trace: &mut dyn FnMut(Step),
     ) -> Result<FrameIdx, AllocError> {
-        if self.debug.is_on() {
-            return self.alloc_checked(attempt, trace);
+        if self.debug.is_on() && self.fails_on_purpose(attempt.gfp, attempt.order) {
+            return Err(AllocError::OutOfMemory);
         }
         let idx = self.alloc_plain(attempt, trace)?;
-        if attempt.gfp.contains(GfpFlags::__GFP_ZERO) {
-            self.zero(idx, attempt.order);
-        }
+        self.hand_out(idx, attempt.order, attempt.gfp);
         Ok(idx)
     }
 
+    /// Makes a block that was just taken what its user expects: zeroed if the flags say so, with all checks that are
+    /// on.
+    pub(super) fn hand_out(&self, idx: FrameIdx, order: Order, gfp: GfpFlags) {
+        if self.debug.is_on() {
+            self.hand_out_checked(idx, order, gfp);
+        } else if gfp.contains(GfpFlags::__GFP_ZERO) {
+            self.zero(idx, order);
+        }
+    }
+
     /// Allocates a block, as it is: above the low mark, then as far down as the flags allow, then with what other CPUs keep.
-    pub(super) fn alloc_plain(
-        &self,
-        attempt: &Attempt,
-        trace: &mut dyn FnMut(Step),
-    ) -> Result<FrameIdx, AllocError> {
+    fn alloc_plain(&self, attempt: &Attempt, trace: &mut dyn FnMut(Step)) -> Result<FrameIdx, AllocError> {
         let layout = self.layout()?;
         let Attempt { node, gfp, order, .. } = *attempt;
         let highest = gfp.zone()?;
@@ -184,7 +188,7 @@ impl<M: Machine> Phys<M> {
 }
 
 /// The zones that an attempt may use, best first.
-fn zones<'a>(
+pub(super) fn zones<'a>(
     layout: &'a Layout,
     node: NodeId,
     attempt: &Attempt,

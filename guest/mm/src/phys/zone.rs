@@ -29,6 +29,8 @@ pub(super) struct ZoneFacts {
     pub(super) span: Run,
     pub(super) present: u64,
     pub(super) managed: u64,
+    /// Blocks never merge beyond this order.
+    pub(super) top: Order,
 }
 
 /// What the lock protects.
@@ -55,6 +57,7 @@ const NO_FACTS: ZoneFacts = ZoneFacts {
     span: Run { start: 0, end: 0 },
     present: 0,
     managed: 0,
+    top: Order::MAX,
 };
 
 impl Zone {
@@ -110,7 +113,7 @@ impl Zone {
     /// The buddy algorithm on the locked lists.
     #[inline(always)]
     pub(super) fn buddy<'a>(&'a self, lists: &'a mut FreeLists, ground: &'a Ground) -> Buddy<'a> {
-        Buddy { lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone, top: Order::MAX }
+        Buddy { lists, counts: &self.counts, table: &ground.table, owner: Owner::Zone, top: self.facts.top }
     }
 
     /// Allocates a block, from other migrate types if need be (Linux `rmqueue_buddy`).

@@ -190,6 +190,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return Ok(ZERO_SIZE_PTR);
         }
         let order = Order::covering((size as u64).div_ceil(PAGE_SIZE)).ok_or(AllocError::BadSize)?;
+        // An object needs an address.
+        let gfp = gfp.difference(GfpFlags::__GFP_HIGHMEM | GfpFlags::__GFP_MOVABLE);
         let (pfn, _) = frames.alloc(gfp, order)?.into_raw();
         let (idx, _) = ground.table.lookup(pfn).ok_or(AllocError::NotBooted)?;
         frame::make_large(&ground.table, idx);

@@ -13,9 +13,12 @@ use crate::sync::Place;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// What a slab's pages may be asked for with: where and how hard. What an object is asked for with beyond that, like
-/// zeroing, is not for pages.
-const PAGE_FLAGS: GfpFlags = GfpFlags::__GFP_ZERO.complement();
+/// What a slab's pages are not asked for with, even if an object is: its zone is the cache's to choose, objects cannot
+/// move, and zeroing is for objects (Linux `GFP_SLAB_BUG_MASK`, `allocate_slab`).
+const NOT_FOR_PAGES: GfpFlags = GfpFlags::__GFP_ZERO
+    .union(GfpFlags::__GFP_HIGHMEM)
+    .union(GfpFlags::__GFP_DMA32)
+    .union(GfpFlags::__GFP_MOVABLE);
 
 impl<'p, M: Machine> Slabs<'p, M> {
     /// Where the objects of a slab start.
@@ -34,7 +37,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     ) -> Result<FrameIdx, AllocError> {
         let ground = self.ground().ok_or(AllocError::NotBooted)?;
         let order = cache.geometry.order;
-        let (pfn, _) = frames.alloc(gfp & PAGE_FLAGS | cache.gfp(), order)?.into_raw();
+        let (pfn, _) = frames.alloc(gfp.difference(NOT_FOR_PAGES) | cache.gfp(), order)?.into_raw();
         let (idx, block) = ground.table.lookup(pfn).ok_or(AllocError::NotBooted)?;
         let base = self.slab_base(idx).ok_or(AllocError::OutOfMemory)?;
         frame::make_slab(&ground.table, idx, order, cache.id, place);

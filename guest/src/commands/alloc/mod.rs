@@ -164,7 +164,10 @@ fn refused(error: AllocError, gfp: GfpFlags, order: Order) -> ExitStatus {
             fail(ExitStatus::CheckFailed, format_args!("out of memory"))
         }
         AllocError::NotBooted => fail(ExitStatus::CheckFailed, format_args!("{error}")),
-        AllocError::BadZoneModifiers | AllocError::BadSize | AllocError::BadNode => {
+        AllocError::BadZoneModifiers
+        | AllocError::BadSize
+        | AllocError::BadNode
+        | AllocError::NoHighmem => {
             usage(format_args!("{error}"))
         }
     }

@@ -14,6 +14,12 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     ParamSpec::linux("init_on_alloc", Bool, is("0"), "zero memory when it is allocated"),
     ParamSpec::linux("init_on_free", Bool, is("0"), "zero memory when it is freed"),
     ParamSpec::linux("debug_pagealloc", Bool, OFF, "unmap free pages from the direct map"),
+    ParamSpec::new(
+        "debug_atomic_sleep",
+        Bool,
+        OFF,
+        "report allocations that may wait where interrupts are masked",
+    ),
     ParamSpec::linux(
         "debug_guardpage_minorder",
         int(0, 5),

@@ -7,6 +7,7 @@ use crate::params::spec::{OnBad, ParamSpec, Range, SizeRange};
 
 pub(super) const PARAMS: &[ParamSpec] = &[
     ParamSpec::new("page_alloc", Enum(&["buddy", "llfree", "bitmap"]), is("buddy"), "which page allocator"),
+    ParamSpec::new("buddy.merge", Bool, is("1"), "free blocks merge with their buddies (0 for tests)"),
     sysctl(
         "sysctl.vm.min_free_kbytes",
         int(128, ANY),

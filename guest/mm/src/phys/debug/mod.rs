@@ -9,8 +9,7 @@ mod faults;
 mod owner;
 mod poison;
 
-use super::slowpath::Attempt;
-use super::{AllocError, GfpFlags, Phys, Step};
+use super::{AllocError, GfpFlags, Phys};
 use crate::addr::{Order, Pfn};
 use crate::frame::{FrameIdx, MigrateType};
 use crate::port::{Cpu, Machine, PhysMem};
@@ -41,6 +40,8 @@ bitflags! {
         const OWNER = 1 << 4;
         /// Free pages are not mapped (`debug_pagealloc=on`).
         const UNMAP = 1 << 5;
+        /// Allocations that may wait are reported where interrupts are masked (`debug_atomic_sleep=on`).
+        const SLEEP = 1 << 6;
     }
 }
 
@@ -51,6 +52,28 @@ pub enum PageReport {
     Injected(Injected),
     /// Somebody wrote to a free page.
     Damage(Damage),
+    /// An allocation that may wait was made where nobody may.
+    Context(InvalidContext),
+}
+
+/// An allocation that may wait was made with interrupts masked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InvalidContext {
+    /// Its flags.
+    pub gfp: GfpFlags,
+    /// Who made it.
+    pub who: Who,
+}
+
+impl fmt::Display for InvalidContext {
+    /// As Linux's `__might_sleep` prints it, after `BUG: `.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gfp, who: Who { pid, name } } = self;
+        write!(
+            f,
+            "sleeping function called from invalid context, mode:{gfp}\nirqs_disabled(): 1, pid: {pid}, name: {name}"
+        )
+    }
 }
 
 impl fmt::Display for PageReport {
@@ -58,6 +81,7 @@ impl fmt::Display for PageReport {
         match self {
             Self::Injected(injected) => injected.fmt(f),
             Self::Damage(damage) => damage.fmt(f),
+            Self::Context(context) => context.fmt(f),
         }
     }
 }
@@ -257,25 +281,37 @@ impl<M: Machine> Phys<M> {
         self.debug.is_on()
     }
 
-    /// Whether an allocation of `bytes` from a cache shall fail; `marked` is a cache with the flag `A`.
+    /// Whether an allocation of `bytes` from a cache shall fail; `marked` is a cache with the flag `A`. Reports one that
+    /// may not be made here.
     pub fn should_failslab(&self, gfp: GfpFlags, bytes: u32, marked: bool) -> bool {
+        self.check_context(gfp);
         let on = self.debug.checks().contains(PageChecks::FAULTS);
         on && self.debug.fails(gfp, self.debug.faults.slab(gfp, bytes, marked))
     }
 
-    /// As `alloc_slow`, with all that is on.
+    /// Whether an allocation of pages shall fail; reports one that may not be made here.
     #[cold]
     #[inline(never)]
-    pub(super) fn alloc_checked(
-        &self,
-        attempt: &Attempt,
-        trace: &mut dyn FnMut(Step),
-    ) -> Result<FrameIdx, AllocError> {
-        let (checks, Attempt { gfp, order, .. }) = (self.debug.checks(), *attempt);
-        if checks.contains(PageChecks::FAULTS) && self.debug.fails(gfp, self.debug.faults.page(gfp, order)) {
-            return Err(AllocError::OutOfMemory);
+    pub(super) fn fails_on_purpose(&self, gfp: GfpFlags, order: Order) -> bool {
+        self.check_context(gfp);
+        let on = self.debug.checks().contains(PageChecks::FAULTS);
+        on && self.debug.fails(gfp, self.debug.faults.page(gfp, order))
+    }
+
+    /// Reports an allocation that may wait where nobody may (Linux `might_alloc`).
+    fn check_context(&self, gfp: GfpFlags) {
+        let may_wait = gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM);
+        if self.debug.checks().contains(PageChecks::SLEEP) && may_wait && !self.machine.cpu().can_wait() {
+            let who = (self.debug.hooks().task)();
+            self.debug.report(&PageReport::Context(InvalidContext { gfp, who }));
         }
-        let idx = self.alloc_plain(attempt, trace)?;
+    }
+
+    /// Does to a new block what the checks that are on ask for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hand_out_checked(&self, idx: FrameIdx, order: Order, gfp: GfpFlags) {
+        let checks = self.debug.checks();
         let (memory, pfn) = (self.machine.physmem(), idx.pfn());
         if checks.contains(PageChecks::UNMAP) {
             (self.debug.hooks().map)(pfn, order, true);
@@ -293,7 +329,6 @@ impl<M: Machine> Phys<M> {
         if checks.contains(PageChecks::OWNER) {
             self.debug.own(self.machine.cpu(), pfn, order, gfp);
         }
-        Ok(idx)
     }
 
     /// Makes frames that are about to be free what the checks expect. Nothing happens to a block that the allocator
