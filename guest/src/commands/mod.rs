@@ -4,6 +4,7 @@
 //! command does (one file a family). The first failing command ends the run with its status.
 
 mod alloc;
+mod api;
 mod areas;
 mod bench;
 mod buddy;
@@ -13,6 +14,7 @@ mod dma;
 mod faults;
 mod features;
 mod files;
+mod frag;
 mod hostile;
 mod kmap;
 mod machine;
@@ -57,6 +59,7 @@ pub struct Command {
 static FAMILIES: &[&[Command]] = &[
     HELP,
     alloc::ALLOC,
+    api::API,
     areas::AREA,
     bench::BENCH,
     buddy::BUDDY,
@@ -66,6 +69,7 @@ static FAMILIES: &[&[Command]] = &[
     faults::FAULTS,
     features::FEATURES,
     files::FILES,
+    frag::FRAG,
     hostile::HOSTILE,
     kmap::KMAP,
     machine::MACHINE,

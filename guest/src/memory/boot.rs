@@ -159,7 +159,13 @@ pub fn init(info: &BootInfo, platform: &mut Platform, cmdline: &str) -> Result<(
     // SAFETY: the tree maps image, direct map and fixmap as the boot tables did; stack and tables with them.
     unsafe { cpu::write_cr3(tree.root()) };
     paging::set_direct_map_end(lowmem_end.get());
-    let config = BootConfig { memblock: &memory, topology: platform.topology(), zones: limits, tables, merge: settings::is_on("buddy.merge") };
+    let config = BootConfig {
+        memblock: &memory,
+        topology: platform.topology(),
+        zones: limits,
+        tables,
+        merge: settings::is_on("buddy.merge"),
+    };
     // SAFETY: the descriptors were mapped to reserved frames and zeroed above; what memblock calls free is RAM
     // that nobody uses.
     unsafe { PHYS.boot(&config) }.map_err(Failure::Zones)?;

@@ -1,4 +1,4 @@
-//! `/proc/buddyinfo` and `/proc/pagetypeinfo`: free blocks by order, and by migrate type.
+//! `/proc/buddyinfo` and `/proc/pagetypeinfo`: free blocks by order, and by migrate type; indexes of fragmentation.
 
 use crate::memory::PHYS;
 use core::fmt::{self, Write};
@@ -7,6 +7,7 @@ use mm::frame::MigrateType;
 use mm::phys::Zone;
 use shared::text::ORDERS;
 use shared::text::buddyinfo::{ZoneBlocks, write_zone};
+use shared::text::extfrag::{self, Index};
 use shared::text::pagetypeinfo::{PageTypes, ZoneTypes};
 
 const _: () = assert!(ORDERS == Order::COUNT);
@@ -39,6 +40,23 @@ pub fn pagetypeinfo(w: &mut dyn Write) -> fmt::Result {
     }
     types.write_middle(w)?;
     PHYS.populated_zones().try_for_each(|zone| with_types(zone, |zone| types.write_blocks(w, zone)))
+}
+
+/// Writes `unusable_index`.
+pub fn unusable_index(w: &mut dyn Write) -> fmt::Result {
+    indexes(w, Index::Unusable, |zone, order| zone.unusable_index(order) as i32)
+}
+
+/// Writes `extfrag_index`.
+pub fn extfrag_index(w: &mut dyn Write) -> fmt::Result {
+    indexes(w, Index::Fragmentation, Zone::fragmentation_index)
+}
+
+fn indexes(w: &mut dyn Write, index: Index, value: impl Fn(&Zone, Order) -> i32) -> fmt::Result {
+    PHYS.populated_zones().try_for_each(|zone| {
+        let values = core::array::from_fn(|n| Order::new(n as u32).map_or(0, |order| value(zone, order)));
+        extfrag::write_zone(w, index, zone.id().node.index() as u32, zone.id().kind.name(), &values)
+    })
 }
 
 fn with_types(zone: &Zone, write: impl FnOnce(&ZoneTypes<'_>) -> fmt::Result) -> fmt::Result {

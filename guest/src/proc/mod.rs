@@ -5,7 +5,7 @@
 //!
 //! | file | texts |
 //! |---|---|
-//! | `blocks` | buddyinfo, pagetypeinfo |
+//! | `blocks` | buddyinfo, pagetypeinfo, `/sys/kernel/debug/extfrag` |
 //! | `zoneinfo`, `vmstat`, `meminfo` | the three of the same name |
 //! | `slabinfo` | slabinfo |
 //! | `vmallocinfo` | vmallocinfo |
@@ -62,6 +62,8 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/vmstat", vmstat::vmstat),
     ("/proc/zoneinfo", zoneinfo::zoneinfo),
     ("/sys/devices/system/node/online", node::online),
+    ("/sys/kernel/debug/extfrag/extfrag_index", blocks::extfrag_index),
+    ("/sys/kernel/debug/extfrag/unusable_index", blocks::unusable_index),
     ("/sys/kernel/debug/page_owner", page_owner::page_owner),
     ("/sys/kernel/debug/page_owner_stacks/show_stacks", page_owner::show_stacks),
 ];

@@ -7,6 +7,7 @@
 pub mod buddyinfo;
 pub mod cpuinfo;
 pub mod e820;
+pub mod extfrag;
 pub mod iomem;
 pub mod meminfo;
 pub mod names;

@@ -20,6 +20,7 @@ mod debug;
 mod deferred;
 mod error;
 mod events;
+mod extfrag;
 mod fallback;
 mod fragstat;
 mod free_area;

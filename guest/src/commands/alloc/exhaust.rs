@@ -52,7 +52,7 @@ pub fn exhaust(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Outcome {
             zone.node.index()
         ));
     }
-    warn_failure(gfp, order);
+    warn_failure(gfp, order.get().into());
     while let Some(block) = blocks.pop() {
         drop(block);
         freed += 1;

@@ -1,9 +1,10 @@
-//! `fragstat`: internal fragmentation, the price of blocks in powers of two.
+//! `fragstat`: internal fragmentation, the price of blocks in powers of two and of slabs, and external fragmentation.
 
 use super::refused;
 use crate::commands::{Args, Outcome};
 use crate::console;
 use crate::memory::PHYS;
+use crate::memory::slab::SLABS;
 use core::fmt;
 use mm::addr::{Order, PAGE_SIZE};
 use mm::phys::GfpFlags;
@@ -58,7 +59,39 @@ pub fn fragstat(args: &mut Args<'_>) -> Outcome {
         Waste { requested, granted },
         (granted - requested) * PAGE_SIZE
     ));
+    external();
+    objects();
     Ok(())
+}
+
+/// What external fragmentation makes of the free memory of each zone.
+fn external() {
+    for zone in PHYS.populated_zones() {
+        let largest = Order::all().rev().find(|order| zone.free_blocks_of_order(*order) > 0);
+        let index = Order::PAGEBLOCK;
+        console::print(format_args!(
+            "node={} zone={} free={} largest_free_order={} unusable_index={} extfrag_index={} of_order={}\n",
+            zone.id().node.index(),
+            zone.id().kind.name(),
+            zone.free_pages(),
+            largest.map_or(-1, |order| order.get() as i32),
+            zone.unusable_index(index),
+            zone.fragmentation_index(index),
+            index.get()
+        ));
+    }
+}
+
+/// What slabs hold beyond objects in use.
+fn objects() {
+    let (mut pages, mut used) = (0, 0);
+    for cache in SLABS.caches() {
+        let (geometry, stats) = (cache.geometry(), cache.stats());
+        pages += stats.slabs * geometry.order.pages();
+        used += stats.active_objects * u64::from(geometry.object_size);
+    }
+    let bytes = pages * PAGE_SIZE;
+    console::print(format_args!("slab bytes={bytes} used={used} unused={}\n", bytes - used));
 }
 
 /// Allocates and frees 1 to [`SWEEP`] pages and prints the curve.

@@ -36,7 +36,7 @@ pub const ALLOC: &[Command] = &[
     Command {
         name: "fragstat",
         usage: "[sweep]",
-        summary: "pages granted beyond those asked for, by order; sweep: requests of 1 to 64 pages",
+        summary: "memory granted beyond what was asked for, and how far free memory is in pieces; sweep: 1 to 64 pages",
         run: fragstat::fragstat,
     },
 ];
@@ -157,29 +157,26 @@ fn alloc_for(request: &Request, pages: u64) -> Outcome {
 }
 
 /// What became of an allocation that the zones refused.
-fn refused(error: AllocError, gfp: GfpFlags, order: Order) -> ExitStatus {
+pub fn refused(error: AllocError, gfp: GfpFlags, order: Order) -> ExitStatus {
     match error {
         AllocError::OutOfMemory => {
-            warn_failure(gfp, order);
+            warn_failure(gfp, order.get().into());
             fail(ExitStatus::CheckFailed, format_args!("out of memory"))
         }
         AllocError::NotBooted => fail(ExitStatus::CheckFailed, format_args!("{error}")),
-        AllocError::BadZoneModifiers
-        | AllocError::BadSize
-        | AllocError::BadNode
-        | AllocError::NoHighmem => {
+        AllocError::BadZoneModifiers | AllocError::BadSize | AllocError::BadNode | AllocError::NoHighmem => {
             usage(format_args!("{error}"))
         }
     }
 }
 
-/// Linux's `warn_alloc`.
-fn warn_failure(gfp: GfpFlags, order: Order) {
+/// Linux's `warn_alloc`, of an order that may be too large to be one.
+pub fn warn_failure(gfp: GfpFlags, order: u64) {
     if !gfp.contains(GfpFlags::__GFP_NOWARN) {
         console::print(format_args!(
             "{}: page allocation failure: order:{}, mode:{gfp}, nodemask=(null)\n",
             task::current().name(),
-            order.get()
+            order
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! `vmalloc`, `vfree`, `api vmalloc`, `probe`: areas of addresses over scattered frames, and what lies beside them.
+//! `vmalloc`, `vfree`, `probe`, `api vmalloc`: areas of addresses over scattered frames, and what lies beside them.
 
 mod alias;
 mod check;
@@ -10,6 +10,7 @@ use crate::arch::probe;
 use crate::console;
 use crate::memory::areas::{self, AREAS, Place};
 use crate::report;
+pub use alias::vmap as api_vmap;
 use core::sync::atomic::{AtomicU64, Ordering};
 use fragments::Fragments;
 use mm::addr::VirtAddr;
@@ -20,12 +21,6 @@ use shared::exit::ExitStatus;
 
 /// The family.
 pub const AREA: &[Command] = &[
-    Command {
-        name: "api",
-        usage: "vmalloc SIZE [gfp=GFP_KERNEL] [node=N] [huge] [fragmented] | vmap PAGES",
-        summary: "makes an area, checks every page and the guard after it, frees it",
-        run: api,
-    },
     Command {
         name: "vmalloc",
         usage: "SIZE [gfp=GFP_KERNEL] [node=N] [huge] | purge | verify",
@@ -69,13 +64,9 @@ fn refused(bytes: u64, error: VmallocError) -> Outcome {
     Ok(())
 }
 
-fn api(args: &mut Args<'_>) -> Outcome {
-    if args.take("vmap") {
-        return alias::vmap(args);
-    }
-    if !args.take("vmalloc") {
-        return Err(usage(format_args!("api: expected 'vmalloc SIZE' or 'vmap PAGES'")));
-    }
+/// `api vmalloc SIZE [gfp=FLAGS] [node=N] [huge] [fragmented]`: makes an area, checks every page and the guard after it,
+/// frees it.
+pub fn api_vmalloc(args: &mut Args<'_>) -> Outcome {
     let (request, fragmented) = request(args, "api vmalloc", true)?;
     let fragments = fragmented.then(Fragments::make);
     if let Some(fragments) = &fragments {

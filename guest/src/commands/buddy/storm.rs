@@ -176,7 +176,9 @@ impl Worker {
 
     /// A run of exactly so many pages, taken and given back at once.
     fn exact(&mut self) {
-        let (pages, tag, gfp) = (1 + self.random.below(EXACT_PAGES), self.random.word(), self.flags());
+        let (pages, tag) = (1 + self.random.below(EXACT_PAGES), self.random.word());
+        // The pages are looked at through the direct map.
+        let gfp = self.flags().difference(GfpFlags::__GFP_HIGHMEM);
         let Ok(mut run) = PHYS.alloc_pages_exact(gfp, pages, &mut |_| {}) else {
             self.fails += 1;
             return;

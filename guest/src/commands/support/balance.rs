@@ -7,8 +7,10 @@ use core::fmt;
 /// What is in use at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Balance {
-    free_pages: u64,
-    leaked_pages: u64,
+    /// Free pages, those on the lists of CPUs included.
+    pub free_pages: u64,
+    /// Pages whose owners have dropped them.
+    pub leaked_pages: u64,
 }
 
 impl Balance {

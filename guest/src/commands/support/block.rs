@@ -2,12 +2,14 @@
 //!
 //! Invariants: a block is freed exactly once, when it is dropped; packing moves the ownership into a number.
 
+use crate::machine::MACHINE;
 use crate::memory::{self, PHYS};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn};
 use mm::phys::{AllocError, Frames, GfpFlags};
+use mm::port::{Machine, PhysMem};
 use shared::layout::DIRECT_MAP;
 
 /// Words in a frame.
@@ -40,14 +42,20 @@ fn marks(tag: u64, n: u64) -> [(usize, u64); 2] {
 impl Block {
     /// A block near this CPU.
     pub fn alloc(gfp: GfpFlags, order: Order) -> Result<Self, AllocError> {
-        PHYS.alloc_pages(gfp, order).map(Self::adopt)
+        Self::alloc_near(None, gfp, order)
     }
 
     /// A block near `node`, or near this CPU without one.
     pub fn alloc_near(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Result<Self, AllocError> {
-        match node {
-            Some(node) => PHYS.alloc_pages_node(node, gfp, order).map(Self::adopt),
-            None => Self::alloc(gfp, order),
+        let near = |gfp| match node {
+            Some(node) => PHYS.alloc_pages_node(node, gfp, order),
+            None => PHYS.alloc_pages(gfp, order),
+        };
+        let block = Self::adopt(near(gfp)?);
+        // Its words are looked at, so it must have an address.
+        match MACHINE.physmem().ptr(block.pfn.addr()) {
+            Some(_) => Ok(block),
+            None => near(gfp.difference(GfpFlags::__GFP_HIGHMEM)).map(Self::adopt),
         }
     }
 

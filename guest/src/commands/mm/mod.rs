@@ -1,9 +1,13 @@
-//! `mm`: the physical memory and its direct map.
+//! `mm`: the physical memory and its direct map, and all users of it at once (`stress`).
+
+mod stress;
 
 use super::support::{Agreement, Pool, Random, Window, parse};
 use super::{Args, Command, Outcome, fail, usage};
-use crate::console;
 use crate::memory::PHYS;
+use crate::memory::areas::AREAS;
+use crate::memory::slab::SLABS;
+use crate::{console, report};
 use mm::addr::{PAGE_SIZE, Pfn};
 use mm::memblock::{Memblock, PageRange};
 use mm::phys::{FolioState, Zone};
@@ -12,8 +16,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const MM: &[Command] = &[Command {
     name: "mm",
-    usage: "pfns | va-pa N | folio PFN | verify",
-    summary: "page counts, direct-map translation, the block around a frame, all invariants",
+    usage: "pfns | va-pa N | folio PFN | verify | stress [ms=N] [seed=N]",
+    summary: "page counts, direct-map translation, the block around a frame, all invariants, all CPUs at all of it",
     run: mm,
 }];
 
@@ -25,8 +29,9 @@ fn mm(args: &mut Args<'_>) -> Outcome {
         Some("va-pa") => va_pa(args),
         Some("folio") => folio(args),
         Some("verify") => verify(),
+        Some("stress") => stress::stress(args),
         other => Err(usage(format_args!(
-            "mm: expected pfns, va-pa, folio or verify, not '{}'",
+            "mm: expected pfns, va-pa, folio, verify or stress, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }
@@ -157,12 +162,22 @@ fn folio(args: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// Every executable invariant of physical memory.
-fn verify() -> Outcome {
+/// Checks every invariant of physical memory, of slabs and of areas; what does not hold is corruption.
+fn check_all() {
     super::buddy::check();
     super::zones::check();
+    if let Err(violation) = SLABS.verify() {
+        report::corruption(format_args!("{violation}"));
+    }
+    if let Err(what) = AREAS.verify() {
+        report::corruption(format_args!("vmalloc: {what}"));
+    }
+}
+
+fn verify() -> Outcome {
+    check_all();
     let leaked = PHYS.leaked_pages();
-    console::print(format_args!("buddy=ok zones=ok leaked={leaked}\n"));
+    console::print(format_args!("buddy=ok zones=ok slab=ok vmalloc=ok leaked={leaked}\n"));
     if leaked != 0 {
         return Err(fail(ExitStatus::CheckFailed, format_args!("{leaked} pages were dropped, not freed")));
     }
