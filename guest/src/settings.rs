@@ -64,6 +64,8 @@ const EFFECTIVE: &[&str] = &[
     "init_on_free",
     "page_owner",
     "debug_pagealloc",
+    "debug_atomic_sleep",
+    "buddy.merge",
     "failslab",
     "fail_page_alloc",
     "fail_page_alloc.min-order",

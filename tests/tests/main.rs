@@ -8,7 +8,9 @@
 //! | `machine` | the tour, traps, CPU features |
 //! | `memory` | T01, T13, T15: memory map, direct map, frames |
 //! | `tables` | T16 to T21: page tables |
+//! | `api` | T31, T43, T49, T50, T83, T84: the calls of kernel developers |
 //! | `buddy` | T27 to T33: the buddy system |
+//! | `fragmentation` | T86: what is left of large blocks; all users at once |
 //! | `mempool` | T35: pages set aside |
 //! | `highmem` | T49: temporary mappings |
 //! | `vmalloc` | T85: areas of contiguous addresses |
@@ -29,6 +31,7 @@
 //! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
+mod api;
 mod buddy;
 mod crash;
 mod disk_faults;
@@ -36,6 +39,7 @@ mod disks;
 mod durability;
 mod export;
 mod faults;
+mod fragmentation;
 mod highmem;
 mod hostile;
 mod images;

@@ -78,6 +78,47 @@ fn t79a_sysfs_shows_the_same_nodes() {
     }
 }
 
+/// Memory comes from the node that is asked, and when it is full from the other, and both count that.
+#[test]
+fn t81c_numastat_tells_who_got_what_it_wanted() {
+    let Some(host) = kvm() else { return };
+    let guest = Guest::on(host).numa("node=0,cpus=0,mem=128M").numa("node=1,cpus=1,mem=64M");
+    let stat = [0, 1].map(|node| format!("cat /sys/devices/system/node/node{node}/numastat"));
+    let commands = [
+        stat[0].as_str(),
+        stat[1].as_str(),
+        "alloc 10 node=1",
+        stat[1].as_str(),
+        "alloc until-fail node=1 order=0",
+        stat[0].as_str(),
+        stat[1].as_str(),
+    ];
+    let run = guest.run(&commands).start().assert_ok();
+    let counts = |command: usize| -> Vec<u64> {
+        let names = ["numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"];
+        let lines: Vec<_> = run.output(command).lines().collect();
+        assert_eq!(lines.len(), names.len(), "{run}");
+        let number = |(line, name): (&&str, &str)| line.strip_prefix(name)?.trim().parse().ok();
+        lines.iter().zip(names).map(|pair| number(pair).unwrap_or_else(|| panic!("{run}"))).collect()
+    };
+    assert_eq!(run.output(2).number("node"), 1, "{run}");
+    // The task runs on node 0: what it has from node 1 on purpose is a hit there, and other.
+    let (before, asked) = (counts(1), counts(3));
+    assert!(asked[0] > before[0] && asked[5] > before[5] && asked[1] == before[1], "{run}");
+    let taken = |node: u64| -> u64 {
+        let zones = run.output(4).lines_with("blocks=");
+        zones.iter().filter(|zone| zone.number("node") == node).map(|zone| zone.number("blocks")).sum()
+    };
+    let (first, second) = (counts(5), counts(6));
+    let (own, foreign) = (taken(1), taken(0));
+    assert!(own > 10_000 && foreign > 20_000, "{run}");
+    assert!(second[0] - asked[0] >= own, "{run}");
+    // A page that node 0 gave instead is a miss there, local to the task, and foreign to node 1.
+    let near = |count: u64| (foreign..foreign + 100).contains(&count);
+    assert!(near(first[1] - counts(0)[1]) && near(second[2] - asked[2]), "{run}");
+    assert!(first[4] - counts(0)[4] >= foreign, "{run}");
+}
+
 #[test]
 fn t79d_a_node_without_memory_works() {
     let Some(host) = kvm() else { return };

@@ -1,6 +1,6 @@
 //! T34, T35, T51: what CPUs keep of a zone, and what zones keep for whom.
 
-use tests::linux::{ZoneInfo, zoneinfo};
+use tests::linux::{ZoneInfo, meminfo, zoneinfo};
 use tests::{Guest, Run, any_host, for_each_host};
 
 const DMA: usize = 0;
@@ -33,6 +33,22 @@ fn t34a_pagesets_follow_from_the_zone() {
             }
         }
     }
+}
+
+/// Linux's formula: free pages less what each zone keeps, up to its high mark and from the users of higher zones.
+#[test]
+fn t35e_available_memory_is_what_is_above_the_reserves() {
+    let commands = ["zones verify", "drain", "cat /proc/zoneinfo", "cat /proc/meminfo"];
+    let run = three_zones(&commands).start().assert_ok();
+    let zones = zoneinfo(run.output(2));
+    let kept =
+        |zone: &ZoneInfo| (zone.protection.iter().max().unwrap() + zone.watermarks[2]).min(zone.managed);
+    let (free, kept): (u64, u64) = (zones.iter().map(|zone| zone.free).sum(), zones.iter().map(kept).sum());
+    let value = |name| meminfo(run.output(3), name);
+    let (reclaimable, low) = (value("SReclaimable") / 4, zones.iter().map(|zone| zone.watermarks[1]).sum());
+    let available = free + reclaimable - (reclaimable / 2).min(low) - kept;
+    assert_eq!((value("MemFree"), value("MemAvailable")), (free * 4, available * 4), "{run}");
+    assert!(kept > 0 && value("MemAvailable") < value("MemFree"), "{run}");
 }
 
 #[test]

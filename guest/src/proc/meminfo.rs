@@ -25,12 +25,11 @@ pub fn numbers() -> Meminfo {
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),
-        // Nothing is held back and nothing can be reclaimed yet.
-        mem_available: kb(free),
+        mem_available: kb(available(free, slabs.reclaimable)),
         kreclaimable: kb(slabs.reclaimable),
-        slab: kb(slabs.reclaimable + slabs.unreclaimable),
+        slab: kb(slabs.reclaimable + slabs.unreclaimable + slabs.large),
         sreclaimable: kb(slabs.reclaimable),
-        sunreclaim: kb(slabs.unreclaimable),
+        sunreclaim: kb(slabs.unreclaimable + slabs.large),
         kernel_stack: kb(stack::pages_in_use()),
         page_tables: kb(tables::in_use()),
         commit_limit: commit_limit(total),
@@ -45,6 +44,13 @@ pub fn numbers() -> Meminfo {
         direct_map_1g: Some(kb(leaves.pud * Level::PUD.pages())),
         ..Meminfo::default()
     }
+}
+
+/// What new work can have before memory is short (Linux `si_mem_available`): free pages above all reserves, and what
+/// caches would give back, of which half is taken to be in use, but not more than the low marks.
+fn available(free: u64, reclaimable: u64) -> u64 {
+    let low: u64 = PHYS.populated_zones().map(|zone| zone.watermarks().low).sum();
+    (free + reclaimable - low.min(reclaimable / 2)).saturating_sub(PHYS.reserved_pages())
 }
 
 /// What `vm.overcommit_memory=2` allows, in kB, of a machine with `total` pages and no swap.

@@ -4,10 +4,11 @@
 
 use super::kb;
 use crate::arch::smp;
+use crate::memory::slab::SLABS;
 use crate::memory::{PHYS, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::NodeId;
-use mm::phys::Node;
+use mm::phys::{Event, Node};
 
 /// Writes one text about a node.
 pub type Render = fn(&Node, &mut dyn Write) -> fmt::Result;
@@ -16,7 +17,7 @@ const ROOT: &str = "/sys/devices/system/node/node";
 const FILES: &[(&str, Render)] =
     &[("cpulist", cpulist), ("distance", distance), ("meminfo", meminfo), ("numastat", numastat)];
 
-/// The lines of a node's meminfo that have no number here, up to those about its kernel memory and after.
+/// The lines of a node's meminfo that have no number here, up to those about its kernel memory.
 const UNCOUNTED: &[&str] = &[
     "SwapCached",
     "Active",
@@ -34,7 +35,8 @@ const UNCOUNTED: &[&str] = &[
     "AnonPages",
     "Shmem",
 ];
-const UNCOUNTED_LATER: &[&str] = &[
+/// Those after.
+const LATER: &[&str] = &[
     "SecPageTables",
     "NFS_Unstable",
     "Bounce",
@@ -50,8 +52,15 @@ const UNCOUNTED_LATER: &[&str] = &[
     "FilePmdMapped",
 ];
 const HUGE_PAGES: &[&str] = &["HugePages_Total", "HugePages_Free", "HugePages_Surp"];
-const NUMA_STATS: &[&str] =
-    &["numa_hit", "numa_miss", "numa_foreign", "interleave_hit", "local_node", "other_node"];
+/// The counters of numastat, and what they count.
+const NUMA_STATS: &[(&str, &[Event])] = &[
+    ("numa_hit", &[Event::NumaHit, Event::HitLocal]),
+    ("numa_miss", &[Event::NumaMiss]),
+    ("numa_foreign", &[Event::NumaForeign]),
+    ("interleave_hit", &[Event::NumaInterleave]),
+    ("local_node", &[Event::NumaLocal, Event::HitLocal]),
+    ("other_node", &[Event::NumaOther]),
+];
 
 /// The file of a node at `path`.
 pub fn find(path: &str) -> Option<(Render, &'static Node)> {
@@ -130,10 +139,23 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
     UNCOUNTED.iter().try_for_each(|name| line(name, 0))?;
     line("KernelStack", kb(stack::pages_in_use_on(node.id())))?;
     line("PageTables", kb(tables::in_use_on(node.id())))?;
-    UNCOUNTED_LATER.iter().try_for_each(|name| line(name, 0))?;
+    let slabs = SLABS.totals(Some(node.id()));
+    let unreclaimable = slabs.unreclaimable + slabs.large;
+    for name in LATER {
+        let pages = match *name {
+            "KReclaimable" | "SReclaimable" => slabs.reclaimable,
+            "SUnreclaim" => unreclaimable,
+            "Slab" => slabs.reclaimable + unreclaimable,
+            _ => 0,
+        };
+        line(name, kb(pages))?;
+    }
     HUGE_PAGES.iter().try_for_each(|name| writeln!(w, "Node {number} {name}: {:>5}", 0))
 }
 
-fn numastat(_: &Node, w: &mut dyn Write) -> fmt::Result {
-    NUMA_STATS.iter().try_for_each(|name| writeln!(w, "{name} 0"))
+fn numastat(node: &Node, w: &mut dyn Write) -> fmt::Result {
+    NUMA_STATS.iter().try_for_each(|(name, events)| {
+        let of = |event: &Event| node.zones().map(|zone| PHYS.events(zone, *event)).sum::<u64>();
+        writeln!(w, "{name} {}", events.iter().map(of).sum::<u64>())
+    })
 }

@@ -92,7 +92,7 @@ pub fn node_stats(node: &Node) -> NodeStats {
     stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id());
     let slabs = SLABS.totals(Some(node.id()));
     stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
-    stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable;
+    stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable + slabs.large;
     stats
 }
 

@@ -59,6 +59,16 @@ impl<M: Machine> Phys<M> {
         }
     }
 
+    /// Pages that zones keep from ordinary use: up to the high mark, and for the users of lower zones (Linux
+    /// `totalreserve_pages`).
+    pub fn reserved_pages(&self) -> u64 {
+        let of = |zone: &Zone| {
+            let most = ZoneKind::ALL.into_iter().map(|highest| zone.lowmem_reserve(highest)).max();
+            most.unwrap_or(0).saturating_add(zone.watermarks().high).min(zone.managed_pages())
+        };
+        self.populated_zones().map(of).sum()
+    }
+
     /// How long the lists of one zone may be.
     fn limit_cpus(&self, node: &Node, zone: &Zone, high_fraction: u64) {
         let with_lists = |cpu: &CpuId| self.pagesets.of(*cpu).is_some();

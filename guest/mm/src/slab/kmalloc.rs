@@ -195,7 +195,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let (pfn, _) = frames.alloc(gfp, order)?.into_raw();
         let (idx, _) = ground.table.lookup(pfn).ok_or(AllocError::NotBooted)?;
         frame::make_large(&ground.table, idx);
-        self.count_large(order, true);
+        self.count_large(idx, order, true);
         self.slab_base(idx).ok_or(AllocError::OutOfMemory)
     }
 
@@ -271,7 +271,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     unsafe fn free_large(&self, idx: FrameIdx, order: Order, object: NonNull<u8>) -> Result<(), ObjectError> {
         let Some(ground) = self.ground() else { return Err(ObjectError::NotBooted) };
         frame::clear(&ground.table, idx, order);
-        self.count_large(order, false);
+        self.count_large(idx, order, false);
         // SAFETY: the block was marked by `kmalloc_large`, which owned it, and was the caller's.
         let block = unsafe { self.phys.frames_from_raw(idx.pfn(), order) };
         self.phys.free_pages(block).map_err(|_| ObjectError::NotAnObject(object.as_ptr().addr()))

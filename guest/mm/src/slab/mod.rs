@@ -43,6 +43,7 @@ mod supply;
 mod track;
 mod verify;
 
+use crate::addr::NodeId;
 use crate::frame::FrameTable;
 use crate::phys::Phys;
 use crate::port::Machine;
@@ -69,8 +70,8 @@ pub struct Slabs<'p, M> {
     numbers: Numbers,
     registry: SpinLock<Registry>,
     classes: SizeClasses,
-    /// Pages of objects that are too large for a cache.
-    large: AtomicU64,
+    /// Pages of objects that are too large for a cache, by node.
+    large: [AtomicU64; NodeId::MAX_NODES],
 }
 
 /// What is fixed at boot.
@@ -95,7 +96,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             numbers: Numbers::empty(),
             registry: SpinLock::new(Registry::EMPTY),
             classes: SizeClasses::empty(),
-            large: AtomicU64::new(0),
+            large: [const { AtomicU64::new(0) }; NodeId::MAX_NODES],
         }
     }
 

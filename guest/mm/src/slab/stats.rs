@@ -5,6 +5,7 @@
 use super::cache::Cache;
 use super::{SlabFlags, Slabs};
 use crate::addr::{NodeId, Order};
+use crate::frame::FrameIdx;
 use crate::port::Machine;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -62,7 +63,7 @@ impl Cache {
 }
 
 impl<'p, M: Machine> Slabs<'p, M> {
-    /// Pages of one node's slabs, or of all. Large objects are counted for the machine only.
+    /// Pages of one node's slabs and large objects, or of all.
     pub fn totals(&self, node: Option<NodeId>) -> SlabTotals {
         let mut totals = SlabTotals::default();
         for cache in self.caches() {
@@ -78,18 +79,20 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 totals.unreclaimable += pages;
             }
         }
-        if node.is_none() {
-            totals.large = self.large.load(Relaxed);
-        }
+        let is_asked = |n: usize| node.is_none_or(|node| node.index() == n);
+        let large = self.large.iter().enumerate().filter(|(n, _)| is_asked(*n));
+        totals.large = large.map(|(_, pages)| pages.load(Relaxed)).sum();
         totals
     }
 
     /// Counts a large object of `order` that came or went.
-    pub(super) fn count_large(&self, order: Order, came: bool) {
-        if came {
-            self.large.fetch_add(order.pages(), Relaxed);
-        } else {
-            self.large.fetch_sub(order.pages(), Relaxed);
-        }
+    pub(super) fn count_large(&self, idx: FrameIdx, order: Order, came: bool) {
+        let block = self.ground().and_then(|ground| ground.table.lookup(idx.pfn()));
+        let pages = block.and_then(|(_, block)| self.large.get(block.zone().node.index()));
+        match pages {
+            Some(pages) if came => pages.fetch_add(order.pages(), Relaxed),
+            Some(pages) => pages.fetch_sub(order.pages(), Relaxed),
+            None => return,
+        };
     }
 }

@@ -156,13 +156,14 @@ pub(super) fn on_interrupt(line: usize) {
 /// Starts a device whose interrupts arrive on `line`; `room` is called when it can take output again after
 /// [`SendError::Full`].
 pub(super) fn attach(mut device: Device, line: usize, room: fn()) -> Result<(), Unusable> {
-    let mut guard = CONSOLE.lock(&CPU);
-    if guard.is_some() {
+    if CONSOLE.lock(&CPU).is_some() {
         return Err(Unusable::TooMany);
     }
     device.negotiate(0)?;
+    // Buffers may have to wait for memory, so nothing is locked until they are there.
     let mut input = Input::new(&mut device)?;
     let output = Output::new(&mut device)?;
+    let mut guard = CONSOLE.lock(&CPU);
     device.start();
     input.start(&mut device);
     *guard = Some(Console { device, line, input, output, lost: false, room });
