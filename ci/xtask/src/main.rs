@@ -78,6 +78,9 @@ enum Verb {
         /// Times that the monitor is killed while its guest writes
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
         kills: u32,
+        /// Seconds for which all CPUs take and free memory of every kind
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100))]
+        seconds: u32,
     },
     /// Measure; not part of `test`
     #[command(subcommand)]
@@ -116,7 +119,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Ci => ci::run(&repo),
         Verb::Fuzz(options) => fuzz::run(&repo, &options),
         Verb::Mutants => test::run(&repo, &["mutants".to_owned()]),
-        Verb::Soak { kills } => soak::run(&repo, kills),
+        Verb::Soak { kills, seconds } => soak::run(&repo, kills, seconds),
         Verb::Bench(bench) => bench::run(&repo, &bench),
     }
 }

@@ -235,9 +235,13 @@ fn lost_writes(m: &Machine) -> usize {
 fn no_write_is_lost_to_write_back() {
     let build = || Machine::builder().ram(0..8 * MIB).cpus(2).build();
     assert_eq!(lost_writes(&build()), 0);
-    let broken = build();
-    broken.tlb().break_flushes();
-    assert!(lost_writes(&broken) > 0, "without flushes writes must get lost, or the test sees nothing");
+    // A busy host may let the two run one after the other.
+    let loses = |_| {
+        let broken = build();
+        broken.tlb().break_flushes();
+        lost_writes(&broken) > 0
+    };
+    assert!((0..50).any(loses), "without flushes writes must get lost, or the test sees nothing");
 }
 
 #[test]
