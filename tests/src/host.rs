@@ -1,7 +1,8 @@
 //! What can run a guest on this machine.
 //!
-//! Owns: the list of hosts and which of them are here. Invariant: a missing one is said once a process, around
-//! the capture of test output.
+//! Owns: the list of hosts and which of them are here. `TEST_HOSTS` takes fewer: the beginnings of their names, with
+//! commas between, so that a test that asks for any host runs on one of those. Invariant: a missing one is said once a
+//! process, around the capture of test output.
 
 use std::fmt;
 use std::io::Write;
@@ -51,6 +52,17 @@ impl Host {
         }
     }
 
+    /// How `TEST_HOSTS` names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::SoftKvm => "kvm-software",
+            Self::HardKvm => "kvm-ring0",
+            Self::HardKvmRing3 => "kvm-ring3",
+            Self::TcgMax => "microvm-max",
+            Self::TcgPlain => "microvm-plain",
+        }
+    }
+
     /// The options of `vmm run` that select it.
     pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
@@ -93,9 +105,24 @@ fn hosts() -> &'static [Host] {
             Ok(_) => found.extend([Host::TcgMax, Host::TcgPlain]),
             Err(error) => not_tested("QEMU microvm", Some(&error.to_string())),
         }
+        let found = chosen(found, &std::env::var("TEST_HOSTS").unwrap_or_default());
         assert!(!found.is_empty(), "neither KVM nor QEMU is here, so no guest can run: see `vmm probe`");
         found
     })
+}
+
+/// Those of `hosts` whose names begin with a word of `wanted`; all if none does.
+fn chosen(hosts: Vec<Host>, wanted: &str) -> Vec<Host> {
+    if wanted.is_empty() {
+        return hosts;
+    }
+    let is_wanted = |host: &Host| wanted.split(',').any(|word| host.word().starts_with(word));
+    let chosen: Vec<_> = hosts.iter().copied().filter(is_wanted).collect();
+    if chosen.is_empty() {
+        not_tested(wanted, Some("TEST_HOSTS asks for it; the tests run on what is here"));
+        return hosts;
+    }
+    chosen
 }
 
 /// Says, past the capture of test output, that `what` is missing here.
@@ -125,4 +152,20 @@ pub fn any_host() -> Host {
 #[must_use]
 pub fn kvm() -> Option<Host> {
     hosts().iter().copied().find(|host| host.is_kvm())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Host, chosen};
+
+    #[test]
+    fn hosts_are_chosen_by_the_beginnings_of_their_names() {
+        let all = vec![Host::HardKvm, Host::HardKvmRing3, Host::TcgMax, Host::TcgPlain];
+        let of = |wanted| chosen(all.clone(), wanted);
+        assert_eq!(of(""), all);
+        assert_eq!(of("kvm-ring3"), [Host::HardKvmRing3]);
+        assert_eq!(of("microvm"), [Host::TcgMax, Host::TcgPlain]);
+        assert_eq!(of("kvm-ring0,microvm-plain"), [Host::HardKvm, Host::TcgPlain]);
+        assert_eq!(of("kvm-software"), all, "none of these is here");
+    }
 }

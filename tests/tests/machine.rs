@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tests::linux::{buddyinfo, e820};
-use tests::{Guest, Host, Run, Text, any_host, for_each_host, kvm};
+use tests::{Guest, Host, Run, Text, for_each_host, kvm};
 
 /// What `disk crc` looks at by default.
 const REGION: u64 = 1 << 20;
@@ -62,9 +62,11 @@ fn tour_shows_every_subsystem_with_evidence() {
 
 #[test]
 fn tour_of_the_default_machine_takes_less_than_three_seconds() {
+    // The promise is for hosts whose CPU executes most of the guest; QEMU translates it.
+    let Some(host) = kvm().filter(|&host| host == Host::SoftKvm) else { return };
     // Other work on this machine is not the guest's: the best of a few.
-    let best = (0..5).map(|_| Guest::on(any_host()).start().assert_ok().elapsed).min().unwrap();
-    assert!(best < Duration::from_secs(3), "{best:?} on {}", any_host());
+    let best = (0..5).map(|_| Guest::on(host).start().assert_ok().elapsed).min().unwrap();
+    assert!(best < Duration::from_secs(3), "{best:?}");
 }
 
 #[test]

@@ -126,9 +126,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE|PATH|none", default_value = "256M", help_heading = "Machine")]
     pub swap: String,
 
-    /// Guest commands, separated by `;`, up to 1 MiB
-    #[arg(long, value_name = "COMMANDS", default_value = "tour", help_heading = "Guest")]
-    pub run: String,
+    /// Guest commands, separated by `;`, up to 1 MiB; other kernels take none [default: tour]
+    #[arg(long, value_name = "COMMANDS", help_heading = "Guest")]
+    pub run: Option<String>,
     /// Boot parameters for the guest (`vmm params` lists them)
     #[arg(
         long,

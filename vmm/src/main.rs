@@ -76,13 +76,19 @@ fn man(path: &[String]) -> Result<ExitCode, Failure> {
 
 /// `vmm run`.
 fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
-    let config = MachineConfig::new(args).map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
+    let mut config = MachineConfig::new(args).map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
     if args.dump_e820 {
         return Ok(print(&e820::text(&e820::e820_map(&ram_ranges(config.topology.nodes())))));
     }
     let kernel = Kernel::open(config.kernel.as_deref(), config.initrd.as_deref());
     let kernel = kernel.map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
-    if args.params == Params::Strict && kernel.is_ballast() {
+    if !kernel.is_ballast() {
+        if args.run.as_ref().is_some_and(|commands| !commands.is_empty()) {
+            let line = format!("--run: {} is not our kernel and takes no commands; use --append", kernel.name());
+            return Err(Failure(ExitStatus::Usage, vec![line]));
+        }
+        config.for_other_kernel();
+    } else if args.params == Params::Strict {
         let mistakes = params::mistakes(&config.cmdline, config.topology.memory());
         if !mistakes.is_empty() {
             return Err(Failure(ExitStatus::Usage, mistakes));

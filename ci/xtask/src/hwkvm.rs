@@ -1,7 +1,7 @@
 //! `hwkvm`: runs our tests where KVM executes ring 0 in hardware, without such hardware.
 //!
 //! QEMU's TCG plays an AMD CPU with SVM and nested paging; Debian's cloud kernel boots on it and loads kvm-amd; an
-//! initramfs of ours holds `vmm` and the tests, linked statically, because there is nothing else.
+//! initramfs of ours holds `vmm`, the tests and the libraries they need, because there is nothing else.
 //! Owns: how that is put together and started. Stays outside: Debian's packages (`debian`), the archive format
 //! (`cpio`), what is in the archive (`image`, `linux`).
 //! Invariant: nothing is installed on this machine, and what runs inside cannot touch it.
@@ -23,7 +23,7 @@ use crate::repo::Repo;
 use crate::setup;
 
 /// What a run inside may take; a boot takes 4 s, the suite 3 minutes.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 /// The CPU: the flags TCG lacks do no harm and are not worth a warning each.
 const CPU: &str = "EPYC-v3,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,\
                    -perfctr-core,-clzero,-xsaveerptr,-ibpb,-nrip-save,-xsavec,-xsaves";
@@ -51,44 +51,61 @@ pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
     let folder = repo.target().join("hwkvm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let debian = debian::fetch(&folder.join("debian"))?;
-    let initramfs = folder.join("initramfs");
+    let (initramfs, disk) = (folder.join("initramfs"), folder.join("disk.img"));
+    linux::empty_ext4(&disk)?;
     image::write(repo, &debian, &command(job), &initramfs)?;
-    let mut done = exec::run(&qemu(&debian.kernel()?, &initramfs, &folder.join("boot.log")), LIMIT)?;
+    let mut done = exec::run(&qemu(&debian.kernel()?, &initramfs, &disk, &folder.join("boot.log")), LIMIT)?;
     // QEMU's own status only tells that it could start.
     done.success &= done.last_line == format!("{}0", image::STATUS);
     Ok(done)
 }
 
-/// What depends on how KVM runs the guest. Other tests need the sources, tools or a terminal, and have run outside.
-const SUITE: [&str; 9] = [
+/// The hosts inside, as `TEST_HOSTS` names them, and the tests of each: one after the other, each result with its
+/// label. In ring 3 it is what depends on the ring.
+const HOSTS: [(&str, &[&str]); 2] = [
+    ("kvm-ring0", &SUITE),
+    ("kvm-ring3", &["crash::", "disk_faults::", "disks::", "machine::", "tables::"]),
+];
+/// What depends on the host. Other tests need the sources, tools or a terminal, and have run outside.
+pub const SUITE: [&str; 11] = [
     "buddy::",
     "crash::",
+    "disk_faults::",
     "disks::",
     "linux_guest::",
     "machine::",
     "memory::",
     "numa::",
+    "reserves::",
     "tables::",
     "zones::",
 ];
 
 /// What the shell inside is to run.
 fn command(job: &Job<'_>) -> String {
-    let words: Vec<_> = match job {
+    let named: &[String] = match job {
         Job::Shell(line) => return (*line).to_owned(),
-        Job::Tests([]) => SUITE.map(str::to_owned).to_vec(),
-        Job::Tests(words) => words.iter().map(|word| format!("'{}'", word.replace('\'', ""))).collect(),
+        Job::Tests(words) => words,
     };
-    format!("tests --test-threads=2 {}", words.join(" "))
+    let run = |(host, suite): (&str, &[&str])| {
+        let quoted = named.iter().map(|word| format!("'{}'", word.replace('\'', "")));
+        let words = if named.is_empty() { suite.join(" ") } else { quoted.collect::<Vec<_>>().join(" ") };
+        let label = format!("sed 's/^test .* [.][.][.]/[{host}] &/'");
+        format!("TEST_HOSTS={host} tests --test-threads=2 {words} | {label} || failed=1\n")
+    };
+    format!("set -o pipefail; failed=0\n{}exit $failed\n", HOSTS.map(run).concat())
 }
 
-fn qemu(kernel: &Path, initramfs: &Path, log: &Path) -> Command {
+fn qemu(kernel: &Path, initramfs: &Path, disk: &Path, log: &Path) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "3G"]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
     // The kernel speaks to a file, the job to us.
     qemu.arg("-serial").arg(format!("file:{}", log.display())).args(["-serial", "stdio"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    // The one kind of disk whose driver is in the kernel.
+    qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display()));
+    qemu.args(["-device", "nvme,serial=disk,drive=disk"]);
     qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
     qemu
 }

@@ -14,9 +14,13 @@ struct Tool {
     package: &'static str,
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 15] = [
     // The guest under somebody else's monitor, and on machines without KVM.
     Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    // The harness around KVM in QEMU: Debian's packages, a file system, the libraries of what runs inside.
+    Tool { program: "dpkg-deb", package: "dpkg" },
+    Tool { program: "mke2fs", package: "e2fsprogs" },
+    Tool { program: "ldd", package: "libc-bin" },
     // Memory errors that need no special build to be seen.
     Tool { program: "valgrind", package: "valgrind" },
     // What others make of our images, and we of theirs.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{bench, cargo, clippy, exec, fmt, layers, mutants, repo::Repo, rows, setup};
+use crate::{bench, cargo, clippy, exec, fmt, hwkvm, layers, mutants, repo::Repo, rows, setup};
 
 /// A step: its name and what it does.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(480);
 pub const SETUP: Step = Step { name: "setup", run: |_| setup::run().map(|()| Outcome::check(true)) };
 
 /// The steps, cheapest first.
-pub const STEPS: [Step; 11] = [
+pub const STEPS: [Step; 13] = [
     Step { name: "layers", run: |repo| layers::run(repo).map(Outcome::check) },
     Step { name: "rows", run: |repo| rows::run(repo).map(Outcome::check) },
     Step { name: "fmt", run: |repo| fmt::run(repo, true).map(Outcome::check) },
@@ -34,6 +34,8 @@ pub const STEPS: [Step; 11] = [
     Step { name: "loom", run: loom },
     Step { name: "mutants", run: mutants::run },
     Step { name: "guest", run: guest },
+    Step { name: "microvm", run: microvm },
+    Step { name: "hwkvm", run: hwkvm },
     Step { name: "icount", run: icount },
     Step { name: "asan", run: asan },
     Step { name: "valgrind", run: valgrind },
@@ -81,9 +83,30 @@ fn loom(repo: &Repo) -> Result<Outcome> {
     tests(command, &["--package", "mm", "--lib"])
 }
 
-/// Real guests under every monitor this machine has.
+/// Real guests on this machine's KVM, or on what is here without one.
 fn guest(repo: &Repo) -> Result<Outcome> {
-    tests(cargo::host(repo), &["--package", "tests"])
+    let mut command = cargo::host(repo);
+    command.env("TEST_HOSTS", "kvm");
+    tests(command, &["--package", "tests"])
+}
+
+/// What of that depends on the host, on QEMU's microvm.
+fn microvm(repo: &Repo) -> Result<Outcome> {
+    if !setup::installed("qemu-system-x86_64") {
+        return Ok(Outcome::skipped("qemu-system-x86_64 is not installed; `cargo xtask setup` installs it"));
+    }
+    let mut command = cargo::host(repo);
+    command.env("TEST_HOSTS", "microvm");
+    let selection = ["--package", "tests", "--test", "tests", "--"];
+    tests(command, &[selection.as_slice(), &hwkvm::SUITE].concat())
+}
+
+/// The same on KVM that runs ring 0 in hardware, in both rings.
+fn hwkvm(repo: &Repo) -> Result<Outcome> {
+    match hwkvm::missing() {
+        Some(why) => Ok(Outcome::skipped(why)),
+        None => Ok(Outcome::tests(&hwkvm::run(repo, &hwkvm::Job::Tests(&[]))?)),
+    }
 }
 
 /// Instructions per operation, which repeat exactly, against the record.

@@ -25,7 +25,7 @@ global_asm!(
     include_str!("boot.s"),
     IMAGE_OFFSET = const layout::IMAGE_OFFSET as i64,
     PROBE_ITERATIONS = const 32,
-    PROBE_PASSES = const 2,
+    PROBE_PASSES = const 4,
     PROBE_LIMIT = const PROBE_LIMIT,
     GDT_BYTES = const GDT_BYTES,
     DIRECT_MAP_SLOT = const table_index(layout::DIRECT_MAP, 4),

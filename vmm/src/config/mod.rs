@@ -58,6 +58,8 @@ pub enum ConfigError {
 const MAX_DISKS: usize = shared::layout::VIRTIO_MAX_DEVICES as usize - 1;
 /// Longest time limit in seconds; about a month.
 const MAX_TIMEOUT: u32 = 2_000_000;
+/// What our kernel runs when it is told nothing.
+const DEFAULT_COMMANDS: &str = "tour";
 
 /// A machine, as the user described it.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,14 +109,15 @@ impl MachineConfig {
         };
         let watched = args.procfs.is_some() || args.report.is_some();
         let update = watched.then_some(INTERVAL);
+        let run = args.run.as_deref().unwrap_or(DEFAULT_COMMANDS);
         Ok(Self {
             topology: Topology::new(args.cpus, mem, &numa)?,
             disks,
             kernel: args.kernel.clone(),
             initrd: args.initrd.clone(),
             append: args.append.clone(),
-            cmdline: cmdline::user_part(ring, &args.append, update, &args.run)?,
-            script: Some(args.run.clone()).filter(|script| !script.is_empty()),
+            cmdline: cmdline::user_part(ring, &args.append, update, run)?,
+            script: Some(run.to_owned()).filter(|script| !script.is_empty()),
             procfs: args.procfs.clone(),
             report: args.report.clone(),
             pages: match args.hugepages {
@@ -131,6 +134,12 @@ impl MachineConfig {
 }
 
 impl MachineConfig {
+    /// Leaves another kernel nothing but the boot parameters as given: it knows neither our commands nor our parameters.
+    pub fn for_other_kernel(&mut self) {
+        self.append.trim().clone_into(&mut self.cmdline);
+        self.script = None;
+    }
+
     /// What the guest reads from its console first: a script that does not fit into its command line.
     pub fn sent_script(&self) -> Option<&str> {
         self.script.as_deref().filter(|script| !cmdline::fits(script))

@@ -70,6 +70,14 @@ fn an_append_that_starts_with_a_dash_is_taken() {
 }
 
 #[test]
+fn another_kernel_gets_the_boot_parameters_as_given_and_nothing_else() {
+    let mut machine = config(&["--append", " console=ttyS0 quiet", "--ring", "3", "--report", "r"]).unwrap();
+    machine.for_other_kernel();
+    assert_eq!((machine.cmdline.as_str(), machine.sent_script()), ("console=ttyS0 quiet", None));
+    assert_eq!(machine.script, None);
+}
+
+#[test]
 fn every_mistake_is_one_line() {
     let many: Vec<&str> = ["--disk", "x"].repeat(18);
     let cases: [(&[&str], &str); 8] = [

@@ -35,6 +35,8 @@ const ROUNDS_AT: u64 = 3;
 /// 900; hardware KVM takes 1, and a few tens where it is itself emulated. Exits to this process, up to
 /// 50 µs, add at most 25.
 const THRESHOLD_NS: u64 = 150;
+/// Passes before slowness is believed; one takes 1.6 ms on software KVM.
+const PASSES: u32 = 5;
 
 /// Who executes ring 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +82,25 @@ pub(super) fn ring0_ns(kvm: &Kvm) -> Result<u64, String> {
     for _ in 0..2 {
         run_to_port(&mut vcpu)?;
     }
-    let start = Instant::now();
-    run_to_port(&mut vcpu)?;
-    let instructions = 2 * u128::from(ROUNDS);
-    Ok(u64::try_from(start.elapsed().as_nanos() / instructions).unwrap_or(u64::MAX))
+    fastest(|| {
+        let start = Instant::now();
+        run_to_port(&mut vcpu)?;
+        let instructions = 2 * u128::from(ROUNDS);
+        Ok(u64::try_from(start.elapsed().as_nanos() / instructions).unwrap_or(u64::MAX))
+    })
+}
+
+/// The shortest of a few passes. A fast one is proof and ends the search; a slow one is not, because the host may have
+/// run something else meanwhile.
+fn fastest(mut pass: impl FnMut() -> Result<u64, String>) -> Result<u64, String> {
+    let mut best = u64::MAX;
+    for _ in 0..PASSES {
+        best = best.min(pass()?);
+        if Kind::from_ns(best) == Kind::Hardware {
+            break;
+        }
+    }
+    Ok(best)
 }
 
 /// Runs the vCPU up to its next announcement.

@@ -21,14 +21,28 @@ fn the_status_of_the_guest_is_the_status_of_the_process() {
 #[test]
 fn the_guest_gets_its_command_line_in_order() {
     for accel in accelerators() {
-        let (output, _) = boot(accel, "0 first second", &["--run", "a; b", "--swap", "none"]);
         let devices = match accel {
             "kvm" => "virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6",
             _ => "virtio_mmio.device=512@0xfeb00000:16 virtio_mmio.device=512@0xfeb00200:17",
         };
-        let expected = format!("0 first second run=\"a; b\" {devices}\n");
-        assert_eq!(String::from_utf8_lossy(&output.stdout).replace('\r', ""), expected, "{accel}");
+        let line = |ballast, options: &[&str]| {
+            let kernel = kernel(ballast);
+            let mut command = vmm(&["--accel", accel, "--kernel", kernel.path().to_str().unwrap()]);
+            command.args(["--append", "0 first second", "--params", "lenient", "--swap", "none"]).args(options);
+            String::from_utf8_lossy(&command.output().unwrap().stdout).replace('\r', "")
+        };
+        assert_eq!(line(true, &["--run", "a; b"]), format!("0 first second run=\"a; b\" {devices}\n"));
+        assert_eq!(line(true, &[]), format!("0 first second run=\"tour\" {devices}\n"));
+        assert_eq!(line(false, &[]), format!("0 first second {devices}\n"), "our commands are not for it");
     }
+}
+
+#[test]
+fn commands_for_another_kernel_are_refused() {
+    let foreign = kernel(false);
+    let output = vmm(&["--kernel", foreign.path().to_str().unwrap(), "--run", "tour"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(error_line(&output).contains("is not our kernel and takes no commands; use --append"), "{output:?}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! The initramfs of the harness: a shell, KVM's modules, `vmm`, the tests, and what one job runs.
+//!
+//! Invariant: `vmm` and the tests are the files that the suite builds for this machine, with its libraries, so that
+//! nothing is built twice.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
 use super::debian::Debian;
@@ -12,25 +16,28 @@ use super::linux;
 use crate::cargo;
 use crate::repo::Repo;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Modules in the order in which they need each other.
 const MODULES: [&str; 3] = ["irqbypass", "kvm", "kvm-amd"];
 
 /// What the last line of the output begins with; the job's status follows.
 pub const STATUS: &str = "hwkvm: status=";
 
-/// Mounts what programs expect, gives us KVM, runs the job, tells its status, and ends the machine.
+/// Mounts what programs expect, gives us KVM, runs the job, tells its status, and ends the machine. `keep_kvm` says so
+/// when it holds what it holds: see ADR 0005.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/tmp VMM_BIN=/bin/vmm LINUX_GUEST=/linux
+export PATH=/bin LD_LIBRARY_PATH=/lib64 HOME=/tmp TMPDIR=/disk VMM_BIN=/bin/vmm LINUX_GUEST=/linux
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
-for module in irqbypass kvm kvm-amd; do insmod /modules/$module.ko; done
+for module in MODULES; do insmod /modules/$module.ko; done
+mount -t ext4 /dev/nvme0n1 /disk
 cd /tmp
 exec </dev/null >/dev/ttyS1 2>&1
 stty raw <&1
+keep_kvm >/kept &
+until [ -s /kept ] || ! kill -0 $!; do sleep 0.1; done
 sh /job
 echo \"hwkvm: status=$?\"
 poweroff -f
@@ -38,13 +45,13 @@ poweroff -f
 
 /// Builds what goes in and writes the archive for `job`, lines for the shell, to `path`.
 pub fn write(repo: &Repo, debian: &Debian, job: &str, path: &Path) -> Result<()> {
-    let (vmm, tests) = (vmm(repo)?, tests(repo)?);
+    let programs = programs(repo)?;
     let sink = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(sink));
-    for folder in ["bin", "proc", "sys", "dev", "tmp", "modules", "linux"] {
+    for folder in ["bin", "lib64", "proc", "sys", "dev", "tmp", "disk", "modules", "linux"] {
         archive.directory(folder)?;
     }
-    archive.file("init", INIT.as_bytes())?;
+    archive.file("init", INIT.replace("MODULES", &MODULES.join(" ")).as_bytes())?;
     archive.file("job", job.as_bytes())?;
     archive.file("bin/busybox", &debian.program("busybox")?)?;
     for module in MODULES {
@@ -53,35 +60,53 @@ pub fn write(repo: &Repo, debian: &Debian, job: &str, path: &Path) -> Result<()>
     archive.file("bin/e2fsck.static", &debian.program("e2fsck.static")?)?;
     archive.file("linux/initrd", &linux::initrd(debian)?)?;
     let ext4 = linux::ext4(path.parent().unwrap_or(path))?;
-    for (name, binary) in [
-        ("bin/vmm", vmm),
-        ("bin/tests", tests),
-        ("linux/vmlinuz", debian.kernel()?),
-        ("linux/ext4.img", ext4),
-    ] {
-        let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-        archive.file(name, &bytes)?;
+    let mut files = vec![("linux/vmlinuz".to_owned(), debian.kernel()?), ("linux/ext4.img".to_owned(), ext4)];
+    for library in libraries(programs.iter().map(|(_, path)| path.as_path()))? {
+        let name = library.file_name().context("a library has no name")?.to_string_lossy().into_owned();
+        files.push((format!("lib64/{name}"), library));
+    }
+    files.extend(programs.into_iter().map(|(name, path)| (format!("bin/{name}"), path)));
+    for (name, file) in files {
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        archive.file(&name, &bytes)?;
     }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// `vmm` in the profile of tests, in one static file.
-fn vmm(repo: &Repo) -> Result<PathBuf> {
-    built(repo, &["build", "--package", "vmm", "--bin", "vmm"])
+/// Builds `vmm`, the integration tests and `keep_kvm` as the step `guest` does; the paths by name.
+fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut vmm = cargo::host(repo);
+    vmm.args(["build", "--release", "--package", "vmm"]);
+    let mut tests = cargo::host(repo);
+    tests.args(["test", "--package", "tests", "--no-run"]).args(cargo::CHECKED_PROFILE);
+    let mut messages = cargo::messages(&mut vmm)?;
+    messages.extend(cargo::messages(&mut tests)?);
+    let path = |name: &str, kind: &str| {
+        let mut built = messages.iter().filter(|built| {
+            built["target"]["name"] == name && built["target"]["kind"][0] == kind && built["executable"].is_string()
+        });
+        let path = built.find_map(|built| built["executable"].as_str());
+        path.map(PathBuf::from).with_context(|| format!("cargo names no program {name} that it built"))
+    };
+    Ok(vec![
+        ("vmm", path("vmm", "bin")?),
+        ("tests", path("tests", "test")?),
+        ("keep_kvm", path("keep_kvm", "bin")?),
+    ])
 }
 
-/// The integration tests in one static file.
-fn tests(repo: &Repo) -> Result<PathBuf> {
-    built(repo, &["test", "--package", "tests", "--test", "tests", "--no-run"])
-}
-
-/// Runs a build and returns the path of what it built. Naming the target keeps the flags from build scripts and
-/// macros, which cannot be static.
-fn built(repo: &Repo, build: &[&str]) -> Result<PathBuf> {
-    let mut command = cargo::host_apart(repo, "static");
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo");
-    command.args(build).args(cargo::CHECKED_PROFILE).args(["--target", TARGET]);
-    let messages = cargo::messages(&mut command)?;
-    let path = messages.iter().filter_map(|message| message["executable"].as_str()).next_back();
-    path.map(PathBuf::from).context("cargo names no binary that it built")
+/// The shared libraries that `programs` need, and the loader, as this machine's loader finds them.
+fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<Vec<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    let output = ldd.args(programs).stdin(Stdio::null()).output().context("cannot run ldd (package libc-bin)")?;
+    if !output.status.success() {
+        bail!("ldd failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    // `libc.so.6 => /lib/libc.so.6 (0x7f00)`, `/lib64/ld-linux-x86-64.so.2 (0x7f00)`
+    let paths = text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    let mut paths: Vec<_> = paths.filter(|word| !word.ends_with(':')).map(PathBuf::from).collect();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
 }

@@ -63,11 +63,20 @@ pub fn ext4(folder: &Path) -> Result<PathBuf> {
     let (content, image) = (folder.join("ext4"), folder.join("ext4.img"));
     fs::create_dir_all(&content).context("cannot make a folder for the file system")?;
     fs::write(content.join("hello"), "the file on this disk\n").context("cannot write a file for it")?;
-    let mut make = Command::new("mke2fs");
-    make.args(["-q", "-F", "-t", "ext4", "-d"]).arg(&content).arg(&image).arg("8M");
-    let output = make.stdin(Stdio::null()).output().context("cannot run mke2fs (package e2fsprogs)")?;
+    mke2fs(Command::new("mke2fs").arg("-d").arg(&content).arg(&image).arg("8M"))?;
+    Ok(image)
+}
+
+/// An empty ext4 file system for what the tests write; a RAM disk would refuse `O_DIRECT`.
+pub fn empty_ext4(image: &Path) -> Result<()> {
+    mke2fs(Command::new("mke2fs").args(["-O", "^has_journal"]).arg(image).arg("4G"))
+}
+
+fn mke2fs(command: &mut Command) -> Result<()> {
+    command.args(["-q", "-F", "-t", "ext4"]);
+    let output = command.stdin(Stdio::null()).output().context("cannot run mke2fs (package e2fsprogs)")?;
     if !output.status.success() {
         bail!("mke2fs failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(image)
+    Ok(())
 }

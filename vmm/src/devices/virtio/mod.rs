@@ -4,24 +4,17 @@
 //! Stays outside: where in guest memory a device sits, which interrupt line it has, and which
 //! event loop runs it; the machine builder decides those.
 //!
-//! How a builder uses it:
-//!
-//! ```ignore
-//! let disk = Arc::new(Mutex::new(Block::new(DiskImage::temporary(size)?, "swap0")?));
-//! let transport = VirtioMmio::new(disk, memory, irq)?;        // irq: registered as irqfd
-//! for (index, kick) in transport.queue_events().iter().enumerate() {
-//!     vm.register_ioevent(kick, &IoEventAddress::Mmio(slot.base + NOTIFY_OFFSET), index as u32)?;
-//! }
-//! event_manager.add_subscriber(Box::new(transport.events())); // serves the queues
-//! mmio_bus.insert(slot.base, VIRTIO_MMIO_SIZE, Arc::new(Mutex::new(transport)))?;
-//! ```
+//! How a builder uses it: it wraps the device in a [`VirtioMmio`] together with the eventfd that KVM takes as the
+//! interrupt, gives each of [`VirtioMmio::queue_events`] to KVM as the ioeventfd of its queue at [`NOTIFY_OFFSET`], has
+//! [`VirtioMmio::events`] served (the console's by the event loop, a disk's by a thread of its own), and puts the
+//! transport on the MMIO bus.
 //!
 //! Without the ioeventfd a guest still works: its QueueNotify write then leaves KVM, reaches
 //! [`VirtioMmio`], and rings the same eventfd.
 //!
 //! Threads and locks: vCPU threads take the transport's lock, then the device's lock for a reset,
-//! `DRIVER_OK` and configuration space. The event loop takes the device's lock only, and the
-//! console's writer thread neither. Interrupt state is atomic, so raising and acknowledging an
+//! `DRIVER_OK` and configuration space. The event loop and the disks' threads take the device's lock only,
+//! and the console's writer thread neither. Interrupt state is atomic, so raising and acknowledging an
 //! interrupt does not wait for disk I/O.
 //!
 //! Invariants: nothing a guest writes to a register, a ring or a descriptor can panic the host or
