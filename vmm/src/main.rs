@@ -84,7 +84,8 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
     let kernel = kernel.map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
     if !kernel.is_ballast() {
         if args.run.as_ref().is_some_and(|commands| !commands.is_empty()) {
-            let line = format!("--run: {} is not our kernel and takes no commands; use --append", kernel.name());
+            let line =
+                format!("--run: {} is not our kernel and takes no commands; use --append", kernel.name());
             return Err(Failure(ExitStatus::Usage, vec![line]));
         }
         config.for_other_kernel();

@@ -62,10 +62,8 @@ pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
 
 /// The hosts inside, as `TEST_HOSTS` names them, and the tests of each: one after the other, each result with its
 /// label. In ring 3 it is what depends on the ring.
-const HOSTS: [(&str, &[&str]); 2] = [
-    ("kvm-ring0", &SUITE),
-    ("kvm-ring3", &["crash::", "disk_faults::", "disks::", "machine::", "tables::"]),
-];
+const HOSTS: [(&str, &[&str]); 2] =
+    [("kvm-ring0", &SUITE), ("kvm-ring3", &["crash::", "disk_faults::", "disks::", "machine::", "tables::"])];
 /// What depends on the host. Other tests need the sources, tools or a terminal, and have run outside.
 pub const SUITE: [&str; 11] = [
     "buddy::",

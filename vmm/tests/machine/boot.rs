@@ -28,7 +28,9 @@ fn the_guest_gets_its_command_line_in_order() {
         let line = |ballast, options: &[&str]| {
             let kernel = kernel(ballast);
             let mut command = vmm(&["--accel", accel, "--kernel", kernel.path().to_str().unwrap()]);
-            command.args(["--append", "0 first second", "--params", "lenient", "--swap", "none"]).args(options);
+            command
+                .args(["--append", "0 first second", "--params", "lenient", "--swap", "none"])
+                .args(options);
             String::from_utf8_lossy(&command.output().unwrap().stdout).replace('\r', "")
         };
         assert_eq!(line(true, &["--run", "a; b"]), format!("0 first second run=\"a; b\" {devices}\n"));
@@ -42,7 +44,10 @@ fn commands_for_another_kernel_are_refused() {
     let foreign = kernel(false);
     let output = vmm(&["--kernel", foreign.path().to_str().unwrap(), "--run", "tour"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(error_line(&output).contains("is not our kernel and takes no commands; use --append"), "{output:?}");
+    assert!(
+        error_line(&output).contains("is not our kernel and takes no commands; use --append"),
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
     messages.extend(cargo::messages(&mut tests)?);
     let path = |name: &str, kind: &str| {
         let mut built = messages.iter().filter(|built| {
-            built["target"]["name"] == name && built["target"]["kind"][0] == kind && built["executable"].is_string()
+            built["target"]["name"] == name
+                && built["target"]["kind"][0] == kind
+                && built["executable"].is_string()
         });
         let path = built.find_map(|built| built["executable"].as_str());
         path.map(PathBuf::from).with_context(|| format!("cargo names no program {name} that it built"))
@@ -98,7 +100,8 @@ fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
 /// The shared libraries that `programs` need, and the loader, as this machine's loader finds them.
 fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<Vec<PathBuf>> {
     let mut ldd = Command::new("ldd");
-    let output = ldd.args(programs).stdin(Stdio::null()).output().context("cannot run ldd (package libc-bin)")?;
+    let output =
+        ldd.args(programs).stdin(Stdio::null()).output().context("cannot run ldd (package libc-bin)")?;
     if !output.status.success() {
         bail!("ldd failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
