@@ -29,7 +29,7 @@ fn the_guest_gets_its_command_line_in_order() {
             let kernel = kernel(ballast);
             let mut command = vmm(&["--accel", accel, "--kernel", kernel.path().to_str().unwrap()]);
             command
-                .args(["--append", "0 first second", "--params", "lenient", "--swap", "none"])
+                .args(["--append", "0 first second", "--params", "lenient", "--swap", "none", "--mem", "16M"])
                 .args(options);
             String::from_utf8_lossy(&command.output().unwrap().stdout).replace('\r', "")
         };
