@@ -65,7 +65,7 @@ pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
 const HOSTS: [(&str, &[&str]); 2] =
     [("kvm-ring0", &SUITE), ("kvm-ring3", &["crash::", "disk_faults::", "disks::", "machine::", "tables::"])];
 /// What depends on the host. Other tests need the sources, tools or a terminal, and have run outside.
-pub const SUITE: [&str; 11] = [
+pub const SUITE: [&str; 13] = [
     "buddy::",
     "crash::",
     "disk_faults::",
@@ -74,6 +74,8 @@ pub const SUITE: [&str; 11] = [
     "machine::",
     "memory::",
     "numa::",
+    "refusals::b30",
+    "refusals::t",
     "reserves::",
     "tables::",
     "zones::",

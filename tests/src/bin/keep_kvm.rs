@@ -3,7 +3,7 @@
 //! KVM rewrites instructions of the running kernel when the first VM comes and the last one goes, and the same for
 //! virtual CPUs without a local APIC or with one that is off. QEMU before 8.2 may go on executing the instruction from
 //! before such a change (ADR 0005). This holds one of each kind until it is killed, so that no test is the first or
-//! the last.
+//! the last, and says when it does.
 
 use std::process::ExitCode;
 
@@ -11,9 +11,12 @@ use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 fn main() -> ExitCode {
     match hold() {
-        Ok(_held) => loop {
-            std::thread::park();
-        },
+        Ok(_held) => {
+            println!("held");
+            loop {
+                std::thread::park();
+            }
+        }
         Err(error) => {
             eprintln!("keep_kvm: {error}; is /dev/kvm there?");
             ExitCode::FAILURE

@@ -38,6 +38,7 @@ exec </dev/null >/dev/ttyS1 2>&1
 stty raw <&1
 keep_kvm >/kept &
 until [ -s /kept ] || ! kill -0 $!; do sleep 0.1; done
+cat /kept
 sh /job
 echo \"hwkvm: status=$?\"
 poweroff -f
