@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::cpio::Archive;
 use super::debian::Debian;
@@ -23,7 +24,7 @@ const MODULES: [&str; 3] = ["irqbypass", "kvm", "kvm-amd"];
 pub const STATUS: &str = "hwkvm: status=";
 
 /// Mounts what programs expect, gives us KVM, runs the job, tells its status, and ends the machine. `keep_kvm` says so
-/// when it holds what it holds: see ADR 0005.
+/// when it holds what it holds (ADR 0005); without it there is no job.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin LD_LIBRARY_PATH=/lib64 HOME=/tmp TMPDIR=/disk VMM_BIN=/bin/vmm LINUX_GUEST=/linux
@@ -38,7 +39,7 @@ exec </dev/null >/dev/ttyS1 2>&1
 stty raw <&1
 keep_kvm >/kept &
 until [ -s /kept ] || ! kill -0 $!; do sleep 0.1; done
-cat /kept
+[ -s /kept ] || poweroff -f
 sh /job
 echo \"hwkvm: status=$?\"
 poweroff -f
@@ -83,12 +84,14 @@ fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut messages = cargo::messages(&mut vmm)?;
     messages.extend(cargo::messages(&mut tests)?);
     let path = |name: &str, kind: &str| {
-        let mut built = messages.iter().filter(|built| {
-            built["target"]["name"] == name
-                && built["target"]["kind"][0] == kind
-                && built["executable"].is_string()
-        });
-        let path = built.find_map(|built| built["executable"].as_str());
+        // A program is also built with its own tests in its place.
+        let is_it = |built: &&Value| {
+            let target = &built["target"];
+            target["name"] == name
+                && target["kind"][0] == kind
+                && built["profile"]["test"] == (kind == "test")
+        };
+        let path = messages.iter().filter(is_it).find_map(|built| built["executable"].as_str());
         path.map(PathBuf::from).with_context(|| format!("cargo names no program {name} that it built"))
     };
     Ok(vec![
