@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::debian::Debian;
 use crate::exec::{self, Done};
 use crate::repo::Repo;
 use crate::setup;
@@ -46,11 +47,25 @@ pub fn missing() -> Option<&'static str> {
     })
 }
 
-/// Runs `job` inside and passes its output on.
-pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
+/// Fetches Debian's packages, so that a run needs no network; nothing on machines that cannot run the harness.
+pub fn prepare(repo: &Repo) -> Result<()> {
+    match missing() {
+        Some(_) => Ok(()),
+        None => packages(repo).map(drop),
+    }
+}
+
+/// The unpacked packages.
+fn packages(repo: &Repo) -> Result<Debian> {
     let folder = repo.target().join("hwkvm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let debian = debian::fetch(&folder.join("debian"))?;
+    debian::fetch(&folder.join("debian"))
+}
+
+/// Runs `job` inside and passes its output on.
+pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
+    let debian = packages(repo)?;
+    let folder = repo.target().join("hwkvm");
     let (initramfs, disk) = (folder.join("initramfs"), folder.join("disk.img"));
     linux::empty_ext4(&disk)?;
     image::write(repo, &debian, &command(job), &initramfs)?;

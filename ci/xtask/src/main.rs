@@ -103,7 +103,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<bool> {
     let repo = Repo::find()?;
     match verb {
-        Verb::Setup => setup::run().map(|()| true),
+        Verb::Setup => setup::run().and_then(|()| hwkvm::prepare(&repo)).map(|()| true),
         Verb::Fmt { check } => fmt::run(&repo, check),
         Verb::Clippy => clippy::run(&repo),
         Verb::Layers => layers::run(&repo),
