@@ -1,8 +1,10 @@
 //! The machine under `mm`: simulated RAM, and CPUs that cost what the guest's do.
 //!
-//! Owns: the choice of CPU of each thread. The simulator's own CPUs check every use with locked operations; in the
-//! guest a CPU's number and its mask are plain accesses to its own data, and so they are here.
-//! Invariants: one machine in the process, one thread plays a CPU, and no interrupts exist.
+//! Owns: the choice of CPU of each thread, and the RAM. The simulator's own CPUs check every use with locked operations,
+//! and its RAM is a list of ranges; in the guest a CPU's number and its mask are plain accesses to its own data, an
+//! address is an offset, and the direct map is made of large leaves, and so they are here.
+//! Invariants: one machine in the process, one thread plays a CPU, and no interrupts exist; the main thread plays any
+//! CPU, while nobody measures.
 
 use std::alloc::{self, Layout, handle_alloc_error};
 use std::cell::Cell;
@@ -11,10 +13,10 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use mm::addr::{NodeId, Pfn, PhysAddr};
+use mm::addr::{NodeId, PAGE_SIZE, Pfn, PhysAddr};
 use mm::frame::{Frame, Tables};
 use mm::memblock::Memblock;
-use mm::phys::{BootConfig, Phys, Topology, ZoneAllocator, ZoneLimits};
+use mm::phys::{BootConfig, Phys, ReserveConfig, Topology, ZoneAllocator, ZoneLimits};
 use mm::port::{self, CpuId};
 use mm::slab::{OrderRules, SlabConfig, Slabs};
 
@@ -22,15 +24,24 @@ use mm::slab::{OrderRules, SlabConfig, Slabs};
 pub const GIB_OF_RAM: u64 = 1;
 const RAM: u64 = GIB_OF_RAM << 30;
 const CPUS: u32 = 2;
+/// What Linux keeps on a machine of this size.
+const RESERVES: ReserveConfig = ReserveConfig {
+    min_free_kbytes: 4096,
+    watermark_scale_factor: 10,
+    lowmem_reserve_ratio: [256, 256, 32, 0, 0],
+    high_fraction: 0,
+};
 
 thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
     static MASKED: Cell<u32> = const { Cell::new(0) };
+    static MEASURES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The calling thread plays `cpu` from now on.
+/// The calling thread plays `cpu` from now on, and measures.
 pub fn play(cpu: u32) {
     CPU.set(cpu);
+    MEASURES.set(true);
 }
 
 /// See the module documentation.
@@ -51,17 +62,82 @@ impl port::Cpu for Cpus {
     fn irq_enable(&self) {
         MASKED.set(MASKED.get() - 1);
     }
+
+    fn can_wait(&self) -> bool {
+        !MEASURES.get()
+    }
+
+    /// The main thread works while the others do nothing, so it can do it in their place.
+    fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
+        let CpuId(own) = self.id();
+        CPU.set(cpu.0);
+        work();
+        CPU.set(own);
+    }
 }
 
-/// The simulated machine with these CPUs.
+/// RAM in one piece.
+pub struct DirectMap {
+    base: NonNull<u8>,
+}
+
+// SAFETY: whoever uses a frame owns it, as on any machine.
+unsafe impl Send for DirectMap {}
+// SAFETY: as above.
+unsafe impl Sync for DirectMap {}
+
+impl DirectMap {
+    /// Alignment of the largest block of frames.
+    const ALIGN: usize = 4 << 20;
+
+    fn new() -> Result<Self> {
+        let layout = Layout::from_size_align(RAM as usize, Self::ALIGN).context("size of RAM")?;
+        // SAFETY: there is RAM. It is never returned.
+        let base = NonNull::new(unsafe { alloc::alloc(layout) });
+        let base = base.unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the call only says how the host should map memory that is ours.
+        unsafe { libc::madvise(base.as_ptr().cast(), RAM as usize, libc::MADV_HUGEPAGE) };
+        Ok(Self { base })
+    }
+}
+
+impl port::PhysMem for DirectMap {
+    #[inline(always)]
+    fn ptr(&self, addr: PhysAddr) -> Option<NonNull<u8>> {
+        // SAFETY: below the end of the RAM.
+        (addr.get() < RAM).then(|| unsafe { self.base.add(addr.get() as usize) })
+    }
+
+    #[inline(always)]
+    fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr> {
+        PhysAddr::new(ptr.as_ptr().addr().wrapping_sub(self.base.as_ptr().addr()) as u64)
+    }
+
+    unsafe fn zero(&self, pfn: Pfn) {
+        if let Some(page) = self.ptr(pfn.addr()) {
+            // SAFETY: the caller owns the frame.
+            unsafe { page.write_bytes(0, PAGE_SIZE as usize) };
+        }
+    }
+
+    unsafe fn copy(&self, from: Pfn, to: Pfn) {
+        if let (Some(from), Some(to)) = (self.ptr(from.addr()), self.ptr(to.addr())) {
+            // SAFETY: the caller owns the frame, nobody writes the other, and they differ.
+            unsafe { to.copy_from_nonoverlapping(from, PAGE_SIZE as usize) };
+        }
+    }
+}
+
+/// The simulated machine with these CPUs and this RAM.
 pub struct Machine {
     sim: sim::Machine,
+    ram: DirectMap,
     cpus: Cpus,
 }
 
 impl port::Machine for Machine {
     type Mmu = sim::Mmu;
-    type PhysMem = sim::Ram;
+    type PhysMem = DirectMap;
     type Tlb = sim::Tlb;
     type Cpu = Cpus;
 
@@ -70,8 +146,8 @@ impl port::Machine for Machine {
     }
 
     #[inline(always)]
-    fn physmem(&self) -> &sim::Ram {
-        self.sim.physmem()
+    fn physmem(&self) -> &DirectMap {
+        &self.ram
     }
 
     fn tlb(&self) -> &sim::Tlb {
@@ -136,14 +212,19 @@ pub fn boot() -> Result<&'static Board> {
     let end = Pfn::from_u32((RAM >> 12) as u32);
     let size = Tables::size(end);
     let tables = Tables { frames: zeroed::<Frame>(size.frames)?, pageblocks: zeroed(size.pageblocks)?, end };
-    let zones = ZoneLimits { dma_end: Pfn::from_u32(0), dma32_end: Pfn::from_u32(0) };
-    let sim = sim::Machine::builder().ram(0..RAM).poison(0).cpus(CPUS).build();
-    let machine = Machine { sim, cpus: Cpus };
+    let none = Pfn::from_u32(0);
+    let zones = ZoneLimits { dma_end: none, dma32_end: none, ..ZoneLimits::LINUX };
+    let sim = sim::Machine::builder().ram(0..PAGE_SIZE).poison(0).cpus(CPUS).build();
+    let machine = Machine { sim, ram: DirectMap::new()?, cpus: Cpus };
     let board = Box::leak(Box::new(Board { phys: Phys::new(machine), boot_seconds: 0.0, init_seconds: 0.0 }));
     let clock = Instant::now();
     let config = BootConfig { memblock: &memblock, topology: &topology, zones, tables };
     // SAFETY: the tables are as large as they must be, zeroed, never returned; the RAM is simulated.
     unsafe { board.phys.boot(&config) }.map_err(|error| anyhow!("boot: {error}"))?;
+    for cpu in 0..CPUS {
+        board.phys.setup_cpu(CpuId(cpu)).map_err(|error| anyhow!("CPU {cpu}: {error}"))?;
+    }
+    board.phys.set_reserves(&RESERVES);
     board.boot_seconds = clock.elapsed().as_secs_f64();
     let clock = Instant::now();
     while board.phys.take_in_deferred(u32::MAX) > 0 {}
@@ -155,7 +236,7 @@ pub fn boot() -> Result<&'static Board> {
 pub fn boot_slabs(board: &'static Board) -> Result<&'static Slabs<'static, Machine>> {
     let slabs = Box::leak(Box::new(Slabs::new(&board.phys)));
     let rules = OrderRules { cpus: CPUS, ..SlabConfig::LINUX.rules };
-    let config = SlabConfig { rules, seed: 1, ..SlabConfig::LINUX };
+    let config = SlabConfig { rules, seed: 1, randomize: false, hardened: false, ..SlabConfig::LINUX };
     // SAFETY: the configuration names as many CPUs as threads play.
     unsafe { slabs.boot(&config, &ZoneAllocator::new(&board.phys)) }
         .map_err(|error| anyhow!("slabs: {error}"))?;

@@ -48,7 +48,20 @@ pub struct Frame {
 
 const _: () = assert!(size_of::<Frame>() == 32);
 
+/// A descriptor of no frame: reserved, nothing held. Nobody writes it.
+pub(crate) static NO_FRAME: Frame = Frame::reserved();
+
 impl Frame {
+    const fn reserved() -> Self {
+        Self {
+            state: AtomicU32::new(State::RESERVED.raw()),
+            next: AtomicU32::new(0),
+            prev: AtomicU32::new(0),
+            held: AtomicU32::new(0),
+            held_words: [const { AtomicU64::new(0) }; 2],
+        }
+    }
+
     /// The state word.
     #[inline(always)]
     pub(crate) fn state(&self) -> State {

@@ -10,6 +10,8 @@
 //! | 4..8 | order of the block that starts here |
 //! | 8..11 | migrate type: of the list it is on, or that it was allocated for |
 //! | 12..14 | page type: what an allocated block is used for, where that must be known from the frame |
+//! | 14 | a plain slab: its objects need no care when they are freed |
+//! | 15..28 | of a plain slab: the bits that are 0 in the address of every object |
 
 use super::MigrateType;
 use crate::addr::Order;
@@ -61,6 +63,10 @@ const ORDER_MASK: u32 = 0xf << ORDER_SHIFT;
 const TYPE_SHIFT: u32 = 8;
 const USE_SHIFT: u32 = 12;
 const USE_MASK: u32 = 0b11 << USE_SHIFT;
+const PLAIN: u32 = 1 << 14;
+const MISALIGNED_SHIFT: u32 = 15;
+const MISALIGNED_BITS: u32 = 13;
+const SLAB_MASK: u32 = PLAIN | ((1 << MISALIGNED_BITS) - 1) << MISALIGNED_SHIFT;
 /// Everything but the migrate type.
 const BLOCK_MASK: u32 = KIND_MASK | 1 << OWNER_SHIFT | ORDER_MASK | USE_MASK;
 
@@ -162,7 +168,30 @@ impl State {
     /// The same block, used for this.
     #[inline(always)]
     pub(crate) const fn with_page_type(self, page_type: PageType) -> Self {
-        Self(self.0 & !USE_MASK | (page_type as u32) << USE_SHIFT)
+        Self(self.0 & !(USE_MASK | SLAB_MASK) | (page_type as u32) << USE_SHIFT)
+    }
+
+    /// The same block, a slab whose objects need no care when they are freed; all their addresses are 0 in the bits of
+    /// `misaligned`. The same as before if those do not fit.
+    #[inline(always)]
+    pub(crate) const fn with_plain_objects(self, misaligned: usize) -> Self {
+        if misaligned >> MISALIGNED_BITS != 0 {
+            return self;
+        }
+        Self(self.0 & !SLAB_MASK | PLAIN | (misaligned as u32) << MISALIGNED_SHIFT)
+    }
+
+    /// Whether it is a slab whose objects need no care when they are freed.
+    #[inline(always)]
+    pub(crate) const fn is_plain_slab(self) -> bool {
+        self.0 & (USE_MASK | PLAIN) == (PageType::Slab as u32) << USE_SHIFT | PLAIN
+    }
+
+    /// Of a plain slab: whether no object starts at `addr`.
+    #[inline(always)]
+    pub(crate) const fn is_misaligned(self, addr: usize) -> bool {
+        // The state has nothing above the field.
+        (self.0 >> MISALIGNED_SHIFT) as usize & addr != 0
     }
 
     /// Whether a free block of exactly this order and owner starts here (Linux `page_is_buddy`).

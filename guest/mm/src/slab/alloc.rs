@@ -33,33 +33,46 @@ impl<'p, M: Machine> Slabs<'p, M> {
         frames: &impl FrameAllocator<'p>,
         gfp: GfpFlags,
     ) -> Result<NonNull<u8>, AllocError> {
-        if self.phys.are_failures_on() && self.fails(cache, gfp) {
-            return Err(AllocError::OutOfMemory);
+        let mut error = AllocError::OutOfMemory;
+        if self.phys.are_failures_on() {
+            return self.alloc_outside(cache, frames, gfp, Location::caller(), &mut error).ok_or(error);
         }
         let here = cache.here(self.machine().cpu());
         let Some(object) = cache.pop(here.part) else {
             drop(here);
-            return self.alloc_slow(cache, frames, gfp, Location::caller());
+            return self.alloc_outside(cache, frames, gfp, Location::caller(), &mut error).ok_or(error);
         };
         count(&here.part.allocs);
         drop(here);
         if cache.zero_on_alloc || gfp.contains(GfpFlags::__GFP_ZERO) {
-            cache.zero(object);
+            return Ok(cache.zeroed(object));
         }
         Ok(object)
     }
 
-    /// Whether this allocation fails on purpose.
+    /// As [`Slabs::alloc_slow`], with the error apart: then what comes back fits a register, and the caller's result
+    /// needs no memory.
     #[cold]
     #[inline(never)]
+    fn alloc_outside(
+        &self,
+        cache: &Cache,
+        frames: &impl FrameAllocator<'p>,
+        gfp: GfpFlags,
+        site: Site,
+        error: &mut AllocError,
+    ) -> Option<NonNull<u8>> {
+        self.alloc_slow(cache, frames, gfp, site).map_err(|why| *error = why).ok()
+    }
+
+    /// Whether this allocation fails on purpose.
+    #[cold]
     fn fails(&self, cache: &Cache, gfp: GfpFlags) -> bool {
         let marked = cache.flags.contains(SlabFlags::FAILSLAB);
         self.phys.should_failslab(gfp, cache.geometry.object_size, marked)
     }
 
-    /// There is nothing on this CPU's list.
-    #[cold]
-    #[inline(never)]
+    /// There is nothing on this CPU's list, or the allocation may fail on purpose.
     fn alloc_slow(
         &self,
         cache: &Cache,
@@ -67,6 +80,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
         gfp: GfpFlags,
         site: Site,
     ) -> Result<NonNull<u8>, AllocError> {
+        if self.phys.are_failures_on() && self.fails(cache, gfp) {
+            return Err(AllocError::OutOfMemory);
+        }
         if cache.is_checked() {
             return self.alloc_checked(cache, frames, gfp, site);
         }
@@ -87,7 +103,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 }
                 break object;
             }
-            let owner = Place::Owned(here.part.cpu);
+            let owner = Place::Owned(here.part.cpu());
             drop(here);
             if let Some(error) = failed {
                 return Err(error);
@@ -113,17 +129,14 @@ impl<'p, M: Machine> Slabs<'p, M> {
         anywhere: bool,
     ) -> bool {
         let part = here.part;
-        if let Some(idx) = part.slab.get() {
-            let word = SlabFrame::at(&cache.table, idx).word();
+        if let Some(slab) = part.take_active(&cache.table) {
             loop {
-                let chain = word.take_chain();
+                let chain = slab.word().take_chain();
                 if chain.count != 0 {
-                    part.freelist.set(cache.address_of(part.base.get(), chain));
-                    return true;
+                    slab.adopt(cache.address_of(part.base.get(), chain), chain);
+                    return self.activate(cache, part, slab.idx());
                 }
-                if word.retire(here.part.cpu) {
-                    part.slab.set(None);
-                    part.bytes.set(0);
+                if slab.word().retire(part.cpu()) {
                     break;
                 }
             }
@@ -146,19 +159,15 @@ impl<'p, M: Machine> Slabs<'p, M> {
     fn activate(&self, cache: &Cache, part: &CpuSlab, idx: FrameIdx) -> bool {
         let slab = SlabFrame::at(&cache.table, idx);
         let Some(base) = self.slab_base(idx) else { return false };
-        let mut first = slab.freelist();
-        if first == 0 {
+        if slab.local().freelist() == 0 {
             let chain = slab.word().take_chain();
-            first = if chain.count == 0 { 0 } else { cache.address_of(base.as_ptr(), chain) };
+            if chain.count != 0 {
+                slab.adopt(cache.address_of(base.as_ptr(), chain), chain);
+            }
         }
-        slab.set_freelist(0);
-        slab.set_inuse(cache.geometry.objects);
-        part.slab.set(Some(idx));
-        part.base.set(base.as_ptr());
         // Where frees are to be zeroed they all take the long way.
-        part.bytes.set(if cache.zero_on_free { 0 } else { cache.used_bytes as u32 });
-        part.freelist.set(first);
-        first != 0
+        part.set_active(slab, base, if cache.zero_on_free { 0 } else { cache.used_bytes as u32 });
+        slab.local().freelist() != 0
     }
 
     /// Takes a slab off the list of a node.
@@ -170,7 +179,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let mut partial = part.lock(self.machine().cpu());
         let idx = partial.first()?;
         partial.remove(&cache.table, idx);
-        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Owned(here.part.cpu));
+        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Owned(here.part.cpu()));
         Some(idx)
     }
 
@@ -183,9 +192,11 @@ impl Cache {
     /// Takes the first object of this CPU's list.
     #[inline(always)]
     fn pop(&self, part: &CpuSlab) -> Option<NonNull<u8>> {
-        let object = NonNull::new(part.base.get().with_addr(part.freelist.get()))?;
+        let local = part.local();
+        let object = NonNull::new(part.base.get().with_addr(local.freelist()))?;
         // SAFETY: what is on the list is free, and the list is this CPU's with interrupts masked.
-        part.freelist.set(unsafe { self.next(object) });
+        local.set_freelist(unsafe { self.next(object) });
+        local.one_out();
         Some(object)
     }
 
@@ -202,6 +213,13 @@ impl Cache {
         list.remove(&self.table, idx);
         part.partial_count.set(part.partial_count.get() - 1);
         Some(idx)
+    }
+
+    /// An object that was just allocated, zeroed.
+    #[inline(never)]
+    fn zeroed(&self, object: NonNull<u8>) -> NonNull<u8> {
+        self.zero(object);
+        object
     }
 
     /// Zeroes an object that was just allocated or is just being freed.

@@ -5,10 +5,11 @@
 //! anybody may read; what is behind the lock of a node is touched under it.
 //! Source: Linux `struct kmem_cache_cpu` and `struct kmem_cache_node` (`mm/slub.c`).
 
+use super::frame::{LocalList, SlabFrame};
 use super::{Geometry, SlabFlags};
-use crate::frame::{FrameIdx, FrameList, FrameTable};
+use crate::frame::{Frame, FrameIdx, FrameList, FrameTable, NO_FRAME};
 use crate::port::{Cpu, CpuId, IrqGuard};
-use crate::sync::{SpinGuard, SpinLock};
+use crate::sync::{Place, SpinGuard, SpinLock};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::ptr::NonNull;
@@ -57,12 +58,17 @@ impl fmt::Debug for Name {
 pub struct Cache {
     // What the fast paths read comes first.
     pub(super) cpus: NonNull<CpuSlab>,
-    /// Links are stored combined with it.
+    /// Links are stored combined with it, if they are.
     pub(super) key: usize,
     /// Where the link of a free object lies.
     pub(super) link: usize,
     /// Bits that are 0 in the offset of every object in its slab.
     pub(super) misaligned: usize,
+    /// Links are not stored in the clear.
+    pub(super) hardened: bool,
+    /// Objects lie at multiples of a power of two all over a slab, with their links, in the clear, at their start; and
+    /// they need no care when they are freed.
+    pub(super) is_plain: bool,
     /// Objects are zeroed when they are allocated.
     pub(super) zero_on_alloc: bool,
     pub(super) zero_on_free: bool,
@@ -102,14 +108,14 @@ unsafe impl Sync for Cache {}
 /// The part of one CPU.
 #[repr(C, align(64))]
 pub(super) struct CpuSlab {
-    /// The first free object of the active slab, or 0. All of that slab's objects count as in use there.
-    pub(super) freelist: Cell<usize>,
+    /// The head of the active slab, or [`NO_FRAME`].
+    active: Cell<NonNull<Frame>>,
     /// The first object of the active slab.
     pub(super) base: Cell<*mut u8>,
     /// Bytes that the objects of the active slab take; 0 without one.
     pub(super) bytes: Cell<u32>,
-    /// The CPU.
-    pub(super) cpu: u32,
+    /// What the word of a slab says that the CPU owns.
+    pub(super) tag: u32,
     pub(super) slab: Cell<Option<FrameIdx>>,
     pub(super) partial_count: Cell<u32>,
     /// Slabs of this CPU with something on their local list.
@@ -123,10 +129,10 @@ pub(super) struct CpuSlab {
 impl CpuSlab {
     pub(super) const fn new(cpu: u32) -> Self {
         Self {
-            freelist: Cell::new(0),
+            active: Cell::new(NonNull::from_ref(&NO_FRAME)),
             base: Cell::new(core::ptr::null_mut()),
             bytes: Cell::new(0),
-            cpu,
+            tag: Place::Owned(cpu).tag(),
             slab: Cell::new(None),
             partial_count: Cell::new(0),
             partial: UnsafeCell::new(FrameList::EMPTY),
@@ -134,6 +140,36 @@ impl CpuSlab {
             frees: AtomicU64::new(0),
             slow: AtomicU64::new(0),
         }
+    }
+
+    /// The CPU.
+    pub(super) const fn cpu(&self) -> u32 {
+        Place::cpu_of(self.tag)
+    }
+
+    /// The local list of the active slab; without one a list without objects, which nobody may write.
+    #[inline(always)]
+    pub(super) fn local(&self) -> LocalList<'_> {
+        // SAFETY: `set_active` stored the address of a descriptor; those stay as long as the allocator.
+        LocalList::of(unsafe { self.active.get().as_ref() })
+    }
+
+    /// Makes a slab that this CPU owns the active one, with objects from `base` on in `bytes` bytes.
+    pub(super) fn set_active(&self, slab: SlabFrame<'_>, base: NonNull<u8>, bytes: u32) {
+        slab.set_active(true);
+        self.active.set(NonNull::from_ref(slab.frame()));
+        self.slab.set(Some(slab.idx()));
+        self.base.set(base.as_ptr());
+        self.bytes.set(bytes);
+    }
+
+    /// Takes the active slab out of use, if there is one.
+    pub(super) fn take_active<'t>(&self, table: &'t FrameTable) -> Option<SlabFrame<'t>> {
+        let slab = SlabFrame::at(table, self.slab.take()?);
+        slab.set_active(false);
+        self.active.set(NonNull::from_ref(&NO_FRAME));
+        self.bytes.set(0);
+        Some(slab)
     }
 }
 

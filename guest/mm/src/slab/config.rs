@@ -27,6 +27,9 @@ pub struct SlabConfig {
     pub init_on_free: bool,
     /// The free lists of new slabs are in random order (Linux `CONFIG_SLAB_FREELIST_RANDOM`).
     pub randomize: bool,
+    /// Links of free objects are not stored in the clear, and lie away from the ends of objects (Linux
+    /// `CONFIG_SLAB_FREELIST_HARDENED`).
+    pub hardened: bool,
     /// A secret of this boot: keys of free lists and their order come from it.
     pub seed: u64,
     /// The checks of the cache with this name (`slab_debug=`).
@@ -36,13 +39,14 @@ pub struct SlabConfig {
 }
 
 impl SlabConfig {
-    /// Linux's defaults for one CPU, without answers.
+    /// What distributions build and boot Linux with, for one CPU, without answers.
     pub const LINUX: Self = Self {
         rules: OrderRules { min_order: 0, max_order: 3, min_objects: 0, cpus: 1 },
         merge: true,
         init_on_alloc: false,
         init_on_free: false,
         randomize: true,
+        hardened: true,
         seed: 0,
         debug: |_| SlabFlags::empty(),
         hooks: Hooks { report: |_| {}, now_ms: || 0, task: || 0 },

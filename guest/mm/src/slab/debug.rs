@@ -100,7 +100,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             }
             // Nothing of a damaged slab is given out again; its pages are lost.
             slab.set_inuse(cache.geometry.objects);
-            slab.set_freelist(0);
+            slab.local().set_freelist(0);
             partial.remove(&cache.table, idx);
             slab.word().init(Place::Full);
         }
@@ -114,7 +114,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         base: NonNull<u8>,
         site: Site,
     ) -> Option<NonNull<u8>> {
-        let at = slab.freelist();
+        let at = slab.local().freelist();
         let offset = at.wrapping_sub(base.as_ptr().addr());
         let object = NonNull::new(base.as_ptr().with_addr(at)).filter(|_| cache.checked_start(offset));
         let Some(object) = object else {
@@ -128,7 +128,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             {
                 return None;
             }
-            slab.set_freelist(cache.next(object));
+            slab.local().set_freelist(cache.next(object));
             slab.set_inuse(slab.inuse() + 1);
             self.note(cache, object, 0, site);
             cache.paint(object, RED_ACTIVE);
@@ -177,9 +177,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
             if cache.zero_on_free && !cache.poisons_objects() {
                 cache.zero(object);
             }
-            cache.set_next(object, slab.freelist());
+            cache.set_next(object, slab.local().freelist());
         }
-        slab.set_freelist(at);
+        slab.local().set_freelist(at);
         let emptied = self.list_checked(cache, slab, &mut partial);
         if cache.flags.contains(SlabFlags::TRACE) {
             self.report(cache, slab, base, at, Problem::Trace(false));
@@ -197,7 +197,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Counts an object back into its slab and lists it; true if the slab is empty, off the list and not needed.
     fn list_checked(&self, cache: &Cache, slab: SlabFrame<'_>, partial: &mut Partial<'_, M::Cpu>) -> bool {
         let was_full = slab.inuse() == cache.geometry.objects;
-        let empty = slab.one_back() == 0;
+        let empty = slab.local().one_back();
         if was_full {
             slab.word().init(Place::Node);
             partial.push(&cache.table, slab.idx());
@@ -276,7 +276,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             slab: first,
             object,
             inuse: slab.inuse(),
-            freelist: slab.freelist(),
+            freelist: slab.local().freelist(),
             now_ms: (ground.config.hooks.now_ms)(),
             parts,
         });
@@ -392,7 +392,7 @@ impl Cache {
 
     /// Whether `object` is on the local list of a slab. A list that leads out of its slab ends there.
     pub(super) fn is_listed(&self, slab: SlabFrame<'_>, base: NonNull<u8>, object: usize) -> bool {
-        let mut at = slab.freelist();
+        let mut at = slab.local().freelist();
         for _ in 0..self.geometry.objects {
             if at == object {
                 return true;

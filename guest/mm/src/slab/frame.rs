@@ -6,24 +6,70 @@
 //!
 //! | holder's word | bits | meaning |
 //! |---|---|---|
-//! | small | 0..16 | objects that are not on the local list |
-//! | | 16..30 | number of the cache |
+//! | small | 0..15 | objects that are not on the local list |
+//! | | 15 | the active slab of a CPU |
+//! | | 16..24 | number of the cache |
 //! | | 30 | the head of a slab |
-//! | | 31 | not the head: bits 0..16 say how far behind it |
+//! | | 31 | not the head: bits 0..15 say how far behind it |
 //! | large 0 | | the shared word |
 //! | large 1 | | the first object of the local list, an address; 0 for none |
 
+use super::cache::Cache;
+use super::registry::MAX_CACHES;
 use crate::addr::Order;
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
 use crate::mutant::planted;
-use crate::sync::{Place, RemoteWord};
+use crate::sync::{Chain, Place, RemoteWord};
 use core::sync::atomic::Ordering::Relaxed;
 
 const CACHE_SHIFT: u32 = 16;
-const CACHE_MASK: u32 = 0x3fff;
-const COUNT_MASK: u32 = 0xffff;
+const CACHE_MASK: u32 = 0xff;
+const _: () = assert!(MAX_CACHES == CACHE_MASK as usize + 1);
+const COUNT_MASK: u32 = 0x7fff;
+/// So the count of an active slab never looks like that of an empty one.
+const ACTIVE: u32 = 1 << 15;
 const HEAD: u32 = 1 << 30;
 const TAIL: u32 = 1 << 31;
+
+/// The local list of a slab: what the short ways touch.
+#[derive(Clone, Copy)]
+pub(super) struct LocalList<'t>(&'t Frame);
+
+impl<'t> LocalList<'t> {
+    /// That of the slab with this head.
+    #[inline(always)]
+    pub(super) fn of(frame: &'t Frame) -> Self {
+        Self(frame)
+    }
+
+    /// The first object of the local list, or 0.
+    #[inline(always)]
+    pub(super) fn freelist(self) -> usize {
+        self.0.held_words()[1].load(Relaxed) as usize
+    }
+
+    /// Sets the first object of the local list.
+    #[inline(always)]
+    pub(super) fn set_freelist(self, object: usize) {
+        self.0.held_words()[1].store(object as u64, Relaxed);
+    }
+
+    /// One object more on the local list; whether all are there now, and the slab is not active.
+    #[inline(always)]
+    pub(super) fn one_back(self) -> bool {
+        let held = self.0.held();
+        let left = held.load(Relaxed).wrapping_sub(u32::from(!planted("slab.use_count_sticks")));
+        held.store(left, Relaxed);
+        left & (ACTIVE | COUNT_MASK) == 0
+    }
+
+    /// One object less on the local list.
+    #[inline(always)]
+    pub(super) fn one_out(self) {
+        let held = self.0.held();
+        held.store(held.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}
 
 /// The head of a slab.
 #[derive(Clone, Copy)]
@@ -37,6 +83,18 @@ impl<'t> SlabFrame<'t> {
     #[inline(always)]
     pub(super) fn at(table: &'t FrameTable, idx: FrameIdx) -> Self {
         Self { frame: table.frame(idx), idx }
+    }
+
+    /// Its descriptor.
+    #[inline(always)]
+    pub(super) fn frame(self) -> &'t Frame {
+        self.frame
+    }
+
+    /// Its local list.
+    #[inline(always)]
+    pub(super) fn local(self) -> LocalList<'t> {
+        LocalList(self.frame)
     }
 
     /// Which frame it is.
@@ -63,6 +121,13 @@ impl<'t> SlabFrame<'t> {
         self.frame.held().load(Relaxed) & COUNT_MASK
     }
 
+    /// Says whether it is the active slab of a CPU.
+    #[inline]
+    pub(super) fn set_active(self, is_active: bool) {
+        let held = self.frame.held();
+        held.store(held.load(Relaxed) & !ACTIVE | if is_active { ACTIVE } else { 0 }, Relaxed);
+    }
+
     /// Sets the number of objects that are not on the local list.
     #[inline(always)]
     pub(super) fn set_inuse(self, inuse: u32) {
@@ -70,25 +135,10 @@ impl<'t> SlabFrame<'t> {
         held.store(held.load(Relaxed) & !COUNT_MASK | inuse & COUNT_MASK, Relaxed);
     }
 
-    /// One object more on the local list; how many are not.
-    #[inline(always)]
-    pub(super) fn one_back(self) -> u32 {
-        let held = self.frame.held();
-        let left = held.load(Relaxed).wrapping_sub(u32::from(!planted("slab.use_count_sticks")));
-        held.store(left, Relaxed);
-        left & COUNT_MASK
-    }
-
-    /// The first object of the local list, or 0.
-    #[inline(always)]
-    pub(super) fn freelist(self) -> usize {
-        self.frame.held_words()[1].load(Relaxed) as usize
-    }
-
-    /// Sets the first object of the local list.
-    #[inline(always)]
-    pub(super) fn set_freelist(self, object: usize) {
-        self.frame.held_words()[1].store(object as u64, Relaxed);
+    /// Makes the chain that others have freed, which has been taken off the word, the local list, which is empty.
+    pub(super) fn adopt(self, first: usize, chain: Chain) {
+        self.local().set_freelist(first);
+        self.set_inuse(self.inuse().saturating_sub(chain.count));
     }
 
     /// The shared word.
@@ -101,6 +151,25 @@ impl<'t> SlabFrame<'t> {
 /// The mark of the slabs of cache `id`.
 pub(super) const fn mark_of(id: u32) -> u32 {
     HEAD >> CACHE_SHIFT | id & CACHE_MASK
+}
+
+/// The head of the slab that the byte at `addr` in the frame `idx` belongs to, if it is a plain one and an object starts
+/// there.
+#[inline(always)]
+pub(super) fn plain(table: &FrameTable, idx: FrameIdx, addr: usize) -> Option<SlabFrame<'_>> {
+    let (mut slab, mut state) = (SlabFrame::at(table, idx), table.frame(idx).state());
+    if !state.is_plain_slab() {
+        let held = slab.frame.held().load(Relaxed);
+        if held & TAIL == 0 {
+            return None;
+        }
+        slab = SlabFrame::at(table, idx.back(held & COUNT_MASK)?);
+        state = slab.frame.state();
+        if !state.is_plain_slab() {
+            return None;
+        }
+    }
+    (!state.is_misaligned(addr) || planted("slab.frees_the_middle")).then_some(slab)
 }
 
 /// What lies at a frame.
@@ -140,18 +209,20 @@ fn tail<'t>(table: &'t FrameTable, idx: FrameIdx, frame: &Frame) -> Held<'t> {
     }
 }
 
-/// Marks an allocated block as a slab of cache `id` in `place`, with no object on its local list.
-pub(super) fn make_slab(table: &FrameTable, idx: FrameIdx, order: Order, id: u32, place: Place) {
+/// Marks an allocated block as a slab of `cache` in `place`, with no object on its local list.
+pub(super) fn make_slab(table: &FrameTable, idx: FrameIdx, cache: &Cache, place: Place) {
+    let order = cache.geometry.order;
     for behind in 1..order.pages() as u32 {
         if let Some(frame) = idx.within(order, behind) {
             table.frame(frame).held().store(TAIL | behind, Relaxed);
         }
     }
     let slab = SlabFrame::at(table, idx);
-    slab.frame.held().store(mark_of(id) << CACHE_SHIFT, Relaxed);
-    slab.set_freelist(0);
+    slab.frame.held().store(mark_of(cache.id) << CACHE_SHIFT, Relaxed);
+    slab.local().set_freelist(0);
     slab.word().init(place);
-    slab.frame.set_state(slab.frame.state().with_page_type(PageType::Slab));
+    let state = slab.frame.state().with_page_type(PageType::Slab);
+    slab.frame.set_state(if cache.is_plain { state.with_plain_objects(cache.misaligned) } else { state });
 }
 
 /// Marks an allocated block as one large object.

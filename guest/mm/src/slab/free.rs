@@ -9,6 +9,7 @@ use super::alloc::Site;
 use super::cache::{Cache, Here, count};
 use super::error::ObjectError;
 use super::frame::{Held, SlabFrame, held};
+use super::list::set_next_plain;
 use crate::addr::{Order, PAGE_SHIFT};
 use crate::frame::{FrameIdx, FrameTable};
 use crate::mutant::planted;
@@ -39,13 +40,16 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let here = cache.here(self.machine().cpu());
         let part = here.part;
         let offset = object.as_ptr().addr().wrapping_sub(part.base.get().addr());
-        let first = part.freelist.get();
+        let local = part.local();
+        let first = local.freelist();
         let twice = object.as_ptr().addr() == first && !planted("slab.freed_twice");
         let is_plain = offset & cache.misaligned == 0 && !twice;
         if offset < part.bytes.get() as usize && is_plain {
             // SAFETY: the object lies in the active slab; the caller owned it, and now it is free.
             unsafe { cache.set_next(object, first) };
-            part.freelist.set(object.as_ptr().addr());
+            local.set_freelist(object.as_ptr().addr());
+            // Never the last one of an active slab.
+            let _ = local.one_back();
             count(&part.frees);
             return Ok(());
         }
@@ -69,7 +73,6 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let Some(addr) = self.machine().physmem().addr_of(object) else {
             return self.not_of(cache, here, object);
         };
-        let offset = addr.get() as usize & cache.slab_mask;
         let Some((idx, _)) = cache.table.lookup(addr.align_down(cache.slab_mask as u64).pfn()) else {
             return self.not_of(cache, here, object);
         };
@@ -77,11 +80,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if !slab.has_mark(cache.mark) && !planted("slab.any_cache_will_do") {
             return self.not_of(cache, here, object);
         }
-        if cache.needs_care || offset & cache.misaligned != 0 || here.part.slab.get() == Some(idx) {
+        if cache.needs_care || addr.get() as usize & cache.misaligned != 0 {
+            let offset = addr.get() as usize & cache.slab_mask;
             // SAFETY: promised by the caller; the slab is one of this cache.
             return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
         }
-        self.free_owned(cache, here, slab, offset, object)
+        // SAFETY: promised by the caller; an object of this cache starts there.
+        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
     }
 
     /// Frees an object that lies `offset` bytes into `slab`, which is one of `cache`.
@@ -101,7 +106,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if cache.is_unusual || !cache.is_start(offset) {
             return self.free_unusual(cache, here, slab, offset, object, site);
         }
-        self.free_plain(cache, here, slab, offset, object)
+        // SAFETY: promised by the caller; an object of this cache starts there.
+        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
     }
 
     /// As [`Slabs::free_in`], for cases that are not worth a place in every caller.
@@ -144,58 +150,50 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if cache.zero_on_free {
             cache.zero(object);
         }
-        self.free_plain(cache, here, slab, offset, object)
+        // SAFETY: promised by the caller; an object of this cache starts there.
+        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
     }
 
-    /// Frees an object of a cache that is not checked.
+    /// Frees an object of a plain slab (`frame::plain`).
+    ///
+    /// # Safety
+    /// As for [`Slabs::free`]; an object of the slab starts there.
     #[inline(always)]
-    fn free_plain(
+    pub(super) unsafe fn free_plain(
         &self,
         cache: &Cache,
-        here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
-        offset: usize,
         object: NonNull<u8>,
     ) -> Result<(), ObjectError> {
-        let part = here.part;
-        if part.slab.get() != Some(slab.idx()) {
-            return self.free_owned(cache, here, slab, offset, object);
-        }
-        let first = part.freelist.get();
-        if first == object.as_ptr().addr() {
-            drop(here);
-            return double_free(cache, object);
-        }
-        // SAFETY: the caller owned the object, and now it is free.
-        unsafe { cache.set_next(object, first) };
-        part.freelist.set(object.as_ptr().addr());
-        count(&part.frees);
-        Ok(())
+        let here = cache.here(self.machine().cpu());
+        // SAFETY: promised by the caller.
+        self.free_owned(cache, here, slab, object, |first| unsafe { set_next_plain(object, first) })
     }
 
-    /// Frees an object of a slab that is not active here: with plain accesses if this CPU owns it.
+    /// Frees an object of a slab, which needs no more care: with plain accesses if this CPU owns the slab. `link` links
+    /// the object, which is free then, to the first one of the local list.
     #[inline(always)]
     fn free_owned(
         &self,
         cache: &Cache,
         here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
-        offset: usize,
         object: NonNull<u8>,
+        link: impl FnOnce(usize),
     ) -> Result<(), ObjectError> {
-        if !slab.word().load().has_tag(Place::Owned(here.part.cpu).tag()) {
-            return self.free_shared(cache, here, slab, offset, object);
+        if !slab.word().load().has_tag(here.part.tag) {
+            return self.free_shared(cache, here, slab, object);
         }
-        let first = slab.freelist();
+        let local = slab.local();
+        let first = local.freelist();
         if first == object.as_ptr().addr() {
             drop(here);
             return double_free(cache, object);
         }
-        // SAFETY: the caller owned the object, and now it is free.
-        unsafe { cache.set_next(object, first) };
-        slab.set_freelist(object.as_ptr().addr());
+        link(first);
+        local.set_freelist(object.as_ptr().addr());
         count(&here.part.frees);
-        if slab.one_back() == 0 {
+        if local.one_back() {
             self.let_go_of_empty(cache, here, slab);
         }
         Ok(())
@@ -208,12 +206,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
         cache: &Cache,
         here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
-        offset: usize,
         object: NonNull<u8>,
     ) -> Result<(), ObjectError> {
         let at = object.as_ptr().addr();
+        // The direct map is as aligned as the largest block of frames.
+        let offset = at & cache.slab_mask;
         let base = object.as_ptr().wrapping_sub(offset);
-        let freed = slab.word().free(here.part.cpu, (offset / size_of::<usize>()) as u32, |chain| {
+        let freed = slab.word().free(here.part.cpu(), (offset / size_of::<usize>()) as u32, |chain| {
             let next = if chain.count == 0 { 0 } else { cache.address_of(base, chain) };
             if next == at {
                 return false;
@@ -228,9 +227,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
             Freed::Claimed => {
                 // SAFETY: the caller owned the object; the slab is this CPU's now.
                 unsafe { cache.set_next(object, 0) };
-                slab.set_freelist(at);
+                slab.local().set_freelist(at);
                 slab.set_inuse(cache.geometry.objects);
-                if slab.one_back() == 0 && here.part.partial_count.get() >= cache.cpu_empty_max {
+                if slab.local().one_back() && here.part.partial_count.get() >= cache.cpu_empty_max {
                     emptied = Some(slab.idx());
                 } else {
                     self.keep(cache, &here, slab.idx());

@@ -75,6 +75,7 @@ impl Geometry {
         flags: SlabFlags,
         has_ctor: bool,
         rules: &OrderRules,
+        hardened: bool,
     ) -> Option<Self> {
         let red_zone = flags.contains(SlabFlags::RED_ZONE);
         let mut size = object_size.next_multiple_of(WORD);
@@ -87,9 +88,12 @@ impl Geometry {
         let offset = if keeps_content || (red_zone && object_size < WORD) {
             size += WORD;
             size - WORD
-        } else {
+        } else if hardened {
             // In the middle, away from overruns of the neighbours.
             (object_size / 2) & !(WORD - 1)
+        } else {
+            // Where the user is most likely to have written last, and to write next.
+            0
         };
         let mut tracks = None;
         if flags.contains(SlabFlags::STORE_USER) {

@@ -9,12 +9,12 @@ use super::cache::Cache;
 use super::error::ObjectError;
 use super::frame;
 use super::free::{Found, find};
-use super::{CacheRequest, CreateError, SlabFlags, Slabs};
+use super::{CacheRequest, CreateError, Ground, SlabFlags, Slabs};
 use crate::addr::{Order, PAGE_SIZE};
 use crate::frame::FrameIdx;
 use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
-use crate::port::Machine;
+use crate::port::{Machine, PhysMem};
 use core::num::NonZeroUsize;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -25,6 +25,8 @@ pub const KMALLOC_MAX: usize = (Order::MAX.pages() * PAGE_SIZE) as usize;
 /// The largest size that comes from a size class.
 const MAX_CACHED: usize = 8 << 10;
 const CLASSES: usize = 14;
+/// Size of a machine word in bytes.
+const WORD: usize = size_of::<usize>();
 
 /// What an allocation of 0 bytes returns: an address that nobody may touch and that can be freed.
 pub const ZERO_SIZE_PTR: NonNull<u8> = NonNull::without_provenance(NonZeroUsize::MIN.saturating_add(15));
@@ -105,16 +107,30 @@ const NAMES: [[&str; CLASSES]; KmallocType::ALL.len()] = {
     [names!("kmalloc-"), names!("kmalloc-rcl-"), names!("dma-kmalloc-"), names!("kmalloc-cg-")]
 };
 
-/// Which class serves `size`, from 1 to [`MAX_CACHED`] bytes.
-#[inline(always)]
-fn class_of(size: usize) -> usize {
-    match size {
-        97 if planted("slab.class_too_small") => 1,
-        65..=96 => 1,
-        129..=192 => 2,
-        0..=8 => 3,
-        _ => (usize::BITS - (size - 1).leading_zeros()) as usize,
+/// The class of every size, by its words; 0, which is none, for none.
+static CLASS_OF_WORDS: [u8; MAX_CACHED / WORD + 1] = {
+    let mut classes = [0; MAX_CACHED / WORD + 1];
+    let (mut rest, mut size) = (classes.as_mut_slice(), 0_usize);
+    while let Some((class, more)) = rest.split_first_mut() {
+        *class = match size {
+            0 => 0,
+            65..=96 => 1,
+            129..=192 => 2,
+            _ => size.next_power_of_two().trailing_zeros() as u8,
+        };
+        (rest, size) = (more, size + WORD);
     }
+    classes
+};
+
+/// Which class serves `size`; `None` above [`MAX_CACHED`].
+#[inline(always)]
+fn class_of(size: usize) -> Option<usize> {
+    if size == 97 && planted("slab.class_too_small") {
+        return Some(1);
+    }
+    // Sizes that wrap are too large for everything: none serves them either.
+    Some((*CLASS_OF_WORDS.get(size.wrapping_add(WORD - 1) / WORD)?).into())
 }
 
 const fn class_bytes(class: usize) -> u32 {
@@ -150,11 +166,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// The size class that serves `size` bytes; `None` for none and for more than 8 KiB.
     #[inline(always)]
     pub fn kmalloc_cache(&self, size: usize, gfp: GfpFlags) -> Option<&Cache> {
-        if size == 0 || size > MAX_CACHED {
-            return None;
-        }
         let row = self.classes.0.get(KmallocType::of(gfp) as usize)?;
-        let cache = NonNull::new(row.get(class_of(size))?.load(Ordering::Relaxed))?;
+        let cache = NonNull::new(row.get(class_of(size)?)?.load(Ordering::Relaxed))?;
         // SAFETY: the classes are complete when they are stored, at boot, and are never destroyed.
         Some(unsafe { cache.as_ref() })
     }
@@ -249,9 +262,30 @@ impl<'p, M: Machine> Slabs<'p, M> {
 
     /// # Safety
     /// As for [`Slabs::kfree`].
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn kfree_at(&self, object: NonNull<u8>, site: Site) -> Result<(), ObjectError> {
         let Some(ground) = self.ground() else { return Err(ObjectError::NotBooted) };
+        let idx = self.machine().physmem().addr_of(object).and_then(|addr| ground.table.lookup(addr.pfn()));
+        let slab = idx.and_then(|(idx, _)| frame::plain(&ground.table, idx, object.as_ptr().addr()));
+        if let Some(slab) = slab
+            && let Some(cache) = self.cache_of(slab)
+        {
+            // SAFETY: promised by the caller; the slab says that it is one of this cache and where objects start.
+            return unsafe { self.free_plain(cache, slab, object) };
+        }
+        // SAFETY: promised by the caller.
+        unsafe { self.kfree_with_care(ground, object, site) }
+    }
+
+    /// # Safety
+    /// As for [`Slabs::kfree`].
+    #[inline(never)]
+    unsafe fn kfree_with_care(
+        &self,
+        ground: &Ground,
+        object: NonNull<u8>,
+        site: Site,
+    ) -> Result<(), ObjectError> {
         match find(&ground.table, self.machine(), object) {
             Some(Found::Slab(slab, offset)) if let Some(cache) = self.cache_of(slab) => {
                 let here = cache.here(self.machine().cpu());

@@ -1,14 +1,24 @@
 //! Free lists: objects linked through a word inside each of them.
 //!
-//! Owns: how a link is stored, and the order of a new list. Invariants: a link is never stored in the clear: it is
-//! combined with a key of the cache and the place where it lies, so that an overrun cannot aim it; the last object
-//! links to 0. Addresses become pointers again by the pointer to the first object of their slab.
+//! Owns: how a link is stored, and the order of a new list. Invariants: in hardened caches a link is never stored in
+//! the clear: it is combined with a key of the cache and the place where it lies, so that an overrun cannot aim it; the
+//! last object links to 0. Addresses become pointers again by the pointer to the first object of their slab.
 //! Source: Linux `freelist_ptr_encode`, `shuffle_freelist` (`mm/slub.c`).
 
 use super::cache::Cache;
 use super::config::SlabConfig;
 use crate::mutant::planted;
 use core::ptr::NonNull;
+
+/// As [`Cache::set_next`], for an object of a plain slab.
+///
+/// # Safety
+/// As for [`Cache::set_next`]; the cache is a plain one.
+#[inline(always)]
+pub(super) unsafe fn set_next_plain(object: NonNull<u8>, next: usize) {
+    // SAFETY: as in `next`: the link is the first word.
+    unsafe { object.cast::<usize>().write(next) }
+}
 
 impl Cache {
     #[inline(always)]
@@ -29,7 +39,8 @@ impl Cache {
     pub(super) unsafe fn next(&self, object: NonNull<u8>) -> usize {
         let link = self.link_of(object);
         // SAFETY: the link lies inside the object's share of the slab, aligned to a word.
-        unsafe { link.read() ^ self.code(link) }
+        let stored = unsafe { link.read() };
+        if self.hardened { stored ^ self.code(link) } else { stored }
     }
 
     /// Links `object` to `next`, an object of the same slab or 0.
@@ -39,8 +50,9 @@ impl Cache {
     #[inline(always)]
     pub(super) unsafe fn set_next(&self, object: NonNull<u8>, next: usize) {
         let link = self.link_of(object);
+        let stored = if self.hardened { next ^ self.code(link) } else { next };
         // SAFETY: as in `next`.
-        unsafe { link.write(next ^ self.code(link)) }
+        unsafe { link.write(stored) }
     }
 
     /// Links all objects of a slab whose first object is `first`, and returns the first of the list.

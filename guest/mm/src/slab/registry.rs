@@ -190,9 +190,14 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let ground = self.ground().ok_or(CreateError::NotBooted)?;
         let config = &ground.config;
         let align = alignment(request.flags, request.align, request.size);
+        let has_ctor = request.ctor.is_some();
         let geometry =
-            Geometry::new(request.size, align, request.flags, request.ctor.is_some(), &config.rules)
+            Geometry::new(request.size, align, request.flags, has_ctor, &config.rules, config.hardened)
                 .ok_or(CreateError::Invalid)?;
+        let needs_care = !geometry.size.is_power_of_two()
+            || config.init_on_free
+            || request.flags.intersects(SlabFlags::DEBUG);
+        let is_full = geometry.used_bytes() == geometry.slab_bytes();
         let (cpu_count, node_count) = (config.rules.cpus.max(1), ground.nodes);
         // SAFETY: the parts follow the constants, as `Cache::bytes` counts them; all are multiples of 64 bytes but the
         // last. Nobody else knows the memory.
@@ -210,13 +215,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 cpus,
                 key: config.random(u64::from(id) ^ memory.as_ptr().addr() as u64) as usize,
                 link: geometry.offset as usize,
+                hardened: config.hardened,
+                is_plain: !needs_care && is_full && !config.hardened && geometry.offset == 0,
                 misaligned: ((geometry.size & geometry.size.wrapping_neg()) - 1) as usize,
                 zero_on_alloc: config.init_on_alloc,
                 zero_on_free: config.init_on_free,
                 is_unusual: config.init_on_free || request.flags.intersects(SlabFlags::DEBUG),
-                needs_care: !geometry.size.is_power_of_two()
-                    || config.init_on_free
-                    || request.flags.intersects(SlabFlags::DEBUG),
+                needs_care,
                 mark: mark_of(id),
                 slab_mask: geometry.slab_bytes() - 1,
                 used_bytes: geometry.used_bytes(),

@@ -9,7 +9,6 @@ use super::frame::SlabFrame;
 use crate::frame::FrameIdx;
 use crate::port::{Cpu, CpuId, Machine};
 use crate::sync::Place;
-use core::ptr::NonNull;
 
 impl<'p, M: Machine> Slabs<'p, M> {
     /// [`Slabs::flush_cpu`] on every CPU; with interrupts masked on the running one only.
@@ -53,20 +52,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
 
     /// Takes the active slab out of use; `None` if there is none or no object of it is free.
     fn deactivate(&self, cache: &Cache, here: &Here<'_, M::Cpu>) -> Option<FrameIdx> {
-        let part = here.part;
-        let idx = part.slab.take()?;
-        let (base, mut at) = (part.base.get(), part.freelist.replace(0));
-        part.bytes.set(0);
-        let slab = SlabFrame::at(&cache.table, idx);
-        slab.set_freelist(at);
-        let mut free = 0;
-        while let Some(object) = NonNull::new(base.with_addr(at)).filter(|_| at != 0) {
-            free += 1;
-            // SAFETY: what is on the list is free, and the list is this CPU's with interrupts masked.
-            at = unsafe { cache.next(object) };
-        }
-        slab.set_inuse(cache.geometry.objects.saturating_sub(free));
-        (free != 0 || !slab.word().retire(here.part.cpu)).then_some(idx)
+        let slab = here.part.take_active(&cache.table)?;
+        let is_full = slab.local().freelist() == 0 && slab.word().retire(here.part.cpu());
+        (!is_full).then_some(slab.idx())
     }
 
     /// Hands slabs that this CPU keeps to their nodes, those longest unused first, until it keeps `left`.

@@ -40,7 +40,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let (pfn, _) = frames.alloc(gfp.difference(NOT_FOR_PAGES) | cache.gfp(), order)?.into_raw();
         let (idx, block) = ground.table.lookup(pfn).ok_or(AllocError::NotBooted)?;
         let base = self.slab_base(idx).ok_or(AllocError::OutOfMemory)?;
-        frame::make_slab(&ground.table, idx, order, cache.id, place);
+        frame::make_slab(&ground.table, idx, cache, place);
         // SAFETY: the block was allocated here, holds `objects` objects, and nobody else knows it.
         let first = unsafe {
             if cache.is_checked() {
@@ -49,7 +49,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             cache.construct(base);
             cache.link_all(base.add(cache.geometry.red_left as usize), &ground.config)
         };
-        SlabFrame::at(&ground.table, idx).set_freelist(first);
+        SlabFrame::at(&ground.table, idx).local().set_freelist(first);
         cache.node(block.zone().node.index()).slabs.fetch_add(1, Relaxed);
         Ok(idx)
     }

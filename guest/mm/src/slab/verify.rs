@@ -107,8 +107,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let word = slab.word().load();
         let chain = word.chain();
         let objects = cache.geometry.objects;
-        let active = cache.active_list(idx);
-        let first = active.map_or(slab.freelist(), |first| first);
+        let first = slab.local().freelist();
         let local = cache.walk(base, first, objects).ok_or_else(|| wrong("broken free list", 0, objects))?;
         let remote = if chain.count == 0 {
             0
@@ -119,7 +118,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if remote != chain.count {
             return Err(wrong("objects on the chain", remote.into(), chain.count));
         }
-        let counted = if active.is_some() { objects } else { objects.saturating_sub(local) };
+        let counted = objects.saturating_sub(local);
         if slab.inuse() != counted {
             return Err(wrong("inuse", slab.inuse().into(), counted));
         }
@@ -149,8 +148,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 damaged += 1;
             }
         }
-        if cache.walk(base, slab.freelist(), g.objects).is_none() {
-            self.report(cache, slab, base, slab.freelist(), Problem::BadCount);
+        if cache.walk(base, slab.local().freelist(), g.objects).is_none() {
+            self.report(cache, slab, base, slab.local().freelist(), Problem::BadCount);
             damaged += 1;
         }
         if damaged == 0 { Ok(()) } else { Err(damaged) }
@@ -165,12 +164,6 @@ fn nameless(slab: SlabFrame<'_>) -> SlabViolation {
 }
 
 impl Cache {
-    /// The free list of a slab that is active on some CPU.
-    fn active_list(&self, idx: crate::frame::FrameIdx) -> Option<usize> {
-        // Other CPUs do not allocate now, so their parts stand still.
-        self.all_cpus().find(|part| part.slab.get() == Some(idx)).map(|part| part.freelist.get())
-    }
-
     /// The length of a free list; `None` if it leads out of its slab or has more than `limit` objects.
     fn walk(&self, base: NonNull<u8>, first: usize, limit: u32) -> Option<u32> {
         let (mut at, mut length) = (first, 0);

@@ -54,6 +54,11 @@ impl Place {
     pub(crate) const fn tag(self) -> u32 {
         (self.bits() >> PLACE_SHIFT) as u32
     }
+
+    /// The CPU that owns what has this tag.
+    pub(crate) const fn cpu_of(tag: u32) -> u32 {
+        tag >> (CPU_SHIFT - PLACE_SHIFT)
+    }
 }
 
 /// Objects that other CPUs have freed, linked as on a free list.

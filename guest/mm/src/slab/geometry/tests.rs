@@ -52,7 +52,7 @@ const LINUX: [(u32, u32, u64, u32); 36] = [
 fn t39a_slabs_have_the_order_and_objects_that_linux_gives_them() {
     for (size, objects, pages, align) in LINUX {
         let align = alignment(SlabFlags::empty(), align, size);
-        let geometry = Geometry::new(size, align, SlabFlags::empty(), false, &RULES).unwrap();
+        let geometry = Geometry::new(size, align, SlabFlags::empty(), false, &RULES, true).unwrap();
         let got = (geometry.size, geometry.objects, geometry.order.pages());
         assert_eq!(got, (size, objects, pages));
     }
@@ -90,7 +90,7 @@ fn parts_of_an_object_do_not_overlap() {
         for size in 1..300 {
             for align in [8, 16, 64, 128] {
                 for ctor in [false, true] {
-                    let g = Geometry::new(size, align, flags, ctor, &RULES).unwrap();
+                    let g = Geometry::new(size, align, flags, ctor, &RULES, true).unwrap();
                     assert_eq!((g.size % align, g.red_left % align, g.offset % WORD), (0, 0, 0));
                     let keeps = ctor || flags.intersects(SlabFlags::POISON | SlabFlags::TYPESAFE_BY_RCU);
                     let outside = g.offset >= g.inuse;

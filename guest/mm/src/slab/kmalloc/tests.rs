@@ -13,13 +13,16 @@ fn the_smallest_class_that_holds_a_size_serves_it() {
     assert_eq!(sizes, [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192]);
     for size in 1..=MAX_CACHED {
         let smallest = *sizes.iter().find(|class| **class as usize >= size).unwrap();
-        assert_eq!(class_bytes(class_of(size)), smallest, "size {size}");
+        assert_eq!(class_bytes(class_of(size).unwrap()), smallest, "size {size}");
     }
+    // The class 0 has no cache.
+    assert_eq!([0, usize::MAX].map(class_of), [Some(0); 2]);
+    assert_eq!(class_of(MAX_CACHED + 1), None);
 }
 
 #[test]
 fn classes_have_the_names_that_linux_gives_them() {
-    let name = |family: KmallocType, size| NAMES[family as usize][class_of(size)];
+    let name = |family: KmallocType, size| NAMES[family as usize][class_of(size).unwrap()];
     assert_eq!(name(KmallocType::Normal, 100), "kmalloc-128");
     assert_eq!(name(KmallocType::Normal, 96), "kmalloc-96");
     assert_eq!(name(KmallocType::Reclaimable, 1), "kmalloc-rcl-8");
