@@ -6,7 +6,6 @@
 //! Invariants: one machine in the process, one thread plays a CPU, and no interrupts exist; the main thread plays any
 //! CPU, while nobody measures.
 
-use std::alloc::{self, Layout, handle_alloc_error};
 use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -85,21 +84,6 @@ pub struct DirectMap {
 unsafe impl Send for DirectMap {}
 // SAFETY: as above.
 unsafe impl Sync for DirectMap {}
-
-impl DirectMap {
-    /// Alignment of the largest block of frames.
-    const ALIGN: usize = 4 << 20;
-
-    fn new() -> Result<Self> {
-        let layout = Layout::from_size_align(RAM as usize, Self::ALIGN).context("size of RAM")?;
-        // SAFETY: there is RAM. It is never returned.
-        let base = NonNull::new(unsafe { alloc::alloc(layout) });
-        let base = base.unwrap_or_else(|| handle_alloc_error(layout));
-        // SAFETY: the call only says how the host should map memory that is ours.
-        unsafe { libc::madvise(base.as_ptr().cast(), RAM as usize, libc::MADV_HUGEPAGE) };
-        Ok(Self { base })
-    }
-}
 
 impl port::PhysMem for DirectMap {
     #[inline(always)]
@@ -191,12 +175,23 @@ impl Board {
     }
 }
 
-/// Zeroed memory that is never returned.
-fn zeroed<T>(bytes: u64) -> Result<NonNull<T>> {
-    let layout = Layout::from_size_align(bytes as usize, 64).context("size of tables")?;
-    // SAFETY: tables are never empty.
-    let memory = NonNull::new(unsafe { alloc::alloc_zeroed(layout) });
-    Ok(memory.unwrap_or_else(|| handle_alloc_error(layout)).cast())
+/// Alignment of the largest block of frames.
+const ALIGN: usize = 4 << 20;
+
+/// Zeroed memory that is never returned, in large pages where the host has them: so a kernel maps its RAM and its
+/// descriptors.
+fn zeroed(bytes: u64) -> Result<NonNull<u8>> {
+    let bytes = usize::try_from(bytes).context("size of memory")?;
+    // SAFETY: a new mapping, of which only a part is used; the second call only says how the host should back it.
+    let base = unsafe {
+        let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let start = libc::mmap(std::ptr::null_mut(), bytes + ALIGN, rights, flags | libc::MAP_NORESERVE, -1, 0);
+        anyhow::ensure!(start != libc::MAP_FAILED, "no memory for {bytes} bytes");
+        let base = start.cast::<u8>().add(start.cast::<u8>().align_offset(ALIGN));
+        libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE);
+        base
+    };
+    NonNull::new(base).context("memory at 0")
 }
 
 /// Boots, and makes every descriptor.
@@ -211,11 +206,12 @@ pub fn boot() -> Result<&'static Board> {
     }
     let end = Pfn::from_u32((RAM >> 12) as u32);
     let size = Tables::size(end);
-    let tables = Tables { frames: zeroed::<Frame>(size.frames)?, pageblocks: zeroed(size.pageblocks)?, end };
+    let (frames, pageblocks) = (zeroed(size.frames)?.cast::<Frame>(), zeroed(size.pageblocks)?.cast());
+    let tables = Tables { frames, pageblocks, end };
     let none = Pfn::from_u32(0);
     let zones = ZoneLimits { dma_end: none, dma32_end: none, ..ZoneLimits::LINUX };
     let sim = sim::Machine::builder().ram(0..PAGE_SIZE).poison(0).cpus(CPUS).build();
-    let machine = Machine { sim, ram: DirectMap::new()?, cpus: Cpus };
+    let machine = Machine { sim, ram: DirectMap { base: zeroed(RAM)? }, cpus: Cpus };
     let board = Box::leak(Box::new(Board { phys: Phys::new(machine), boot_seconds: 0.0, init_seconds: 0.0 }));
     let clock = Instant::now();
     let config = BootConfig { memblock: &memblock, topology: &topology, zones, tables };
