@@ -55,6 +55,8 @@ const EFFECTIVE: &[&str] = &[
     "slab_min_objects",
     "slab_nomerge",
     "slab_merge",
+    "slab_freelist_random",
+    "slab_freelist_hardened",
     "run",
     "run_bytes",
     "stats.interval_ms",

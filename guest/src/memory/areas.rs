@@ -7,7 +7,7 @@ use super::tables::KernelTables;
 use super::{PHYS, boot};
 use crate::arch::smp;
 use crate::machine::{Kernel, MACHINE};
-use crate::settings;
+use crate::{report, settings};
 use crate::symbols::LinuxSymbol;
 use core::arch::asm;
 use core::fmt;
@@ -37,6 +37,23 @@ unsafe impl AreaFrames for KernelTables {
     #[inline]
     unsafe fn free_frames(&self, pfn: Pfn, order: Order) {
         super::free_block(pfn, order);
+    }
+
+    #[inline]
+    fn alloc_many(&self, node: Option<NodeId>, gfp: GfpFlags, slots: &mut [Pfn]) -> usize {
+        if node.is_none() {
+            return PHYS.alloc_raw_pages_bulk(gfp, slots);
+        }
+        let frames = core::iter::from_fn(|| self.alloc_frames(node, gfp, Order::ZERO));
+        slots.iter_mut().zip(frames).map(|(slot, frame)| *slot = frame).count()
+    }
+
+    #[inline]
+    unsafe fn free_many(&self, frames: &[Pfn]) {
+        // SAFETY: promised by the caller.
+        if let Err(error) = unsafe { PHYS.free_raw_pages_bulk(frames) } {
+            report::corruption(format_args!("{error}"));
+        }
     }
 }
 

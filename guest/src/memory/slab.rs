@@ -38,7 +38,8 @@ pub fn init(cpus: u32) -> Result<(), CreateError> {
         merge: !is_on("slab_nomerge"),
         init_on_alloc: is_on("init_on_alloc"),
         init_on_free: is_on("init_on_free"),
-        randomize: true,
+        randomize: is_on("slab_freelist_random"),
+        hardened: is_on("slab_freelist_hardened"),
         seed: cpu::rdtsc(),
         debug: checks_of,
         hooks: Hooks {

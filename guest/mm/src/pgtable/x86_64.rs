@@ -118,6 +118,11 @@ impl PteCodec for X86_64 {
     }
 
     #[inline]
+    fn prot_none(pte: Pte) -> Pte {
+        Pte::from_raw(pte.raw() & (ADDR | FLAGS) & !P | PROT_NONE)
+    }
+
+    #[inline]
     fn advance(pte: Pte, pages: u64) -> Pte {
         let raw = pte.raw();
         let addr = raw.wrapping_add(pages << PAGE_SHIFT) & ADDR;

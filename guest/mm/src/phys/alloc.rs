@@ -202,16 +202,16 @@ impl<M: Machine> Phys<M> {
         }
         let cpu = self.machine.cpu();
         let _masked = cpu.irq_guard();
-        let area = self.pagesets.of(cpu.id())?;
-        let (idx, block) = area.table.lookup(pfn)?;
-        area.table.frame(idx).state().release(order, Owner::Zone).ok()?;
-        // What is held back goes to the zone at once: it is needed there.
-        let mt = block.migrate_type();
-        let (list, slot) = (ListNo::of(order, mt)?, block.zone_slot());
-        let set = area.set(slot);
-        let length = set.push(&area.table, list, idx, order, mt);
-        set.events.add(Event::PgFree, order.pages());
-        Some((slot, list, length))
+        self.pagesets.of(cpu.id())?.give(pfn, order)
+    }
+
+    /// Gives back what has become too much on the CPU's lists of a zone, if anything has.
+    #[inline(always)]
+    pub(super) fn shorten_if(&self, slot: usize, list: ListNo, length: Length) {
+        if length != Length::Fine {
+            // That never fails.
+            let _ = self.shorten(slot, list, length);
+        }
     }
 
     /// Gives back what has become too much on the CPU's lists of a zone.

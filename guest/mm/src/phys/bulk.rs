@@ -1,20 +1,23 @@
-//! Allocating many single pages at once.
+//! Allocating and freeing many single pages at once.
 //!
-//! Owns: filling an array from one CPU's lists. Source: Linux `mm/page_alloc.c` (`alloc_pages_bulk_noprof`).
+//! Owns: filling an array from one CPU's lists, and emptying one to them. Source: Linux `mm/page_alloc.c`
+//! (`alloc_pages_bulk_noprof`, `free_unref_folios`).
 
+use super::error::FreeError;
 use super::events::Event;
 use super::pcp::ListNo;
 use super::watermark::AllocFlags;
 use super::{Frames, GfpFlags, Phys};
-use crate::addr::Order;
-use crate::frame::{Owner, State};
+use crate::addr::{Order, Pfn};
+use crate::frame::{FrameIdx, Owner, State};
 use crate::port::{Cpu, Machine};
 
 impl<M: Machine> Phys<M> {
     /// Puts a page in every empty slot, and returns how many slots are full then. It stops at the first slot for
     /// which there is no page.
     pub fn alloc_pages_bulk<'a>(&'a self, gfp: GfpFlags, slots: &mut [Option<Frames<'a>>]) -> usize {
-        self.fill_near(gfp, slots);
+        let empty = slots.iter_mut().filter(|slot| slot.is_none());
+        self.fill_near(gfp, empty, |slot, idx| *slot = Some(Frames::new(idx.pfn(), Order::ZERO, &self.leaks)));
         for (full, slot) in slots.iter_mut().enumerate() {
             if slot.is_none() {
                 match self.alloc_pages(gfp, Order::ZERO) {
@@ -26,26 +29,45 @@ impl<M: Machine> Phys<M> {
         slots.len()
     }
 
-    /// Fills slots from the lists of the running CPU as long as the zone that it prefers has plenty of memory.
-    #[inline(never)]
-    fn fill_near<'a>(&'a self, gfp: GfpFlags, slots: &mut [Option<Frames<'a>>]) {
-        if self.debug.is_on() {
-            return;
+    /// Puts the number of a page, which is the caller's then, in every slot, and returns how many slots are full. It
+    /// stops at the first for which there is no page.
+    #[must_use = "the pages are the caller's"]
+    pub fn alloc_raw_pages_bulk(&self, gfp: GfpFlags, slots: &mut [Pfn]) -> usize {
+        let mut full = self.fill_near(gfp, slots.iter_mut(), |slot, idx| *slot = idx.pfn());
+        for slot in slots.iter_mut().skip(full) {
+            let Ok(page) = self.alloc_pages(gfp, Order::ZERO) else { break };
+            *slot = page.into_raw().0;
+            full += 1;
         }
-        let (Ok(highest), mt) = (gfp.zone(), gfp.migrate_type()) else { return };
-        let (Some(list), Some(layout)) = (ListNo::of(Order::ZERO, mt), self.layout.get()) else { return };
+        full
+    }
+
+    /// Fills slots from the lists of the running CPU as long as the zone that it prefers has plenty of memory; how many.
+    #[inline(never)]
+    fn fill_near<S>(
+        &self,
+        gfp: GfpFlags,
+        slots: impl Iterator<Item = S>,
+        mut fill: impl FnMut(S, FrameIdx),
+    ) -> usize {
+        if self.debug.is_on() {
+            return 0;
+        }
+        let (Ok(highest), mt) = (gfp.zone(), gfp.migrate_type()) else { return 0 };
+        let (Some(list), Some(layout)) = (ListNo::of(Order::ZERO, mt), self.layout.get()) else { return 0 };
         let table = &layout.ground.table;
         let cpu = self.machine.cpu();
         let _masked = cpu.irq_guard();
         let Some((zone, set)) = self.pagesets.of(cpu.id()).and_then(|area| area.preferred(highest)) else {
-            return;
+            return 0;
         };
-        if zone.free_pages() <= zone.marks.fast(highest).saturating_add(slots.len() as u64) {
-            return;
+        let most = slots.size_hint().1.unwrap_or(usize::MAX) as u64;
+        if zone.free_pages() <= zone.marks.fast(highest).saturating_add(most) {
+            return 0;
         }
         let kind = (list, Order::ZERO, mt);
         let mut filled = 0;
-        for slot in slots.iter_mut().filter(|slot| slot.is_none()) {
+        for slot in slots {
             let idx = set.pop(table, list, Order::ZERO);
             let Some(idx) = idx.or_else(|| zone.refill(cpu, &layout.ground, set, kind, AllocFlags::empty()))
             else {
@@ -55,10 +77,44 @@ impl<M: Machine> Phys<M> {
             if gfp.contains(GfpFlags::__GFP_ZERO) {
                 self.zero(idx, Order::ZERO);
             }
-            *slot = Some(Frames::new(idx.pfn(), Order::ZERO, &self.leaks));
+            fill(slot, idx);
             filled += 1;
         }
         set.events.add(Event::PgAlloc, filled);
         set.events.add(Event::HitLocal, filled);
+        filled as usize
+    }
+
+    /// Takes many pages back.
+    ///
+    /// # Errors
+    /// [`FreeError`] of the last page that was refused; all others are free.
+    ///
+    /// # Safety
+    /// The caller owns every page that is allocated as a single one, and no other handle to it exists.
+    pub unsafe fn free_raw_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
+        let given = self.give_near(pages);
+        let mut result = Ok(());
+        for &page in pages.iter().skip(given) {
+            // SAFETY: promised by the caller.
+            result = self.free_pages(unsafe { self.frames_from_raw(page, Order::ZERO) }).and(result);
+        }
+        result
+    }
+
+    /// Gives pages to the lists of the running CPU until one does not belong there; how many.
+    #[inline(never)]
+    fn give_near(&self, pages: &[Pfn]) -> usize {
+        if self.debug.is_on() {
+            return 0;
+        }
+        let cpu = self.machine.cpu();
+        let _masked = cpu.irq_guard();
+        let Some(area) = self.pagesets.of(cpu.id()) else { return 0 };
+        for (given, &page) in pages.iter().enumerate() {
+            let Some((slot, list, length)) = area.give(page, Order::ZERO) else { return given };
+            self.shorten_if(slot, list, length);
+        }
+        pages.len()
     }
 }

@@ -182,6 +182,8 @@ pub trait PteCodec: 'static {
     ///
     /// For entries that have flags: not for none and poisoned ones.
     fn with_bits(pte: Pte, bits: PteBits) -> Pte;
+    /// What the present entry `pte` is as [`PteView::ProtNone`].
+    fn prot_none(pte: Pte) -> Pte;
     /// The same entry for the frame (or swap page) `pages` further on. Wraps past the end of the field.
     fn advance(pte: Pte, pages: u64) -> Pte;
     /// The word for `view`. A `Bad` keeps its word.

@@ -1,5 +1,6 @@
 //! Areas over frames of their own (Linux `__vmalloc_node_range`).
 
+use super::batch::Supply;
 use super::segment::{GUARD, Kind, Ref, State};
 use super::{AreaFrames, Config, Vmalloc, VmallocError};
 use crate::addr::{NodeId, Order, PAGE_SIZE, VirtAddr};
@@ -127,10 +128,8 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
     /// Maps frames of their own below every page of `part`.
     #[inline]
     fn fill(&self, config: &Config<'m, M>, request: &Request, part: PageRange) -> Result<(), PtError> {
-        let gfp = request.frame_flags();
-        config.tree.map_each(part, config.bits, &self.frames, || {
-            self.frames.alloc_frames(request.node, gfp, Order::ZERO)
-        })
+        let mut supply = Supply::new(&self.frames, request.node, request.frame_flags(), part.pages());
+        config.tree.map_each(part, config.bits, &self.frames, || supply.next())
     }
 
     fn fill_huge(

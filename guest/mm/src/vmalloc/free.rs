@@ -5,7 +5,7 @@ use super::space::NotBusy;
 use super::{AreaFrames, Codec, Config, FreeAreaError, Vmalloc};
 use crate::addr::VirtAddr;
 use crate::pgtable::PtError;
-use crate::port::{Machine, PteCodec, PteView};
+use crate::port::{Machine, PteCodec};
 use core::sync::atomic::Ordering;
 
 impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
@@ -60,10 +60,7 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
     ) -> Result<(), PtError> {
         if let Some(part) = config.part(page, pages) {
             config.tree.scan(part, |slot, _, _| {
-                slot.update(|pte| {
-                    let (addr, bits) = (Codec::<M>::addr(pte), Codec::<M>::bits(pte));
-                    Codec::<M>::encode(PteView::ProtNone { addr, bits })
-                });
+                slot.update(Codec::<M>::prot_none);
             })?;
         }
         let waiting = self.lock().retire(area, kind);

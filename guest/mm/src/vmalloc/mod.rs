@@ -17,6 +17,7 @@
 
 mod alloc;
 mod area;
+mod batch;
 mod error;
 mod free;
 mod index;
@@ -60,6 +61,24 @@ pub unsafe trait AreaFrames: TableFrames {
     /// The block came from `alloc_frames` of this source with this order, and neither software nor any MMU uses it
     /// any more.
     unsafe fn free_frames(&self, pfn: Pfn, order: Order);
+
+    /// Single frames for `slots`, from the first on; how many there were. Each is a block of order 0.
+    #[must_use = "the frames are the caller's"]
+    fn alloc_many(&self, node: Option<NodeId>, gfp: GfpFlags, slots: &mut [Pfn]) -> usize {
+        let frames = core::iter::from_fn(|| self.alloc_frames(node, gfp, Order::ZERO));
+        slots.iter_mut().zip(frames).map(|(slot, frame)| *slot = frame).count()
+    }
+
+    /// Takes back single frames.
+    ///
+    /// # Safety
+    /// As for [`AreaFrames::free_frames`], of each of them, with order 0.
+    unsafe fn free_many(&self, frames: &[Pfn]) {
+        for &frame in frames {
+            // SAFETY: promised by the caller.
+            unsafe { self.free_frames(frame, Order::ZERO) };
+        }
+    }
 }
 
 /// Where areas lie and what they may be.

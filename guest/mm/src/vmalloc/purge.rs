@@ -1,5 +1,6 @@
 //! The purge: one flush for many freed areas, then their frames and pages are free.
 
+use super::batch::Return;
 use super::segment::{Kind, Segment};
 use super::{AreaFrames, Codec, Config, Vmalloc};
 use crate::addr::Order;
@@ -34,10 +35,11 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
             self.machine.tlb().flush_range(config.address(span.start), span.end - span.start);
         }
         let mut pages = 0;
+        let mut free = Return::new(&self.frames);
         let mut next = self.lock().next_of(&mut batch);
         while let Some((area, segment)) = next {
             pages += segment.pages;
-            self.empty(config, &segment);
+            self.empty(config, &segment, &mut free);
             let mut space = self.lock();
             next = space.next_of(&mut batch);
             space.release(area);
@@ -45,18 +47,22 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
         pages
     }
 
-    /// Empties the entries of an area that has been flushed, and frees what they kept.
-    fn empty(&self, config: &Config<'m, M>, segment: &Segment) {
+    /// Empties the entries of an area that has been flushed, and frees what they kept, single frames through `free`.
+    fn empty(&self, config: &Config<'m, M>, segment: &Segment, free: &mut Return<'_, F>) {
         let Some(part) = config.part(segment.start, segment.pages) else { return };
         let owns = matches!(segment.state, super::segment::State::Lazy(Kind::Vmalloc));
         // Retiring has gone through the same tables and found them sound.
         let _ = config.tree.scan(part, |slot, level, _| {
             let pfn = Codec::<M>::addr(slot.take()).pfn();
             if owns && !planted("vmalloc.keeps_frames") {
-                let order = if level == Level::PTE { Order::ZERO } else { Order::PAGEBLOCK };
                 // SAFETY: `alloc` took it with this order for a leaf of this level; the entry is empty, and since it
                 // stopped translating every CPU has been flushed.
-                unsafe { self.frames.free_frames(pfn, order) };
+                unsafe {
+                    match level {
+                        Level::PTE => free.add(pfn),
+                        _ => self.frames.free_frames(pfn, Order::PAGEBLOCK),
+                    }
+                }
             }
         });
         if part.pages() >= Level::PMD.pages() {

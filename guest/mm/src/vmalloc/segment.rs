@@ -155,7 +155,8 @@ impl Pool {
 
     /// Takes a descriptor back. No link leads to it any more.
     pub fn discard(&mut self, gone: Ref) {
-        let mut empty = Segment::new(0, 0, State::Free);
+        // It starts nowhere: who still has its name finds out.
+        let mut empty = Segment::new(u64::MAX, 0, State::Free);
         empty.next = self.unused;
         *self.get_mut(gone) = empty;
         self.unused = Some(gone);

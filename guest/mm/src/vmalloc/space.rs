@@ -19,6 +19,8 @@ use core::ptr::NonNull;
 const KEPT_PAGES: u64 = 63;
 /// But no more than this many of each.
 const KEPT_COUNT: u32 = 2048;
+/// How many segments that were taken lately are found without a search.
+const RECENT: usize = 128;
 /// Descriptors that taking an area may need: for what is left over before and after it.
 const SPARE: usize = 2;
 
@@ -32,6 +34,14 @@ pub(super) struct Space {
     lazy_pages: u64,
     /// Pages of frames that areas own, without those of freed ones.
     used: u64,
+    /// Segments that were taken lately, by where they start: most areas are freed soon, and found here.
+    recent: [Link; RECENT],
+}
+
+/// The place of what starts at `page` among the recent segments.
+#[inline]
+const fn recent(page: u64) -> usize {
+    page as usize % RECENT
 }
 
 /// Why an area cannot be freed.
@@ -61,6 +71,7 @@ impl Space {
             lazy: None,
             lazy_pages: 0,
             used: 0,
+            recent: [None; RECENT],
         }
     }
 
@@ -115,6 +126,9 @@ impl Space {
         let segment = self.pool.get_mut(area);
         (segment.state, segment.caller) = (state, caller);
         let start = segment.start;
+        if let Some(slot) = self.recent.get_mut(recent(start)) {
+            *slot = Some(area);
+        }
         if let State::Busy(Kind::Vmalloc) = state {
             self.used += pages - GUARD;
         }
@@ -156,7 +170,10 @@ impl Space {
     /// What starts exactly at `page`.
     #[inline]
     fn at(&self, page: u64) -> Option<(Ref, &Segment)> {
-        let found = self.index.find(&self.pool, page)?;
+        let recent = self.recent.get(recent(page)).copied().flatten();
+        // No two segments start at the same page, and what is none starts nowhere.
+        let recent = recent.filter(|&it| self.pool.get(it).start == page);
+        let found = recent.or_else(|| self.index.find(&self.pool, page))?;
         let segment = self.pool.get(found);
         (segment.start == page).then_some((found, segment))
     }

@@ -1,7 +1,7 @@
 //! Parameters of the group "Slab".
 
 use super::{ANY, OFF, computed, int, is};
-use crate::params::spec::Kind::{Enum, Flag, SlabDebug};
+use crate::params::spec::Kind::{Bool, Enum, Flag, SlabDebug};
 use crate::params::spec::{OnBad, ParamSpec};
 
 pub(super) const PARAMS: &[ParamSpec] = &[
@@ -21,5 +21,17 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     ParamSpec::linux("slab_nomerge", Flag, OFF, "keep caches of equal size apart").aliases(&["slub_nomerge"]),
     ParamSpec::linux("slab_merge", Flag, is("on"), "let caches of equal size share slabs")
         .aliases(&["slub_merge"]),
+    ParamSpec::new(
+        "slab_freelist_random",
+        Bool,
+        is("0"),
+        "order the objects of new slabs at random (CONFIG_SLAB_FREELIST_RANDOM)",
+    ),
+    ParamSpec::new(
+        "slab_freelist_hardened",
+        Bool,
+        is("0"),
+        "hide the links of free slab objects (CONFIG_SLAB_FREELIST_HARDENED)",
+    ),
     ParamSpec::linux("slab_strict_numa", Flag, OFF, "apply memory policies to every object, not to slabs"),
 ];

@@ -14,11 +14,12 @@ mod pageset;
 mod refill;
 mod verify;
 
+use super::events::Event;
 use super::layout::Layout;
 use super::topology::MAX_CPUS;
 use super::zone::Zone;
-use crate::addr::{NodeId, Order, PAGE_SIZE};
-use crate::frame::{FrameTable, ZoneId, ZoneKind};
+use crate::addr::{NodeId, Order, PAGE_SIZE, Pfn};
+use crate::frame::{FrameTable, Owner, ZoneId, ZoneKind};
 use crate::port::CpuId;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -79,6 +80,21 @@ impl CpuArea {
             let zone = preferred.zone.load(Ordering::Relaxed).as_ref()?;
             Some((zone, &*preferred.set.load(Ordering::Relaxed)))
         }
+    }
+
+    /// Puts an allocated block on the CPU's list and tells which that is; `None` if it does not belong there, and
+    /// nothing has changed. Interrupts are masked, and the area is the running CPU's.
+    #[inline(always)]
+    pub(super) fn give(&self, pfn: Pfn, order: Order) -> Option<(usize, ListNo, Length)> {
+        let (idx, block) = self.table.lookup(pfn)?;
+        self.table.frame(idx).state().release(order, Owner::Zone).ok()?;
+        // What is held back goes to the zone at once: it is needed there.
+        let mt = block.migrate_type();
+        let (list, slot) = (ListNo::of(order, mt)?, block.zone_slot());
+        let set = self.set(slot);
+        let length = set.push(&self.table, list, idx, order, mt);
+        set.events.add(Event::PgFree, order.pages());
+        Some((slot, list, length))
     }
 
     /// The lists of one zone.
