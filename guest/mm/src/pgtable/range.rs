@@ -32,6 +32,18 @@ impl PageRange {
         Some(Self { first, end: first + pages })
     }
 
+    /// `pages` pages of it, after the first `offset`; `None` if it has not so many.
+    #[inline]
+    #[must_use]
+    pub const fn part(self, offset: u64, pages: u64) -> Option<Self> {
+        let all = self.pages();
+        if offset > all || pages > all - offset {
+            return None;
+        }
+        let first = self.first + offset;
+        Some(Self { first, end: first + pages })
+    }
+
     /// The first byte.
     #[inline]
     #[must_use]
@@ -49,8 +61,9 @@ impl PageRange {
     /// Whether tables with their root at `root` can map all of it.
     #[must_use]
     pub fn fits(self, root: Level) -> bool {
-        let last = VirtAddr::truncate(self.end.saturating_sub(1).max(self.first) << PAGE_SHIFT);
-        self.start().is_canonical(root.get()) && last.is_canonical(root.get())
+        // Half of the entries of the root, in pages.
+        let half = root.pages() * (Level::ENTRIES as u64 / 2);
+        if self.is_upper_half() { self.first >= (1 << (64 - PAGE_SHIFT)) - half } else { self.end <= half }
     }
 
     /// Whether it lies in the upper half, which all roots share.

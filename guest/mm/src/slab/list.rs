@@ -26,9 +26,12 @@ impl Cache {
         object.as_ptr().wrapping_add(self.link).cast()
     }
 
-    #[inline(always)]
-    fn code(&self, link: *mut usize) -> usize {
-        self.key ^ link.addr().swap_bytes()
+    /// `word` as a hardened cache stores it at `link`, and the other way round. Out of line, so that it costs nothing
+    /// where it is not wanted.
+    #[cold]
+    #[inline(never)]
+    fn coded(&self, link: *mut usize, word: usize) -> usize {
+        word ^ self.key ^ link.addr().swap_bytes()
     }
 
     /// The object after `object` on its list, or 0.
@@ -40,7 +43,7 @@ impl Cache {
         let link = self.link_of(object);
         // SAFETY: the link lies inside the object's share of the slab, aligned to a word.
         let stored = unsafe { link.read() };
-        if self.hardened { stored ^ self.code(link) } else { stored }
+        if self.hardened { self.coded(link, stored) } else { stored }
     }
 
     /// Links `object` to `next`, an object of the same slab or 0.
@@ -50,7 +53,7 @@ impl Cache {
     #[inline(always)]
     pub(super) unsafe fn set_next(&self, object: NonNull<u8>, next: usize) {
         let link = self.link_of(object);
-        let stored = if self.hardened { next ^ self.code(link) } else { next };
+        let stored = if self.hardened { self.coded(link, next) } else { next };
         // SAFETY: as in `next`.
         unsafe { link.write(stored) }
     }

@@ -76,9 +76,11 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
         request: &Request,
         pages: u64,
     ) -> Result<VirtAddr, VmallocError> {
-        let max_leaf = request.max_leaf.min(self.machine.mmu().max_leaf()).min(Level::PMD);
-        if max_leaf > Level::PTE && pages >= max_leaf.pages() {
-            return self.make_huge(config, request, pages, max_leaf);
+        if request.max_leaf > Level::PTE {
+            let max_leaf = request.max_leaf.min(self.machine.mmu().max_leaf()).min(Level::PMD);
+            if max_leaf > Level::PTE && pages >= max_leaf.pages() {
+                return self.make_huge(config, request, pages, max_leaf);
+            }
         }
         let draft = self.reserve(pages, 1, State::Busy(Kind::Vmalloc), request.caller)?;
         let part = config.part(draft.page, pages).ok_or(VmallocError::Corrupt)?;

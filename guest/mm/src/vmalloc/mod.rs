@@ -220,6 +220,6 @@ impl<M: Machine> Config<'_, M> {
     /// `pages` pages from a page of the range on.
     #[inline]
     fn part(&self, page: u64, pages: u64) -> Option<PageRange> {
-        PageRange::new(self.address(page), pages)
+        self.range.part(page, pages)
     }
 }
