@@ -43,7 +43,7 @@ impl<M: Machine> Phys<M> {
     }
 
     /// Fills slots from the lists of the running CPU as long as the zone that it prefers has plenty of memory; how many.
-    #[inline(never)]
+    #[inline]
     fn fill_near<S>(
         &self,
         gfp: GfpFlags,
@@ -103,7 +103,7 @@ impl<M: Machine> Phys<M> {
     }
 
     /// Gives pages to the lists of the running CPU until one does not belong there; how many.
-    #[inline(never)]
+    #[inline]
     fn give_near(&self, pages: &[Pfn]) -> usize {
         if self.debug.is_on() {
             return 0;

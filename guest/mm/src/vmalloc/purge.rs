@@ -1,7 +1,7 @@
 //! The purge: one flush for many freed areas, then their frames and pages are free.
 
 use super::batch::Return;
-use super::segment::{Kind, Segment};
+use super::space::Retired;
 use super::{AreaFrames, Codec, Config, Vmalloc};
 use crate::addr::Order;
 use crate::mutant::planted;
@@ -37,9 +37,9 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
         let mut pages = 0;
         let mut free = Return::new(&self.frames);
         let mut next = self.lock().next_of(&mut batch);
-        while let Some((area, segment)) = next {
-            pages += segment.pages;
-            self.empty(config, &segment, &mut free);
+        while let Some((area, retired)) = next {
+            pages += retired.pages;
+            self.empty(config, retired, &mut free);
             let mut space = self.lock();
             next = space.next_of(&mut batch);
             space.release(area);
@@ -48,13 +48,12 @@ impl<'m, M: Machine, F: AreaFrames> Vmalloc<'m, M, F> {
     }
 
     /// Empties the entries of an area that has been flushed, and frees what they kept, single frames through `free`.
-    fn empty(&self, config: &Config<'m, M>, segment: &Segment, free: &mut Return<'_, F>) {
-        let Some(part) = config.part(segment.start, segment.pages) else { return };
-        let owns = matches!(segment.state, super::segment::State::Lazy(Kind::Vmalloc));
+    fn empty(&self, config: &Config<'m, M>, retired: Retired, free: &mut Return<'_, F>) {
+        let Some(part) = config.part(retired.start, retired.pages) else { return };
         // Retiring has gone through the same tables and found them sound.
         let _ = config.tree.scan(part, |slot, level, _| {
             let pfn = Codec::<M>::addr(slot.take()).pfn();
-            if owns && !planted("vmalloc.keeps_frames") {
+            if retired.owns_frames && !planted("vmalloc.keeps_frames") {
                 // SAFETY: `alloc` took it with this order for a leaf of this level; the entry is empty, and since it
                 // stopped translating every CPU has been flushed.
                 unsafe {

@@ -61,6 +61,17 @@ pub(super) struct Batch {
     next: Link,
 }
 
+/// A freed area that no CPU can reach any more.
+#[derive(Clone, Copy)]
+pub(super) struct Retired {
+    /// First page.
+    pub start: u64,
+    /// Pages, the guard included.
+    pub pages: u64,
+    /// Its frames are freed with it.
+    pub owns_frames: bool,
+}
+
 impl Space {
     pub const fn new() -> Self {
         Self {
@@ -240,11 +251,12 @@ impl Space {
 
     /// The next area of a batch.
     #[inline]
-    pub fn next_of(&mut self, batch: &mut Batch) -> Option<(Ref, Segment)> {
+    pub fn next_of(&mut self, batch: &mut Batch) -> Option<(Ref, Retired)> {
         let area = batch.next?;
-        let &segment = self.pool.get(area);
+        let segment = self.pool.get(area);
         batch.next = segment.next;
-        Some((area, segment))
+        let owns_frames = matches!(segment.state, State::Lazy(Kind::Vmalloc));
+        Some((area, Retired { start: segment.start, pages: segment.pages, owns_frames }))
     }
 
     /// Makes the pages of an area free. It is on no list, no CPU has anything of it cached.
