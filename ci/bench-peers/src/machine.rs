@@ -185,7 +185,8 @@ fn zeroed(bytes: u64) -> Result<NonNull<u8>> {
     // SAFETY: a new mapping, of which only a part is used; the second call only says how the host should back it.
     let base = unsafe {
         let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        let start = libc::mmap(std::ptr::null_mut(), bytes + ALIGN, rights, flags | libc::MAP_NORESERVE, -1, 0);
+        let start =
+            libc::mmap(std::ptr::null_mut(), bytes + ALIGN, rights, flags | libc::MAP_NORESERVE, -1, 0);
         anyhow::ensure!(start != libc::MAP_FAILED, "no memory for {bytes} bytes");
         let base = start.cast::<u8>().add(start.cast::<u8>().align_offset(ALIGN));
         libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE);

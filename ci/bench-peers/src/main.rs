@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use mm::frame::Frame;
 
 use crate::machine::Board;
 use crate::pool::Pool;
-use crate::table::{Limit, Table};
+use crate::table::{Limit, Table, verdict};
 use crate::work::{Kind, Subject, Work};
 
 /// Allocators of mm beside others.
@@ -143,9 +144,12 @@ fn object_limits() -> Vec<Limit> {
 impl Board {
     /// What descriptors cost, as one line of facts.
     fn facts(&self) -> String {
+        let [bytes, all] = [size_of::<Frame>() as f64, self.bytes_per_frame()];
         format!(
-            "bytes_per_frame={} boot_us={:.1} descriptor_init_ms_per_gib={:.2} (limit: 64 bytes, aim 32)",
-            self.bytes_per_frame(),
+            "bytes_per_frame={bytes} must=64 {} aim=32 {} ({all:.3} with the words of pageblocks) boot_us={:.1} \
+             descriptor_init_ms_per_gib={:.2}",
+            verdict(bytes, 64.0),
+            verdict(bytes, 32.0),
             self.boot_seconds * 1e6,
             self.init_seconds * 1e3 / machine::GIB_OF_RAM as f64,
         )

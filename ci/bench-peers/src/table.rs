@@ -105,31 +105,32 @@ impl Table {
         for limit in limits {
             for row in self.rows.iter().filter(|row| row.threads == 1 && limit.is_about(row)) {
                 let Row { metric, size, .. } = row;
-                let (what, verdict) = match limit.bar {
+                let (what, is_kept) = match limit.bar {
                     Bar::Ratio { peer, must, aim } => {
                         let Some(at) = self.names.iter().skip(1).position(|name| *name == peer) else {
                             continue;
                         };
                         let Spread { min, median, p75 } = row.ratio(at + 1);
-                        let aimed = if median <= aim { "aim" } else { "must" };
-                        let verdict = if median <= must { aimed } else { "MISS" };
-                        (
-                            format!("{peer} ratio={median:.2} [{min:.2}, {p75:.2}] must={must} aim={aim}"),
-                            verdict,
-                        )
+                        let (kept, aimed) = (verdict(median, must), verdict(median, aim));
+                        let ratio = format!("/ {peer} = {median:.2} [{min:.2}, {p75:.2}]");
+                        (format!("{ratio} must={must} {kept} aim={aim} {aimed}"), median <= must)
                     }
                     Bar::Nanoseconds(most) => {
                         let min = row.samples.first().map_or(0.0, |ours| Spread::of(ours).min);
-                        let verdict = if min <= most { "must" } else { "MISS" };
-                        (format!("ns={min:.1} must={most}"), verdict)
+                        (format!("ns = {min:.1} must={most} {}", verdict(min, most)), min <= most)
                     }
                 };
-                kept &= verdict != "MISS";
-                let _ = writeln!(text, "- {metric} {size}: {what} -> {verdict}");
+                kept &= is_kept;
+                let _ = writeln!(text, "- {metric} {size}: {what}");
             }
         }
         (text, kept)
     }
+}
+
+/// Whether a number is within a limit, in a word.
+pub fn verdict(number: f64, limit: f64) -> &'static str {
+    if number <= limit { "ok" } else { "missed" }
 }
 
 impl Limit {

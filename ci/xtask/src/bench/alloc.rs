@@ -1,7 +1,8 @@
 //! `bench alloc`: allocators of `mm` beside others, in the same run.
 //!
 //! Owns: building and running the two programs that measure: `ci/bench-peers` on this machine, and a guest with the
-//! command `bench-peers`, which no product has. Stays outside: what they measure and the limits.
+//! command `bench-peers`, which no product has; at the end instructions, counted (`icount`). Stays outside: what they
+//! measure and the limits.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{guest, record};
+use super::{guest, icount, record};
 use crate::repo::Repo;
 use crate::{cargo, setup};
 
@@ -27,14 +28,18 @@ pub fn run(repo: &Repo, rounds: u32) -> Result<bool> {
     let body = format!(
         "`cargo xtask bench alloc` at {}: nanoseconds as minimum / median [third quartile] of {rounds} rounds; a ratio \
          is the median over the rounds of Ballast's time over the other's. Only ratios say much: the machine had \
-         other work. llfree is on no registry; its recorded pair took 38 ns.\n\n### On the host\n\n{}\n\n\
+         other work. llfree is on no registry; its recorded pair took 38 ns. Ours with the guest's defaults: free \
+         lists are neither hardened nor in random order. On the host RAM and descriptors lie in large pages, as in a \
+         kernel, and CPUs have plain per-CPU data.\n\n### On the host\n\n{}\n\n\
          ### In the guest\n\n```text\n{}\n```\n",
         record::commit(repo),
         host.trim_end(),
         inside.trim_end()
     );
     record::record(repo, "Allocation beside other allocators, time", &body)?;
-    Ok(kept)
+    println!("instructions in the guest at ring 0, counted by QEMU:");
+    let counted = icount::report(repo)?;
+    Ok(kept && counted)
 }
 
 /// What the program on this machine says, and whether its limits were kept.

@@ -26,7 +26,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
     },
-    /// Time per allocation beside other allocators, on this machine and in the guest; writes docs/measurements.md
+    /// Time per allocation beside other allocators, on this machine and in the guest, and instructions; writes
+    /// docs/measurements.md
     Alloc {
         /// Rounds; in each of them every allocator is measured once
         #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
@@ -38,7 +39,7 @@ pub enum Bench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
-    /// Instructions per page allocation, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
+    /// Instructions of allocating pages, objects and areas, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
     AllocIcount {
         /// Write nothing; fail if a count is not within 2 % of the record
         #[arg(long)]

@@ -17,7 +17,9 @@ impl<M: Machine> Phys<M> {
     /// which there is no page.
     pub fn alloc_pages_bulk<'a>(&'a self, gfp: GfpFlags, slots: &mut [Option<Frames<'a>>]) -> usize {
         let empty = slots.iter_mut().filter(|slot| slot.is_none());
-        self.fill_near(gfp, empty, |slot, idx| *slot = Some(Frames::new(idx.pfn(), Order::ZERO, &self.leaks)));
+        self.fill_near(gfp, empty, |slot, idx| {
+            *slot = Some(Frames::new(idx.pfn(), Order::ZERO, &self.leaks))
+        });
         for (full, slot) in slots.iter_mut().enumerate() {
             if slot.is_none() {
                 match self.alloc_pages(gfp, Order::ZERO) {

@@ -1,6 +1,6 @@
 //! Tests of reading the guest's answer.
 
-use super::{departure, value};
+use super::{ROWS, departure, value, verdict};
 
 #[test]
 fn numbers_are_read_by_key() {
@@ -23,4 +23,18 @@ fn a_count_outside_of_two_per_cent_departs_from_the_record() {
     assert!(departure(record, "order0_pair", 117.5).is_some());
     assert_eq!(departure(record, "frame_init", 4.2), None);
     assert!(departure(record, "order0", 120.0).unwrap().contains("not in"));
+}
+
+#[test]
+fn a_limit_is_kept_up_to_itself() {
+    assert_eq!(verdict(113.0, 113.0), "ok");
+    assert_eq!(verdict(113.1, 113.0), "missed");
+}
+
+#[test]
+fn every_row_is_on_record_and_its_aim_is_not_above_its_limit() {
+    let record = include_str!("../../../../../tests/data/icount.tsv");
+    let recorded: Vec<_> = record.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(recorded, ROWS.iter().map(|row| row.key).collect::<Vec<_>>());
+    assert!(ROWS.iter().all(|row| row.aim.is_none_or(|aim| aim <= row.must)));
 }

@@ -1,0 +1,75 @@
+//! What is counted, what it may cost, and what it costs elsewhere.
+//!
+//! Peers are best of N under the same emulator with the same CPU model: Linux is Debian's 6.1.192 cloud kernel with
+//! `mitigations=off init_on_alloc=0 cgroup_disable=memory`, measured inside the kernel; the others ran in its user
+//! space.
+
+/// An operation.
+pub struct Row {
+    /// What the guest prints it as.
+    pub key: &'static str,
+    /// In words.
+    pub name: &'static str,
+    /// More than that is too much.
+    pub must: f64,
+    /// What it should come down to.
+    pub aim: Option<f64>,
+    /// Linux's count, if it has such an operation.
+    pub linux: Option<f64>,
+    /// The best other allocator that has such an operation.
+    pub peer: Option<(&'static str, f64)>,
+}
+
+/// A row with everything.
+const fn row(key: &'static str, name: &'static str, must: f64, aim: f64) -> Row {
+    Row { key, name, must, aim: Some(aim), linux: None, peer: None }
+}
+
+impl Row {
+    const fn without_aim(key: &'static str, name: &'static str, must: f64) -> Self {
+        Self { key, name, must, aim: None, linux: None, peer: None }
+    }
+
+    const fn linux(mut self, count: f64) -> Self {
+        self.linux = Some(count);
+        self
+    }
+
+    const fn peer(mut self, name: &'static str, count: f64) -> Self {
+        self.peer = Some((name, count));
+        self
+    }
+}
+
+/// In the order in which the guest prints them.
+pub const ROWS: &[Row] = &[
+    row("frame_init", "frame descriptor, initialise, per page", 20.0, 5.0).linux(89.0),
+    row("order0_pair", "order 0, allocate and free", 260.0, 150.0).linux(699.0).peer("llfree", 526.0),
+    row("order9_pair", "order 9, allocate and free", 420.0, 285.0)
+        .linux(18_752.0)
+        .peer("buddy_system_allocator", 285.0),
+    row("bulk_api", "order 0, 64 with one call, per page", 68.0, 30.0).linux(68.5),
+    row("order0_alloc_drained", "order 0, allocate, 4096 in a row, empty per-CPU lists", 300.0, 150.0),
+    row("order0_free_drained", "order 0, free these in random order, to the zone", 256.0, 150.0),
+    row("order0_alloc", "order 0, allocate, 4096 in a row", 300.0, 150.0).linux(547.0).peer("llfree", 300.0),
+    row("order0_free_random", "order 0, free these in random order", 256.0, 150.0)
+        .linux(535.0)
+        .peer("llfree", 256.0),
+    row("slab64_pair", "slab object of 64 bytes, allocate and free", 113.0, 61.0)
+        .linux(226.0)
+        .peer("jemalloc", 61.0),
+    row("kmalloc64_pair", "kmalloc of 64 bytes, allocate and free", 135.0, 73.0)
+        .linux(270.0)
+        .peer("mimalloc", 72.9),
+    row("slab64_alloc", "slab objects of 64 bytes, allocate 10,000", 170.0, 58.0)
+        .linux(337.0)
+        .peer("mimalloc", 58.5),
+    row("slab64_free_random", "slab objects of 64 bytes, free these in random order", 100.0, 40.0)
+        .linux(199.0)
+        .peer("mimalloc", 31.0),
+    Row::without_aim("vmalloc_4k_pair", "vmalloc of 4 KiB and vfree", 1816.0).linux(3632.0),
+    row("vmalloc_16k_pair", "vmalloc of 16 KiB and vfree", 2400.0, 1500.0).linux(4790.0),
+    Row::without_aim("vmalloc_64k_pair", "vmalloc of 64 KiB and vfree", 4978.0).linux(9956.0),
+    Row::without_aim("vmalloc_2m_pair", "vmalloc of 2 MiB in small pages and vfree", 110_489.0)
+        .linux(220_979.0),
+];
