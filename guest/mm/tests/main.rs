@@ -25,6 +25,7 @@ mod slab;
 mod slab_checked;
 mod slab_fixture;
 mod slab_model;
+mod slab_plain;
 mod vmalloc;
 mod walk;
 mod zones;

@@ -172,6 +172,16 @@ fn ranges_stay_in_their_half() {
 }
 
 #[test]
+fn parts_of_a_range_stay_in_it() {
+    let all = range(GIB, 10);
+    assert_eq!(all.part(3, 7), Some(range(GIB + 3 * 4096, 7)));
+    assert_eq!((all.part(0, 10), all.part(10, 0)), (Some(all), Some(range(GIB + 10 * 4096, 0))));
+    for (offset, pages) in [(0, 11), (3, 8), (11, 0), (u64::MAX, 1), (1, u64::MAX)] {
+        assert_eq!(all.part(offset, pages), None, "{offset}+{pages}");
+    }
+}
+
+#[test]
 fn the_first_occupied_page_stops_a_range() {
     let m = machine(Level::P4D);
     let pool = pool(&m);

@@ -6,7 +6,7 @@ use mm::frame::{MigrateType, ZoneKind};
 use mm::phys::{Event, FolioState, Frames, FreeError, GfpFlags, PagesetInfo, Watermarks};
 use mm::port::{CpuId, Machine};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
@@ -177,6 +177,30 @@ fn bulk_fills_empty_slots() {
     assert_eq!((full as u64, board.total_free_pages(), board.cached_pages()), (held(&board) - 4, 0, 0));
     slots.into_iter().flatten().for_each(|page| board.free_pages(page).unwrap());
     assert_eq!(board.alloc_pages_bulk(GfpFlags::GFP_DMA | GfpFlags::GFP_DMA32, &mut [None, None]), 0);
+    board.verify().unwrap();
+}
+
+/// The same by number: all come, all go back, and what is wrong among them does not keep the others.
+#[test]
+fn raw_pages_come_and_go_in_bulk() {
+    let board = plan(1).boot();
+    let mut pages = [pfn(0); 100];
+    assert_eq!(board.alloc_raw_pages_bulk(KERNEL, &mut pages), 100);
+    assert_eq!(pages.iter().collect::<BTreeSet<_>>().len(), 100);
+    assert_eq!(held(&board), 104);
+    let twice = pages[50];
+    pages[51] = twice;
+    // SAFETY: the pages are the test's; one of them twice, which is refused.
+    let refused = unsafe { board.free_raw_pages_bulk(&pages) };
+    assert_eq!(refused, Err(FreeError::DoubleFree(twice)));
+    assert_eq!(held(&board), 5);
+    board.verify().unwrap();
+    let mut all = vec![pfn(0); 20_000];
+    let full = board.alloc_raw_pages_bulk(KERNEL, &mut all);
+    assert_eq!((board.total_free_pages(), board.cached_pages()), (0, 0));
+    // SAFETY: as above; the rest of the slots were not filled.
+    unsafe { board.free_raw_pages_bulk(&all[..full]) }.unwrap();
+    assert_eq!(held(&board), 5);
     board.verify().unwrap();
 }
 

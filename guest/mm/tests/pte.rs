@@ -97,6 +97,9 @@ fn changing_bits_keeps_kind_and_place() {
         let pte = X86_64::with_bits(X86_64::encode(view), new);
         assert_eq!(X86_64::view(pte), expected);
         assert_eq!(X86_64::bits(pte).contains(PteBits::PRESENT), X86_64::is_present(pte));
+        if let PteView::Present { addr, .. } = expected {
+            assert_eq!(X86_64::view(X86_64::prot_none(pte)), PteView::ProtNone { addr, bits: parked });
+        }
     }
 }
 

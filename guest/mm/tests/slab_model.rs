@@ -168,7 +168,7 @@ proptest! {
 
     #[test]
     fn slabs_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..400), seed in any::<u64>()) {
-        run(&config(CPUS, seed), &ops);
+        run(&SlabConfig { hardened: seed & 1 == 0, randomize: seed & 2 == 0, ..config(CPUS, seed) }, &ops);
     }
 
     #[test]
