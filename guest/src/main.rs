@@ -74,6 +74,7 @@ fn kernel_main(entry: Entry) -> ! {
     start_devices(cmdline, &platform);
     start_cpus(&platform);
     settings::apply_reserves();
+    memory::hugetlb::boot(cmdline);
     memory::areas::count_cpus();
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {

@@ -29,6 +29,7 @@ const SWEPT: &[&str] = &[
     "getconf",
     "grep MemFree /proc/meminfo",
     "help",
+    "hugetlb nr=5 + hugetlb check + hugetlb nr=0",
     "kmalloc 9000",
     "kmap nest 3",
     "kmap order",

@@ -13,6 +13,7 @@
 //! | `fragmentation` | T86: what is left of large blocks; all users at once |
 //! | `mempool` | T35: pages set aside |
 //! | `highmem` | T49: temporary mappings |
+//! | `hugetlb` | T72, T73: pools of huge pages |
 //! | `vmalloc` | T85: areas of contiguous addresses |
 //! | `zones` | T45 to T48: zones |
 //! | `reserves` | T34, T35, T51: per-CPU lists, watermarks, reserves |
@@ -42,6 +43,7 @@ mod faults;
 mod fragmentation;
 mod highmem;
 mod hostile;
+mod hugetlb;
 mod images;
 mod input;
 mod lacking;

@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`] |
 //! | 5 | [`vmalloc`], [`kmap`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -24,6 +24,8 @@ pub mod dma;
 pub mod fault_inject;
 #[cfg(not(all(loom, test)))]
 pub mod frame;
+#[cfg(not(all(loom, test)))]
+pub mod hugetlb;
 #[cfg(not(all(loom, test)))]
 pub mod kmap;
 #[cfg(not(all(loom, test)))]

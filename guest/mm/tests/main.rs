@@ -7,6 +7,7 @@ mod buddy_model;
 mod contig;
 mod dma;
 mod fault_inject;
+mod hugetlb;
 mod inspect;
 mod kmap;
 mod map;

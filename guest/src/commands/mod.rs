@@ -16,6 +16,7 @@ mod features;
 mod files;
 mod frag;
 mod hostile;
+mod hugetlb;
 mod kmap;
 mod machine;
 mod mempool;
@@ -71,6 +72,7 @@ static FAMILIES: &[&[Command]] = &[
     files::FILES,
     frag::FRAG,
     hostile::HOSTILE,
+    hugetlb::HUGETLB,
     kmap::KMAP,
     machine::MACHINE,
     mempool::MEMPOOL,

@@ -14,6 +14,7 @@
 //! | `zones` | the borders of zones |
 //! | `areas` | vmalloc, vmap and ioremap |
 //! | `highmem` | windows on frames outside the direct map |
+//! | `hugetlb` | pools of huge pages |
 //! | `stack` | kernel stacks with guard pages |
 
 pub mod areas;
@@ -21,6 +22,7 @@ pub mod boot;
 pub mod checks;
 pub mod count;
 pub mod highmem;
+pub mod hugetlb;
 mod map;
 pub mod slab;
 pub mod stack;

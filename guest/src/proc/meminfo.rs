@@ -5,7 +5,7 @@ use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
-use crate::memory::{PHYS, boot, stack, tables};
+use crate::memory::{PHYS, boot, hugetlb, stack, tables};
 use crate::settings;
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
@@ -22,6 +22,7 @@ pub fn numbers() -> Meminfo {
     let (total, free) = (PHYS.total_managed_pages(), PHYS.total_free_pages());
     let leaves = boot::direct_map_leaves();
     let slabs = SLABS.totals(None);
+    let huge = hugetlb::default_pool().counts(None);
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),
@@ -37,7 +38,10 @@ pub fn numbers() -> Meminfo {
         vmalloc_total: (areas::size() - 1) >> 10,
         vmalloc_used: kb(AREAS.used_pages()),
         percpu: kb(u64::from(smp::online()) * (size_of::<PerCpu>() as u64).div_ceil(PAGE_SIZE)),
-        huge_page_size: kb(Level::PMD.pages()),
+        huge_pages_total: huge.total,
+        huge_pages_free: huge.free,
+        huge_page_size: kb(hugetlb::default_pool().frames()),
+        hugetlb: hugetlb::pools().map(|pool| kb(pool.counts(None).total * pool.frames())).sum(),
         direct_map_4k: kb(leaves.pte),
         direct_map_2m: kb(leaves.pmd * Level::PMD.pages()),
         // Linux leaves the line out where the CPU has no such pages; here it says 0.

@@ -5,7 +5,7 @@
 use super::kb;
 use crate::arch::smp;
 use crate::memory::slab::SLABS;
-use crate::memory::{PHYS, stack, tables};
+use crate::memory::{PHYS, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::NodeId;
 use mm::phys::{Event, Node};
@@ -51,7 +51,6 @@ const LATER: &[&str] = &[
     "FileHugePages",
     "FilePmdMapped",
 ];
-const HUGE_PAGES: &[&str] = &["HugePages_Total", "HugePages_Free", "HugePages_Surp"];
 /// The counters of numastat, and what they count.
 const NUMA_STATS: &[(&str, &[Event])] = &[
     ("numa_hit", &[Event::NumaHit, Event::HitLocal]),
@@ -150,7 +149,9 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
         };
         line(name, kb(pages))?;
     }
-    HUGE_PAGES.iter().try_for_each(|name| writeln!(w, "Node {number} {name}: {:>5}", 0))
+    let huge = hugetlb::default_pool().counts(Some(node.id()));
+    let counts = [("Total", huge.total), ("Free", huge.free), ("Surp", 0)];
+    counts.into_iter().try_for_each(|(name, pages)| writeln!(w, "Node {number} HugePages_{name}: {pages:>5}"))
 }
 
 fn numastat(node: &Node, w: &mut dyn Write) -> fmt::Result {

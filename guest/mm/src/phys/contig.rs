@@ -66,6 +66,14 @@ impl<M: Machine> Phys<M> {
         }
         Ok(frames)
     }
+
+    /// Makes a handle again of what [`ExactFrames::into_raw`] returned, or of a block of `pages` frames.
+    ///
+    /// # Safety
+    /// The caller owns the run, and no other handle to it exists.
+    pub unsafe fn exact_from_raw(&self, pfn: Pfn, pages: u64) -> ExactFrames<'_> {
+        ExactFrames::new(pfn, pages, &self.leaks)
+    }
 }
 
 impl Zone {

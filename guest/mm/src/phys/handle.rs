@@ -93,6 +93,13 @@ impl<'a> ExactFrames<'a> {
         self.pages
     }
 
+    /// Gives up the handle: whoever keeps the numbers owns the run now.
+    #[must_use = "the numbers are all that is left of the run"]
+    pub fn into_raw(self) -> (Pfn, u64) {
+        let this = ManuallyDrop::new(self);
+        (this.pfn, this.pages)
+    }
+
     /// Its blocks: first frame and order of each.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (Pfn, Order)> + use<> {
         let (mut next, mut pages) = (Some(self.pfn), self.pages);
