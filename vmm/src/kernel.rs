@@ -56,8 +56,8 @@ pub enum KernelError {
         "{0} is neither an ELF file nor a bzImage; give an ELF kernel with a PVH note, or Linux's bzImage"
     )]
     NotElf(String),
-    /// A segment lies outside the file.
-    #[error("{0} is damaged: a segment lies outside the file; copy or build it again")]
+    /// A segment lies outside the file, or the table of segments is none.
+    #[error("{0} is damaged: its segments are not in the file; copy or build it again")]
     Damaged(String),
     /// The ELF file cannot be entered the PVH way.
     #[error("{0} has no PVH note; for Linux, build it with CONFIG_PVH=y")]

@@ -10,9 +10,9 @@ thread_local! {
     static RAM: RefCell<GuestRam> = RefCell::new(ram());
 }
 
-/// RAM with a hole, and nothing behind its end.
+/// RAM with a hole, and nothing behind its end. Little of it, because an image may ask for all of it to be cleared.
 fn ram() -> GuestRam {
-    let ranges = [0, 4].map(|unit| RamRange { base: unit << 20, size: 1 << 20, node: 0 });
+    let ranges = [0, 1 << 20].map(|base| RamRange { base, size: 256 << 10, node: 0 });
     allocate(&ranges, HostPages::Small, false).expect("RAM")
 }
 

@@ -64,3 +64,16 @@ fn a_segment_outside_the_file_is_told() {
     assert_eq!(segments(&whole[..66], PT_LOAD).collect::<Vec<_>>(), [None], "not even the type is");
     assert_eq!(segments(b"#!/bin/sh", PT_NOTE).count(), 0);
 }
+
+#[test]
+fn impossible_tables_and_endless_notes_take_no_time() {
+    let whole = elf_with(&note(b"Ballast\0", 1, &[]));
+    for (at, value) in [(54, 0), (54, 55), (54, 57), (56, MAX_HEADERS + 1), (56, u16::MAX)] {
+        let mut broken = whole.clone();
+        broken[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        assert_eq!(segments(&broken, PT_NOTE).collect::<Vec<_>>(), [None], "{at} {value}");
+        assert_eq!(notes_of(&broken, "Ballast"), []);
+    }
+    let many = elf_with(&note(b"Ballast\0", 1, &[]).repeat(10_000));
+    assert_eq!(notes_of(&many, "Ballast").len(), MAX_NOTES / 20);
+}
