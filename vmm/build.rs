@@ -11,7 +11,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// What the guest is made of, from the root of the repository.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 12] = [
     "guest/Cargo.toml",
     "guest/Cargo.lock",
     "guest/.cargo/config.toml",
@@ -20,6 +20,8 @@ const SOURCES: [&str; 10] = [
     "guest/src",
     "guest/mm/Cargo.toml",
     "guest/mm/src",
+    "guest/virtq/Cargo.toml",
+    "guest/virtq/src",
     "shared/Cargo.toml",
     "shared/src",
 ];

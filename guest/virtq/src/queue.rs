@@ -192,8 +192,9 @@ impl<'m, const N: usize> Queue<'m, N> {
     /// Asks for no interrupts. The device may still send some.
     pub fn suppress_interrupts(&mut self) {
         if self.event_idx {
-            // The index that the device will reach last.
-            self.rings.set_used_event(N, self.taken.wrapping_sub(1));
+            // Far from every index of this round: a device that looks only after several chains looks at indexes that
+            // have been taken meanwhile, too.
+            self.rings.set_used_event(N, self.taken.wrapping_add(1 << 15));
         } else {
             self.rings.set_interrupt_flag(NO_INTERRUPT);
         }
