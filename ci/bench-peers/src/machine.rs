@@ -215,7 +215,7 @@ pub fn boot() -> Result<&'static Board> {
     let machine = Machine { sim, ram: DirectMap { base: zeroed(RAM)? }, cpus: Cpus };
     let board = Box::leak(Box::new(Board { phys: Phys::new(machine), boot_seconds: 0.0, init_seconds: 0.0 }));
     let clock = Instant::now();
-    let config = BootConfig { memblock: &memblock, topology: &topology, zones, tables };
+    let config = BootConfig { memblock: &memblock, topology: &topology, zones, tables, merge: true };
     // SAFETY: the tables are as large as they must be, zeroed, never returned; the RAM is simulated.
     unsafe { board.phys.boot(&config) }.map_err(|error| anyhow!("boot: {error}"))?;
     for cpu in 0..CPUS {

@@ -169,7 +169,7 @@ pub(super) fn plain(table: &FrameTable, idx: FrameIdx, addr: usize) -> Option<Sl
             return None;
         }
     }
-    (!state.is_misaligned(addr) || planted("slab.frees_the_middle")).then_some(slab)
+    (!state.is_misaligned(addr) || planted("slab.kfrees_the_middle")).then_some(slab)
 }
 
 /// What lies at a frame.
