@@ -129,15 +129,9 @@ pub struct RunArgs {
     /// Guest commands, separated by `;`, up to 1 MiB; other kernels take none [default: tour]
     #[arg(long, value_name = "COMMANDS", help_heading = "Guest")]
     pub run: Option<String>,
-    /// Boot parameters for the guest (`vmm params` lists them)
-    #[arg(
-        long,
-        value_name = "PARAMS",
-        default_value = "",
-        allow_hyphen_values = true,
-        help_heading = "Guest"
-    )]
-    pub append: String,
+    /// Boot parameters for the guest (`vmm params` lists them); may be repeated
+    #[arg(long, value_name = "PARAMS", allow_hyphen_values = true, help_heading = "Guest")]
+    pub append: Vec<String>,
     /// Refuse unknown or bad boot parameters before boot, or let the guest report them
     #[arg(long, value_enum, default_value_t = Params::Strict, help_heading = "Guest")]
     pub params: Params,

@@ -243,7 +243,7 @@ impl Header {
     fn geometry(&self, sectors: u64) -> Option<()> {
         let (first, last) = (self.first_usable.get(), self.last_usable.get());
         let entries = self.entries_lba.get();
-        let entries_end = entries.checked_add(self.entry_bytes() as u64 / SECTOR)?;
+        let entries_end = entries.checked_add((self.entry_bytes() as u64).div_ceil(SECTOR))?;
         let apart = entries_end <= first || entries > last;
         let fits = first <= last && last < sectors && entries > PRIMARY && entries_end <= sectors;
         let header_apart = self.my_lba.get() < first || self.my_lba.get() > last;

@@ -109,14 +109,15 @@ impl MachineConfig {
         };
         let watched = args.procfs.is_some() || args.report.is_some();
         let update = watched.then_some(INTERVAL);
+        let append = args.append.join(" ");
         let run = args.run.as_deref().unwrap_or(DEFAULT_COMMANDS);
         Ok(Self {
             topology: Topology::new(args.cpus, mem, &numa)?,
             disks,
             kernel: args.kernel.clone(),
             initrd: args.initrd.clone(),
-            append: args.append.clone(),
-            cmdline: cmdline::user_part(ring, &args.append, update, run)?,
+            cmdline: cmdline::user_part(ring, &append, update, run)?,
+            append,
             script: Some(run.to_owned()).filter(|script| !script.is_empty()),
             procfs: args.procfs.clone(),
             report: args.report.clone(),

@@ -65,8 +65,10 @@ fn the_last_of_an_option_wins_and_lists_grow() {
 }
 
 #[test]
-fn an_append_that_starts_with_a_dash_is_taken() {
+fn every_append_is_taken_even_one_that_starts_with_a_dash() {
     assert_eq!(config(&["--append", "-x", "--run", ""]).unwrap().cmdline, "-x");
+    let both = config(&["--append", "a=1", "--append", "-x b", "--run", ""]).unwrap();
+    assert_eq!((both.cmdline.as_str(), both.append.as_str()), ("a=1 -x b", "a=1 -x b"));
 }
 
 #[test]
