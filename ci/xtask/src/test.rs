@@ -40,8 +40,8 @@ pub const STEPS: [Step; 12] = [
     Step { name: "valgrind", run: valgrind },
 ];
 
-/// A step that runs only when it is named: in QEMU 7.2 about one guest in a hundred dies there of a triple fault, Linux
-/// as well as ours, and a red run would say nothing about us (ADR 0005).
+/// A step that runs only when it is named: about one guest in a hundred dies there of a triple fault, Linux as well as
+/// ours, for a reason that is not known yet (ADR 0005).
 const ON_REQUEST: Step = Step { name: "hwkvm", run: hwkvm };
 
 /// Runs the steps named, or all that are not on request only.
