@@ -12,6 +12,7 @@
 //! | 12..14 | page type: what an allocated block is used for, where that must be known from the frame |
 //! | 14 | a plain slab: its objects need no care when they are freed |
 //! | 15..28 | of a plain slab: the bits that are 0 in the address of every object |
+//! | 16..32 | of a folio: its flags, which others may set and clear at any time |
 
 use super::MigrateType;
 use crate::addr::Order;
@@ -51,6 +52,8 @@ pub(crate) enum PageType {
     Slab,
     /// One object that is too large for the slab caches.
     LargeKmalloc,
+    /// Memory of contexts: it has references and is mapped.
+    Folio,
 }
 
 const KIND_MASK: u32 = 0b11;
@@ -66,6 +69,9 @@ const USE_MASK: u32 = 0b11 << USE_SHIFT;
 const PLAIN: u32 = 1 << 14;
 const MISALIGNED_SHIFT: u32 = 15;
 const MISALIGNED_BITS: u32 = 13;
+const FOLIO_SHIFT: u32 = 16;
+/// All that the page type gives a meaning.
+const DETAIL_MASK: u32 = !0 << 14;
 const SLAB_MASK: u32 = PLAIN | ((1 << MISALIGNED_BITS) - 1) << MISALIGNED_SHIFT;
 /// Everything but the migrate type.
 const BLOCK_MASK: u32 = KIND_MASK | 1 << OWNER_SHIFT | ORDER_MASK | USE_MASK;
@@ -161,6 +167,7 @@ impl State {
         match (self.0 & USE_MASK) >> USE_SHIFT {
             1 => PageType::Slab,
             2 => PageType::LargeKmalloc,
+            3 => PageType::Folio,
             _ => PageType::None,
         }
     }
@@ -168,7 +175,7 @@ impl State {
     /// The same block, used for this.
     #[inline(always)]
     pub(crate) const fn with_page_type(self, page_type: PageType) -> Self {
-        Self(self.0 & !(USE_MASK | SLAB_MASK) | (page_type as u32) << USE_SHIFT)
+        Self(self.0 & !(USE_MASK | DETAIL_MASK) | (page_type as u32) << USE_SHIFT)
     }
 
     /// The same block, a slab whose objects need no care when they are freed; all their addresses are 0 in the bits of
@@ -179,6 +186,24 @@ impl State {
             return self;
         }
         Self(self.0 & !SLAB_MASK | PLAIN | (misaligned as u32) << MISALIGNED_SHIFT)
+    }
+
+    /// Where a word has these flags of a folio.
+    #[inline(always)]
+    pub(super) const fn of_folio_flags(flags: u16) -> u32 {
+        (flags as u32) << FOLIO_SHIFT
+    }
+
+    /// The flags of a folio.
+    #[inline(always)]
+    pub(crate) const fn folio_flags(self) -> u16 {
+        (self.0 >> FOLIO_SHIFT) as u16
+    }
+
+    /// Whether an allocated folio starts here.
+    #[inline(always)]
+    pub(crate) const fn is_folio(self) -> bool {
+        self.0 & (KIND_MASK | USE_MASK) == ALLOCATED | (PageType::Folio as u32) << USE_SHIFT
     }
 
     /// Whether it is a slab whose objects need no care when they are freed.

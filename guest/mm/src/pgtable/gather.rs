@@ -11,6 +11,7 @@ use super::slot::{PteSlot, Table};
 use super::{Codec, Leaves, PageRange, PageTable, TableFrames};
 use crate::addr::PhysAddr;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, Tlb};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Proof that a gather was flushed: the frames that were unmapped into it may be reused now.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ impl Flushed {
 pub struct Gather<'a, M: Machine, F: TableFrames> {
     machine: &'a M,
     frames: &'a F,
+    /// The CPUs that may have translations, one bit each; without it all may.
+    cpus: Option<&'a AtomicU64>,
     stale: Option<PageRange>,
     /// The chain of unlinked tables; its end is known by the count.
     tables: PhysAddr,
@@ -66,12 +69,25 @@ impl<'m, M: Machine> PageTable<'m, M> {
     where
         'm: 'a,
     {
-        let (stale, tables, splits) = (None, PhysAddr::default(), Leaves::default());
-        Gather { machine: self.machine, frames, stale, tables, count: 0, splits }
+        Gather::new(self.machine, frames, None)
+    }
+
+    /// As [`PageTable::gather`], for a tree that only the CPUs in `cpus` may have translations of, one bit each. A CPU
+    /// sets its bit before it begins to use the tree.
+    pub fn gather_on<'a, F: TableFrames>(&self, frames: &'a F, cpus: &'a AtomicU64) -> Gather<'a, M, F>
+    where
+        'm: 'a,
+    {
+        Gather::new(self.machine, frames, Some(cpus))
     }
 }
 
 impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
+    fn new(machine: &'a M, frames: &'a F, cpus: Option<&'a AtomicU64>) -> Self {
+        let (stale, tables, splits) = (None, PhysAddr::default(), Leaves::default());
+        Gather { machine, frames, cpus, stale, tables, count: 0, splits }
+    }
+
     /// Flushes, frees the unlinked tables, and gives the proof.
     pub fn finish(mut self) -> Flushed {
         self.flush();
@@ -110,7 +126,12 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
 
     fn flush(&mut self) {
         if let Some(range) = self.stale.take() {
-            self.machine.tlb().flush_range(range.start(), range.pages());
+            let tlb = self.machine.tlb();
+            match self.cpus {
+                // SeqCst: see `Mm::enter`; the changes were made by atomic operations before.
+                Some(cpus) => tlb.flush_range_on(cpus.load(Ordering::SeqCst), range.start(), range.pages()),
+                None => tlb.flush_range(range.start(), range.pages()),
+            }
         }
         while self.count > 0 {
             self.count -= 1;

@@ -5,7 +5,9 @@
 //! what a frame is used for (frame, phys), instructions (ports). Source: Intel SDM vol. 3 ch. 4; Linux
 //! `mm/memory.c`, `arch/x86/mm/pat/set_memory.c`.
 //!
-//! While one CPU changes the entries of a range (map, split, update, unmap):
+//! Entries of contexts may also be changed by many CPUs at once, each under the lock of a table (`space` says when); no
+//! table is unlinked then. Otherwise, while one CPU changes the entries of a range (map, split,
+//! update, unmap):
 //!
 //! - The MMU of any CPU may walk it and set A and D, at any time.
 //! - Nobody else changes entries of that range: its owner is whoever holds its VMA lock, or the boot CPU.
@@ -22,6 +24,7 @@
 //! them shows in all roots. Entries of tables carry all rights; the leaf alone decides.
 
 mod census;
+mod clone;
 mod cost;
 mod error;
 mod frames;

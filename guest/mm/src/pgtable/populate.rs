@@ -47,6 +47,22 @@ impl<'m, M: Machine> PageTable<'m, M> {
         Ok(table)
     }
 
+    /// The entry of the last level for `va` below the entry `slot` of [`Level::PMD`], with a table made if there is none.
+    ///
+    /// # Errors
+    /// `NoFrames`, `Corrupt`; `Exists` if `slot` is a leaf.
+    #[inline]
+    pub fn populate_last(
+        &self,
+        slot: PteSlot<'m>,
+        va: VirtAddr,
+        frames: &impl TableFrames,
+    ) -> Result<PteSlot<'m>, PtError> {
+        let child = self.ensure_child(Level::PMD, slot, frames);
+        let (_, table) = child.map_err(|why| PtError { at: va, why })?;
+        Ok(table.slot(Level::PTE.index(va)))
+    }
+
     /// Makes the root's entries for `range` lead to tables, so that roots that share them never need syncing.
     ///
     /// # Errors

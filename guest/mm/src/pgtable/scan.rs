@@ -20,7 +20,26 @@ impl<'m, M: Machine> PageTable<'m, M> {
         range: PageRange,
         mut visit: impl FnMut(PteSlot<'m>, Level, PageRange),
     ) -> Result<(), PtError> {
-        let (mut at, end) = range.bounds();
+        self.scan_while(range, |slot, level, part| {
+            visit(slot, level, part);
+            true
+        })
+        .map(drop)
+    }
+
+    /// As [`PageTable::scan`], until `visit` says no; gives how many pages from the start on were gone through, the
+    /// last one shown included.
+    ///
+    /// # Errors
+    /// `Invalid`, `Corrupt`.
+    #[inline]
+    pub fn scan_while(
+        &self,
+        range: PageRange,
+        mut visit: impl FnMut(PteSlot<'m>, Level, PageRange) -> bool,
+    ) -> Result<u64, PtError> {
+        let (first, end) = range.bounds();
+        let mut at = first;
         self.check(range)?;
         while at < end {
             let va = range.cut(at, end).start();
@@ -34,7 +53,9 @@ impl<'m, M: Machine> PageTable<'m, M> {
                     if level != Level::PTE && !Codec::<M>::is_huge(pte) {
                         break;
                     }
-                    visit(slot, level, range.cut(at, border.min(end)));
+                    if !visit(slot, level, range.cut(at, border.min(end))) {
+                        return Ok(border.min(end) - first);
+                    }
                 }
                 at = border;
                 if at >= end {
@@ -42,7 +63,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
                 }
             }
         }
-        Ok(())
+        Ok(end - first)
     }
 
     fn check(&self, range: PageRange) -> Result<(), PtError> {

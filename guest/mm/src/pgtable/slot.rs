@@ -19,6 +19,7 @@
 use super::PageRange;
 use crate::addr::PhysAddr;
 use crate::port::{Level, PhysMem, Pte};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// One entry in a live table.
@@ -31,6 +32,13 @@ impl PteSlot<'_> {
     #[must_use]
     pub fn load(self) -> Pte {
         Pte::from_raw(self.0.load(Ordering::Acquire))
+    }
+
+    /// Where the entry is in the direct map.
+    #[inline]
+    #[must_use]
+    pub fn place(self) -> NonNull<u8> {
+        NonNull::from(self.0).cast()
     }
 
     /// Makes the entry `pte`. For an entry that is not present: a present one may just be getting its A or D.

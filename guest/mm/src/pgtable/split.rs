@@ -33,6 +33,39 @@ impl<'m, M: Machine> PageTable<'m, M> {
         }
     }
 
+    /// Replaces the leaf of [`Level::PMD`] in `slot`, which covers `range`, by a table, if it still maps what `old` says;
+    /// whether it does. Others may change the entry at the same time.
+    ///
+    /// # Errors
+    /// `NoFrames`.
+    pub fn split_same<F: TableFrames>(
+        &self,
+        slot: PteSlot<'m>,
+        range: PageRange,
+        old: Pte,
+        gather: &mut Gather<'_, M, F>,
+    ) -> Result<bool, PtError> {
+        let same = |now| Codec::<M>::is_huge(now) && Codec::<M>::addr(now) == Codec::<M>::addr(old);
+        let fail = |why| PtError { at: range.start(), why };
+        let pfn = gather.frames().alloc_table().ok_or(fail(Why::NoFrames))?;
+        let linked = self.fill_and_link(Level::PTE, slot, pfn, same).is_some();
+        if linked {
+            gather.add_split(range, Level::PMD);
+        } else {
+            self.give_back(pfn, gather);
+        }
+        Ok(linked)
+    }
+
+    /// Gives back a table that was filled and not linked.
+    fn give_back<F: TableFrames>(&self, pfn: Pfn, gather: &Gather<'_, M, F>) {
+        // SAFETY: the frame is fresh from `alloc_table` and was not linked.
+        unsafe {
+            self.machine.physmem().zero(pfn);
+            gather.frames().free_table(pfn);
+        }
+    }
+
     /// Replaces the leaf in `slot` of `level`, which covers `range`, by a table; gives the table.
     #[cold]
     pub(super) fn split_leaf<F: TableFrames>(
@@ -44,29 +77,31 @@ impl<'m, M: Machine> PageTable<'m, M> {
     ) -> Result<(Level, Table<'m>), Why> {
         let below = level.down().ok_or(Why::Corrupt)?;
         let pfn = gather.frames().alloc_table().ok_or(Why::NoFrames)?;
-        let filled = self.fill_and_link(below, slot, pfn);
+        let filled = self.fill_and_link(below, slot, pfn, |leaf| Codec::<M>::is_huge(leaf));
         if filled.is_some() {
             gather.add_split(range, level);
         } else {
-            // SAFETY: the frame is fresh from `alloc_table` and was not linked.
-            unsafe {
-                self.machine.physmem().zero(pfn);
-                gather.frames().free_table(pfn);
-            }
+            self.give_back(pfn, gather);
         }
         Ok((below, filled.ok_or(Why::Corrupt)?))
     }
 
     /// Fills the fresh frame `pfn` with what the leaf in `slot` says, and puts it in the leaf's place. `None`
-    /// if there is no leaf, or nobody could have made it.
-    fn fill_and_link(&self, below: Level, slot: PteSlot<'m>, pfn: Pfn) -> Option<Table<'m>> {
+    /// if the entry is not, or no longer, a leaf that is `wanted`, or nobody could have made it.
+    fn fill_and_link(
+        &self,
+        below: Level,
+        slot: PteSlot<'m>,
+        pfn: Pfn,
+        wanted: impl Fn(Pte) -> bool,
+    ) -> Option<Table<'m>> {
         // SAFETY: the frame was just allocated to be this table; from here on it is used by atomics only.
         let table = unsafe { Table::at(self.machine.physmem(), pfn.addr())? };
         let link = Codec::<M>::present(pfn.addr(), Codec::<M>::TABLE_BITS);
         let mut leaf = slot.load();
         loop {
             let corrupt = matches!(Codec::<M>::view(leaf), PteView::Bad { .. });
-            if !Codec::<M>::is_huge(leaf) || corrupt {
+            if !wanted(leaf) || corrupt {
                 return None;
             }
             fill::<Codec<M>>(table, below, leaf);

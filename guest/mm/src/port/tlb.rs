@@ -12,6 +12,9 @@ pub trait Tlb {
     /// When it returns, no CPU uses a translation that was removed before the call.
     fn flush_range(&self, start: VirtAddr, pages: u64);
 
+    /// As [`Tlb::flush_range`], on the CPUs whose bit is set in `cpus` only: no other uses the tables that changed.
+    fn flush_range_on(&self, cpus: u64, start: VirtAddr, pages: u64);
+
     /// Drops every cached translation on all CPUs, global ones included.
     fn flush_all(&self);
 

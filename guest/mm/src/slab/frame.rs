@@ -191,6 +191,7 @@ pub(super) fn held(table: &FrameTable, idx: FrameIdx) -> Held<'_> {
     match state.page_type() {
         PageType::Slab => Held::Slab(SlabFrame { frame, idx }, 0),
         PageType::LargeKmalloc => Held::Large(idx, state.order()),
+        PageType::Folio => Held::Nothing,
         PageType::None => tail(table, idx, frame),
     }
 }

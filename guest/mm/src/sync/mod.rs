@@ -1,6 +1,7 @@
 //! Locks and one-time initialisation.
 //!
-//! Owns: [`SpinLock`], which masks interrupts while it is held, and [`Once`], a value built in place at boot.
+//! Owns: [`SpinLock`] and [`RwLock`], which mask interrupts while they are held, and [`Once`], a value built in place
+//! at boot.
 //! Stays outside: sleeping (the memory manager never sleeps with a lock held) and what the locks protect.
 //! Invariants: data is reachable only through a guard; a guard never leaves its CPU.
 //!
@@ -14,6 +15,7 @@
 mod atomic;
 mod once;
 mod ownership;
+mod rwlock;
 mod spin;
 #[cfg(all(loom, test))]
 mod tests;
@@ -21,4 +23,5 @@ mod tests;
 pub use once::{InitError, Once};
 #[cfg(not(all(loom, test)))]
 pub(crate) use ownership::{Chain, Freed, Place, RemoteWord};
+pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use spin::{SpinGuard, SpinLock};

@@ -1,0 +1,44 @@
+//! The end of a folio: its block goes back to the page allocator.
+
+use super::Folio;
+use crate::addr::{Order, Pfn};
+use crate::frame::{FrameTable, PageType};
+use crate::phys::{FreeError, Phys};
+use crate::port::Machine;
+use core::sync::atomic::Ordering;
+
+impl Folio<'_> {
+    /// Clears what the descriptors say, so that the block can be given back; its first frame and order.
+    #[inline]
+    pub(crate) fn dissolve(self) -> (Pfn, Order) {
+        let state = self.frame.state();
+        for word in self.frame.held_words() {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.frame.held().store(0, Ordering::Relaxed);
+        if state.order() != Order::ZERO {
+            self.whole().store(0, Ordering::Relaxed);
+        }
+        self.frame.set_state(state.with_page_type(PageType::None));
+        (self.idx.pfn(), state.order())
+    }
+}
+
+/// Frees a folio whose last reference is gone.
+///
+/// # Errors
+/// [`FreeError`] if it was no folio: a bug of the caller.
+pub(crate) fn free<M: Machine>(phys: &Phys<M>, folio: Folio<'_>) -> Result<(), FreeError> {
+    let (pfn, order) = folio.dissolve();
+    // SAFETY: nobody has a reference any more, so the block is the caller's alone.
+    phys.free_pages(unsafe { phys.frames_from_raw(pfn, order) })
+}
+
+/// Gives one reference of the folio at `pfn` back, and frees it if it was the last.
+///
+/// # Errors
+/// [`FreeError`] if there is no folio: a bug of the caller.
+pub(crate) fn put<M: Machine>(phys: &Phys<M>, table: &FrameTable, pfn: Pfn) -> Result<(), FreeError> {
+    let folio = Folio::of(table, pfn).ok_or(FreeError::NotOwned(pfn))?;
+    if folio.put(1) { free(phys, folio) } else { Ok(()) }
+}

@@ -1,0 +1,226 @@
+//! Folios: blocks of frames that contexts map, with references and reverse mapping (Linux `struct folio`).
+//!
+//! Owns: what a descriptor says while its block is a folio. Stays outside: who maps it (`rmap`, page tables), what it
+//! holds (the page cache, shared memory), and whether it is used much (reclaim). Invariants: a folio is freed by whoever
+//! gives its last reference back, and by nobody else, for the page allocator refuses a block that still says it is a
+//! folio; every entry of a page table that maps a part of it holds a reference; who holds one may read all of this.
+//!
+//! | holder's word | bits | meaning |
+//! |---|---|---|
+//! | small | | references |
+//! | large 0 | | what it belongs to: an address with a kind in its two lowest bits; 0 for nothing |
+//! | large 1 | 0..36 | its first page there |
+//! | | 36..64 | entries that map it or a part of it |
+//! | small of the second frame | | entries that map it as a whole, of more than one page |
+//!
+//! As Linux does without `CONFIG_PAGE_MAPCOUNT`, pages of a large folio are not counted one by one.
+
+mod flags;
+mod free;
+
+use crate::addr::{NodeId, Order, Pfn};
+use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
+use core::sync::atomic::{AtomicU64, Ordering};
+pub use flags::FolioFlags;
+pub(crate) use free::{free, put};
+
+const INDEX_BITS: u32 = 36;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+/// One mapping more.
+const MAPPED: u64 = 1 << INDEX_BITS;
+
+/// What a folio belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mapping {
+    /// Nothing.
+    None,
+    /// The anonymous memory of the areas linked to the anchor at this address.
+    Anon(u64),
+    /// An address space: the memory of a file or of shared memory, by its address.
+    Space(u64),
+}
+
+const KIND: u64 = 0b11;
+const ANON: u64 = 0b01;
+
+impl Mapping {
+    const fn word(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Anon(at) => at | ANON,
+            Self::Space(at) => at,
+        }
+    }
+
+    const fn of(word: u64) -> Self {
+        match (word, word & KIND) {
+            (0, _) => Self::None,
+            (_, ANON) => Self::Anon(word & !KIND),
+            _ => Self::Space(word & !KIND),
+        }
+    }
+}
+
+/// The first frame of a folio.
+#[derive(Clone, Copy)]
+pub(crate) struct Folio<'t> {
+    table: &'t FrameTable,
+    frame: &'t Frame,
+    idx: FrameIdx,
+}
+
+impl<'t> Folio<'t> {
+    /// Makes a folio of the block of one order at `pfn`, which the caller has just allocated: one reference, no mapping.
+    /// `None` if that is no frame of the table.
+    #[inline]
+    pub(crate) fn create(
+        table: &'t FrameTable,
+        pfn: Pfn,
+        mapping: Mapping,
+        index: u64,
+        flags: FolioFlags,
+    ) -> Option<Self> {
+        let (idx, _) = table.lookup(pfn)?;
+        let frame = table.frame(idx);
+        let [belongs, place] = frame.held_words();
+        frame.held().store(1, Ordering::Relaxed);
+        belongs.store(mapping.word(), Ordering::Relaxed);
+        place.store(index & INDEX_MASK, Ordering::Relaxed);
+        frame.set_state(frame.state().with_page_type(PageType::Folio));
+        if !flags.is_empty() {
+            frame.set_folio_flags(flags.bits());
+        }
+        Some(Self { table, frame, idx })
+    }
+
+    /// The folio that the frame `pfn` is a part of, if it is one.
+    #[inline]
+    pub(crate) fn of(table: &'t FrameTable, pfn: Pfn) -> Option<Self> {
+        let (idx, _) = table.lookup(pfn)?;
+        let frame = table.frame(idx);
+        if frame.state().is_folio() {
+            return Some(Self { table, frame, idx });
+        }
+        Self::around(table, idx)
+    }
+
+    /// The folio whose second or later frame `idx` is.
+    #[cold]
+    fn around(table: &'t FrameTable, idx: FrameIdx) -> Option<Self> {
+        Order::all().skip(1).find_map(|order| {
+            let idx = idx.block_start(order)?;
+            let frame = table.frame(idx);
+            let state = frame.state();
+            (state.is_folio() && state.order() >= order).then_some(Self { table, frame, idx })
+        })
+    }
+
+    /// Its first frame.
+    #[inline]
+    pub(crate) fn pfn(self) -> Pfn {
+        self.idx.pfn()
+    }
+
+    /// Its size.
+    #[inline]
+    pub(crate) fn order(self) -> Order {
+        self.frame.state().order()
+    }
+
+    /// The node that its memory is on.
+    #[inline]
+    pub(crate) fn node(self) -> NodeId {
+        self.table.pageblock(self.idx.get()).map_or(NodeId::ZERO, |block| block.zone().node)
+    }
+
+    /// Its flags now.
+    #[inline]
+    pub(crate) fn flags(self) -> FolioFlags {
+        FolioFlags::from_bits_retain(self.frame.state().folio_flags())
+    }
+
+    /// Sets flags.
+    #[inline]
+    pub(crate) fn set_flags(self, flags: FolioFlags) {
+        self.frame.set_folio_flags(flags.bits());
+    }
+
+    /// Clears flags; the flags before.
+    #[inline]
+    pub(crate) fn clear_flags(self, flags: FolioFlags) -> FolioFlags {
+        FolioFlags::from_bits_retain(self.frame.clear_folio_flags(flags.bits()))
+    }
+
+    fn place(self) -> &'t AtomicU64 {
+        &self.frame.held_words()[1]
+    }
+
+    /// What it belongs to.
+    #[inline]
+    pub(crate) fn mapping(self) -> Mapping {
+        Mapping::of(self.frame.held_words()[0].load(Ordering::Acquire))
+    }
+
+    /// Its first page in what it belongs to.
+    #[inline]
+    pub(crate) fn index(self) -> u64 {
+        self.place().load(Ordering::Relaxed) & INDEX_MASK
+    }
+
+    /// References.
+    #[inline]
+    pub(crate) fn refs(self) -> u32 {
+        self.frame.held().load(Ordering::Acquire)
+    }
+
+    /// Takes `n` more references. The caller holds one, or an entry that maps it and that nobody can take away.
+    #[inline]
+    pub(crate) fn get(self, n: u32) {
+        self.frame.held().fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Gives `n` references back; whether those were the last. Then the folio is the caller's to free.
+    #[inline]
+    #[must_use = "a folio without references that nobody frees is lost"]
+    pub(crate) fn put(self, n: u32) -> bool {
+        // Release: what was done with the folio is done before it is freed. Acquire: by whoever frees it.
+        self.frame.held().fetch_sub(n, Ordering::AcqRel) == n
+    }
+
+    /// Entries that map it or a part of it.
+    #[inline]
+    pub(crate) fn mapcount(self) -> u64 {
+        self.place().load(Ordering::Acquire) >> INDEX_BITS
+    }
+
+    /// `n` entries more map it; whether none did.
+    #[inline]
+    pub(crate) fn add_mapped(self, n: u64) -> bool {
+        self.place().fetch_add(n * MAPPED, Ordering::Relaxed) < MAPPED
+    }
+
+    /// `n` entries map it no more; whether none does.
+    #[inline]
+    pub(crate) fn sub_mapped(self, n: u64) -> bool {
+        self.place().fetch_sub(n * MAPPED, Ordering::Relaxed) >> INDEX_BITS == n
+    }
+
+    fn whole(self) -> &'t core::sync::atomic::AtomicU32 {
+        self.table.frame(self.idx.inside(1)).held()
+    }
+
+    /// Entries that map all of a folio of more than one page.
+    pub(crate) fn entire_mapcount(self) -> u32 {
+        self.whole().load(Ordering::Relaxed)
+    }
+
+    /// One entry more maps all of a folio of more than one page; whether none did.
+    pub(crate) fn add_entire(self) -> bool {
+        self.whole().fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// One entry less maps all of a folio of more than one page; whether none does.
+    pub(crate) fn sub_entire(self) -> bool {
+        self.whole().fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}

@@ -1,0 +1,92 @@
+//! What has been promised: overcommit accounting (Linux `mm/util.c`, `__vm_enough_memory`).
+//!
+//! Owns: the sum of promised pages. Invariants: it is the sum of what the contexts were promised; a promise that is
+//! refused changes nothing.
+
+use super::{Mm, OvercommitMode, Usage, Vm};
+use crate::port::Machine;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// See the module documentation. All in pages.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Promised (`Committed_AS`).
+    committed: AtomicU64,
+    /// Base pages in pools of huge pages: they are not there for promises.
+    hugetlb: AtomicU64,
+    /// Pages of swap.
+    swap: AtomicU64,
+}
+
+/// What can be promised and what has been.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommitInfo {
+    /// `CommitLimit`, in pages.
+    pub limit: u64,
+    /// `Committed_AS`, in pages.
+    pub committed: u64,
+}
+
+impl Commit {
+    /// Nothing is promised.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { committed: AtomicU64::new(0), hugetlb: AtomicU64::new(0), swap: AtomicU64::new(0) }
+    }
+
+    /// Promised pages.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Pools of huge pages have this many base pages now.
+    pub fn set_hugetlb(&self, pages: u64) {
+        self.hugetlb.store(pages, Ordering::Relaxed);
+    }
+}
+
+impl<M: Machine> Vm<'_, M> {
+    /// What can be promised, and what has been.
+    pub fn commit_info(&self) -> CommitInfo {
+        let (ratio, fixed) = (self.settings.overcommit_ratio(), self.settings.overcommit_pages());
+        let hugetlb = self.commit.hugetlb.load(Ordering::Relaxed);
+        let ram = self.phys.total_managed_pages().saturating_sub(hugetlb);
+        let share = if fixed != 0 { fixed } else { ram.saturating_mul(ratio.into()) / 100 };
+        let limit = share + self.commit.swap.load(Ordering::Relaxed);
+        CommitInfo { limit, committed: self.commit.committed() }
+    }
+
+    /// Promises `pages` to `mm`; whether that may be.
+    #[must_use = "what is not promised must not be mapped"]
+    pub(super) fn charge(&self, mm: &Mm<M>, pages: u64) -> bool {
+        let before = self.commit.committed.fetch_add(pages, Ordering::Relaxed);
+        if self.is_enough(mm, pages, before + pages) {
+            mm.counters.add_accounted(pages);
+            return true;
+        }
+        self.commit.committed.fetch_sub(pages, Ordering::Relaxed);
+        false
+    }
+
+    fn is_enough(&self, mm: &Mm<M>, pages: u64, committed: u64) -> bool {
+        match self.settings.overcommit() {
+            OvercommitMode::Always => true,
+            OvercommitMode::Guess => {
+                let swap = self.commit.swap.load(Ordering::Relaxed);
+                pages <= self.phys.total_managed_pages() + swap
+            }
+            OvercommitMode::Never => {
+                let own = (mm.counters.usage(Usage::Total) / 32).min(self.settings.user_reserve());
+                let kept = self.settings.admin_reserve() + own;
+                committed < self.commit_info().limit.saturating_sub(kept)
+            }
+        }
+    }
+
+    /// Takes a promise back.
+    pub(super) fn uncharge(&self, mm: &Mm<M>, pages: u64) {
+        mm.counters.sub_accounted(pages);
+        self.commit.committed.fetch_sub(pages, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,70 @@
+//! Pages that were unmapped and wait for the flush (Linux `struct mmu_gather`, its batches of pages).
+//!
+//! Owns: the numbers of the pages, and what to subtract from the counters. Invariants: a page gives up the reference of
+//! its entry only after the flush; so none is reused while a CPU may still reach it.
+
+use super::{Mm, Rss, Vm};
+use crate::addr::{Order, Pfn};
+use crate::folio::{self, Folio};
+use crate::port::Machine;
+
+/// How many entries are unmapped between two flushes.
+const BATCH: usize = 512;
+
+/// See the module documentation.
+pub(super) struct Unmapped {
+    pages: [Pfn; BATCH],
+    len: usize,
+    anon: u64,
+}
+
+impl Unmapped {
+    pub(super) fn new() -> Self {
+        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0 }
+    }
+
+    /// The page `pfn` is mapped no more: `pages` pages of this kind less are resident. Whether there is room for another.
+    #[inline]
+    #[must_use = "without room the flush must come first"]
+    pub(super) fn push(&mut self, pfn: Pfn, pages: u64) -> bool {
+        if let Some(slot) = self.pages.get_mut(self.len) {
+            *slot = pfn;
+            self.len += 1;
+        }
+        self.anon += pages;
+        self.len < BATCH
+    }
+
+    /// Gives the references back, after the flush.
+    pub(super) fn release<M: Machine>(&mut self, vm: &Vm<'_, M>, mm: &Mm<M>) {
+        if self.anon != 0 {
+            mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
+        }
+        let Some(table) = vm.frame_table() else { return };
+        // Single pages whose last reference this was go back together, in place of those that have been looked at.
+        let mut dead = 0;
+        for at in 0..core::mem::take(&mut self.len) {
+            let Some(&pfn) = self.pages.get(at) else { break };
+            let Some(folio) = Folio::of(table, pfn) else {
+                vm.corrupt(&crate::phys::FreeError::NotOwned(pfn));
+                continue;
+            };
+            if !folio.put(1) {
+                continue;
+            }
+            if folio.order() != Order::ZERO {
+                if let Err(error) = folio::free(vm.phys(), folio) {
+                    vm.corrupt(&error);
+                }
+            } else if let Some(slot) = self.pages.get_mut(dead) {
+                *slot = folio.dissolve().0;
+                dead += 1;
+            }
+        }
+        // SAFETY: the last reference of each was given back just now.
+        let freed = unsafe { vm.phys().free_raw_pages_bulk(self.pages.get(..dead).unwrap_or(&[])) };
+        if let Err(error) = freed {
+            vm.corrupt(&error);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The lock of one table, in the descriptor of its frame (Linux's split page-table locks).
+//!
+//! Owns: the lock word. Invariants: taken with interrupts masked, under a lock of the context; the lock of a table is
+//! taken after that of a table above it. Frames of tables use their descriptor's word for nothing else.
+
+use super::Vm;
+use crate::pgtable::PteSlot;
+use crate::port::{Cpu, IrqGuard, Machine, PhysMem};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The entries of one table are this CPU's to change.
+#[must_use = "dropping the guard unlocks at once"]
+pub(crate) struct TableGuard<'a, C: Cpu> {
+    word: Option<&'a AtomicU32>,
+    _irq: IrqGuard<'a, C>,
+}
+
+impl<C: Cpu> Drop for TableGuard<'_, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(word) = self.word {
+            word.store(0, Ordering::Release);
+        }
+    }
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Locks the table that `slot` is in.
+    #[inline]
+    pub(crate) fn lock_table(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
+        let machine = self.machine();
+        let irq = machine.cpu().irq_guard();
+        let addr = machine.physmem().addr_of(slot.place());
+        let frame = addr.and_then(|addr| {
+            let table = self.frame_table()?;
+            table.lookup(addr.pfn()).map(|(idx, _)| table.frame(idx))
+        });
+        let word = frame.map(crate::frame::Frame::held);
+        if let Some(word) = word {
+            while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                while word.load(Ordering::Relaxed) != 0 {
+                    machine.cpu().relax();
+                }
+            }
+        }
+        TableGuard { word, _irq: irq }
+    }
+}

@@ -1,0 +1,102 @@
+//! Emptying entries: what was mapped goes back after the flush (Linux `zap_page_range_single`, `unmap_vmas`).
+//!
+//! Works under either lock. Invariants: no leaf reaches beyond the range, for the caller has split those that did
+//! ([`split`](super::split)); counters fall when the entry does, references only after the flush.
+
+use super::gather::Unmapped;
+use super::{Codec, Errno, Mm, MmTables, Vm};
+use crate::folio::Folio;
+use crate::pgtable::{Gather, PageRange, PteSlot};
+use crate::phys::FrameAllocator;
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
+use crate::vmstat::NodeStat;
+
+/// Whether tables that are empty afterwards go, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tables {
+    /// They stay: others may be using them.
+    Keep,
+    /// Those that this range covers whole are unlinked. For the holder of the write lock; nothing else is mapped there.
+    Prune(PageRange),
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Empties every entry in `range`.
+    ///
+    /// # Errors
+    /// `Ecorrupt`.
+    pub(super) fn zap<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<M>,
+        range: PageRange,
+        tables: Tables,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let source = MmTables::new(self, mm, frames);
+        let (tree, mut rest, mut unmapped) = (mm.tree(), Some(range), Unmapped::new());
+        while let Some(part) = rest {
+            let mut gather = tree.gather_on(&source, &mm.cpus);
+            let zapped = tree.scan_while(part, |slot, level, at| {
+                self.zap_entry(slot, level, at, &mut gather, &mut unmapped)
+            });
+            let done = zapped.unwrap_or(part.pages());
+            rest = part.part(done, part.pages() - done).filter(|rest| rest.pages() != 0);
+            if let (None, Tables::Prune(room)) = (rest, tables) {
+                tree.prune(room, &mut gather)?;
+            }
+            let _ = gather.finish();
+            unmapped.release(self, mm);
+            zapped?;
+        }
+        Ok(())
+    }
+
+    /// Empties one entry; whether there is room for another.
+    #[inline]
+    fn zap_entry<F: crate::pgtable::TableFrames>(
+        &self,
+        slot: PteSlot<'_>,
+        level: Level,
+        at: PageRange,
+        gather: &mut Gather<'_, M, F>,
+        unmapped: &mut Unmapped,
+    ) -> bool {
+        let old = slot.take();
+        gather.changed(at, old, Pte::NONE);
+        match Codec::<M>::view(old) {
+            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => true,
+            PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
+                self.drop_rmap(addr.pfn(), level);
+                unmapped.push(addr.pfn(), level.pages())
+            }
+            _ => true,
+        }
+    }
+
+    /// One entry of `level` that mapped the page `pfn` is gone (Linux `folio_remove_rmap_pte`, `_pmd`). The reference
+    /// stays.
+    #[inline]
+    pub(crate) fn drop_rmap(&self, pfn: crate::addr::Pfn, level: Level) {
+        let Some(folio) = self.frame_table().and_then(|table| Folio::of(table, pfn)) else { return };
+        let (cpu, stat) = (self.machine().cpu(), self.stat());
+        if level != Level::PTE && folio.sub_entire() {
+            stat.shrink(cpu, folio.node(), NodeStat::AnonThps, level.pages());
+        }
+        if folio.sub_mapped(1) {
+            stat.shrink(cpu, folio.node(), NodeStat::AnonMapped, folio.order().pages());
+        }
+    }
+
+    /// One entry of `level` more maps `folio` (Linux `folio_add_anon_rmap_ptes`, `_pmd`). The reference is the
+    /// caller's.
+    #[inline]
+    pub(crate) fn add_rmap(&self, folio: Folio<'_>, level: Level) {
+        let (cpu, stat) = (self.machine().cpu(), self.stat());
+        if level != Level::PTE && folio.add_entire() {
+            stat.grow(cpu, folio.node(), NodeStat::AnonThps, level.pages());
+        }
+        if folio.add_mapped(1) {
+            stat.grow(cpu, folio.node(), NodeStat::AnonMapped, folio.order().pages());
+        }
+    }
+}

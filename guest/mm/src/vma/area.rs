@@ -1,0 +1,176 @@
+//! One area: a range of pages of a context with the same rights and the same memory behind (Linux `vm_area_struct`).
+//!
+//! Owns: the description. Invariants: range, rights and the memory behind change only under the write lock of the
+//! context; the range also under the lock of the area's anchor, if it has one, because reverse mapping reads it there.
+
+use super::VmFlags;
+use crate::rmap::AnonLink;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// What an area is for; it decides what it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmaKind {
+    /// Code.
+    Text,
+    /// Data that comes with the code.
+    Data,
+    /// The heap (`brk`).
+    Heap,
+    /// The stack.
+    Stack,
+    /// Anything that was mapped.
+    Map,
+}
+
+impl VmaKind {
+    /// The name in `/proc/PID/maps`, where Linux has one.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "[text]",
+            Self::Data => "[data]",
+            Self::Heap => "[heap]",
+            Self::Stack => "[stack]",
+            Self::Map => "",
+        }
+    }
+}
+
+/// The memory behind an area.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backing {
+    /// Nothing: pages are made of zeroes when they are touched.
+    Anon,
+    /// The pool of huge pages.
+    Hugetlb,
+}
+
+/// See the module documentation.
+pub struct Vma {
+    pub(crate) link: AnonLink,
+    flags: AtomicU32,
+    kind: VmaKind,
+    backing: Backing,
+}
+
+/// What a new area is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct VmaInit {
+    /// The number of the context.
+    pub mm: u32,
+    /// The first page.
+    pub start: u64,
+    /// The page after the last.
+    pub end: u64,
+    /// What the first page is in the memory behind it.
+    pub pgoff: u64,
+    /// Rights and treatment.
+    pub flags: VmFlags,
+    /// What it is for.
+    pub kind: VmaKind,
+    /// The memory behind it.
+    pub backing: Backing,
+}
+
+impl Vma {
+    /// An area without an anchor.
+    #[must_use]
+    pub const fn new(init: &VmaInit) -> Self {
+        Self {
+            link: AnonLink::new(init.mm, init.start, init.end, init.pgoff),
+            flags: AtomicU32::new(init.flags.bits()),
+            kind: init.kind,
+            backing: init.backing,
+        }
+    }
+
+    /// What would make the same area again.
+    #[must_use]
+    pub fn init(&self) -> VmaInit {
+        VmaInit {
+            mm: self.link.mm(),
+            start: self.start(),
+            end: self.end(),
+            pgoff: self.pgoff(),
+            flags: self.flags(),
+            kind: self.kind,
+            backing: self.backing,
+        }
+    }
+
+    /// The first page.
+    #[inline]
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.link.start()
+    }
+
+    /// The page after the last.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.link.end()
+    }
+
+    /// What the first page is in the memory behind it.
+    #[inline]
+    #[must_use]
+    pub fn pgoff(&self) -> u64 {
+        self.link.pgoff()
+    }
+
+    /// How many pages it has.
+    #[inline]
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.end() - self.start()
+    }
+
+    /// What page `vpn` of it is in the memory behind it (Linux `linear_page_index`).
+    #[inline]
+    #[must_use]
+    pub fn index_of(&self, vpn: u64) -> u64 {
+        self.pgoff() + (vpn - self.start())
+    }
+
+    /// Rights and treatment.
+    #[inline]
+    #[must_use]
+    pub fn flags(&self) -> VmFlags {
+        VmFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_flags(&self, flags: VmFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn kind(&self) -> VmaKind {
+        self.kind
+    }
+
+    /// The memory behind it.
+    #[inline]
+    #[must_use]
+    pub const fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Whether its pages belong to nobody else: writes of others are not seen, and other contexts get copies.
+    #[inline]
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        !self.flags().contains(VmFlags::SHARED)
+    }
+
+    /// Whether `after`, which starts where this one ends, could be a part of this area. Anchors are compared elsewhere.
+    #[must_use]
+    pub fn continues_in(&self, after: &Self) -> bool {
+        self.end() == after.start()
+            && self.pgoff() + self.pages() == after.pgoff()
+            && self.flags() == after.flags()
+            && self.kind == after.kind
+            && self.backing == after.backing
+    }
+}

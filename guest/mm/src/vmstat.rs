@@ -1,0 +1,144 @@
+//! What the memory of contexts does and how much of it there is: Linux's `vm_event_item` and `node_stat_item`.
+//!
+//! Owns: the counters, one set for each CPU, added up when somebody looks. Stays outside: what happens to pages of
+//! zones (`phys` counts that). Invariants: a CPU's set is written by that CPU alone with interrupts masked, so counting
+//! needs no locked instruction; an amount may be below zero on one CPU, the sum never is while nothing changes.
+//! Source: Linux `mm/vmstat.c`, names of 6.18.
+
+use crate::addr::NodeId;
+use crate::phys::MAX_CPUS;
+use crate::port::Cpu;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmEvent {
+    /// Page faults, major ones included.
+    PgFault,
+    /// Page faults that started input or output.
+    PgMajFault,
+    /// Write faults that made a page writable that its only owner keeps.
+    PgReuse,
+    /// Write faults that copied a page. Not one of Linux's names.
+    PgCow,
+    /// Huge pages that a first touch was given.
+    ThpFaultAlloc,
+    /// First touches that could have had a huge page and got a small one.
+    ThpFaultFallback,
+    /// Entries for huge pages that were divided.
+    ThpSplitPmd,
+    /// Huge pages of zeroes that were made.
+    ThpZeroPageAlloc,
+    /// Huge pages of zeroes that could not be made.
+    ThpZeroPageAllocFailed,
+    /// Pages that were locked in memory.
+    PgMlocked,
+    /// Pages that were unlocked.
+    PgMunlocked,
+}
+
+impl VmEvent {
+    const COUNT: usize = 11;
+}
+
+/// What there is of something, in pages unless it says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodeStat {
+    /// Anonymous pages that are mapped (`nr_anon_pages`).
+    AnonMapped,
+    /// Huge anonymous pages that are mapped as such (`nr_anon_transparent_hugepages`).
+    AnonThps,
+    /// Pages of files and of shared memory that are mapped (`nr_mapped`).
+    FileMapped,
+    /// Pages of shared memory (`nr_shmem`).
+    Shmem,
+    /// Pages of the page cache, shared memory included (`nr_file_pages`).
+    FilePages,
+    /// Page tables of contexts (`nr_page_table_pages`).
+    PageTables,
+    /// Pages locked in memory (`nr_mlock`).
+    Mlocked,
+}
+
+impl NodeStat {
+    const COUNT: usize = 7;
+}
+
+/// The counters of one CPU, on cache lines of its own.
+#[repr(align(64))]
+struct CpuStat {
+    events: [AtomicU64; VmEvent::COUNT],
+    nodes: [[AtomicU64; NodeStat::COUNT]; NodeId::MAX_NODES],
+}
+
+/// See the module documentation.
+pub struct VmStat {
+    cpus: [CpuStat; MAX_CPUS],
+}
+
+/// Adds to a counter that only the caller writes.
+#[inline(always)]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl VmStat {
+    /// Nothing has happened and there is nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        let cpu = const {
+            CpuStat {
+                events: [const { AtomicU64::new(0) }; VmEvent::COUNT],
+                nodes: [const { [const { AtomicU64::new(0) }; NodeStat::COUNT] }; NodeId::MAX_NODES],
+            }
+        };
+        Self { cpus: [cpu; MAX_CPUS] }
+    }
+
+    /// Counts `n` events on the running CPU.
+    #[inline]
+    pub fn count(&self, cpu: &impl Cpu, event: VmEvent, n: u64) {
+        let _masked = cpu.irq_guard();
+        let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.events.get(event as usize));
+        set.into_iter().for_each(|counter| add(counter, n));
+    }
+
+    /// There are `n` more of `stat` on `node`.
+    #[inline]
+    pub fn grow(&self, cpu: &impl Cpu, node: NodeId, stat: NodeStat, n: u64) {
+        let _masked = cpu.irq_guard();
+        let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.nodes.get(node.index()));
+        let counter = set.and_then(|set| set.get(stat as usize));
+        counter.into_iter().for_each(|counter| add(counter, n));
+    }
+
+    /// There are `n` fewer of `stat` on `node`.
+    #[inline]
+    pub fn shrink(&self, cpu: &impl Cpu, node: NodeId, stat: NodeStat, n: u64) {
+        self.grow(cpu, node, stat, n.wrapping_neg());
+    }
+
+    /// How often `event` has happened.
+    pub fn event(&self, event: VmEvent) -> u64 {
+        let sets = self.cpus.iter().filter_map(|set| set.events.get(event as usize));
+        sets.fold(0, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)))
+    }
+
+    /// How much there is of `stat` on `node`. While CPUs change it the sum may be a little off, but not below 0.
+    pub fn on_node(&self, node: NodeId, stat: NodeStat) -> u64 {
+        let sets = self.cpus.iter().filter_map(|set| set.nodes.get(node.index())?.get(stat as usize));
+        let sum = sets.fold(0_u64, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)));
+        (sum as i64).max(0) as u64
+    }
+
+    /// How much there is of `stat` on all nodes.
+    pub fn total(&self, stat: NodeStat) -> u64 {
+        (0..NodeId::MAX_NODES as u32).filter_map(NodeId::new).map(|node| self.on_node(node, stat)).sum()
+    }
+}
+
+impl Default for VmStat {
+    fn default() -> Self {
+        Self::new()
+    }
+}
