@@ -14,7 +14,7 @@
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`] |
-//! | 5 | [`vmalloc`], [`kmap`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -28,6 +28,8 @@ pub mod frame;
 pub mod hugetlb;
 #[cfg(not(all(loom, test)))]
 pub mod kmap;
+#[cfg(not(all(loom, test)))]
+pub mod maple;
 #[cfg(not(all(loom, test)))]
 pub mod memblock;
 #[cfg(not(all(loom, test)))]

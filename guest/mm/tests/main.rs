@@ -16,6 +16,7 @@ mod map_fixture;
 mod map_model;
 mod map_race;
 mod map_tlb;
+mod maple;
 mod memblock;
 mod mempool;
 mod page_checks;
