@@ -13,15 +13,22 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`folio`], [`vmstat`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`] |
+//! | 6 | [`vma`] |
+//! | 7 | [`space`] |
+//! | 8 | [`fault`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
 #[cfg(not(all(loom, test)))]
 pub mod dma;
+#[cfg(not(all(loom, test)))]
+pub mod fault;
 pub mod fault_inject;
+#[cfg(not(all(loom, test)))]
+pub mod folio;
 #[cfg(not(all(loom, test)))]
 pub mod frame;
 #[cfg(not(all(loom, test)))]
@@ -41,7 +48,15 @@ pub mod pgtable;
 pub mod phys;
 pub mod port;
 #[cfg(not(all(loom, test)))]
+pub mod rmap;
+#[cfg(not(all(loom, test)))]
 pub mod slab;
+#[cfg(not(all(loom, test)))]
+pub mod space;
 pub mod sync;
 #[cfg(not(all(loom, test)))]
+pub mod vma;
+#[cfg(not(all(loom, test)))]
 pub mod vmalloc;
+#[cfg(not(all(loom, test)))]
+pub mod vmstat;

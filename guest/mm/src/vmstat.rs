@@ -71,6 +71,15 @@ struct CpuStat {
     nodes: [[AtomicU64; NodeStat::COUNT]; NodeId::MAX_NODES],
 }
 
+impl CpuStat {
+    const fn new() -> Self {
+        Self {
+            events: [const { AtomicU64::new(0) }; VmEvent::COUNT],
+            nodes: [const { [const { AtomicU64::new(0) }; NodeStat::COUNT] }; NodeId::MAX_NODES],
+        }
+    }
+}
+
 /// See the module documentation.
 pub struct VmStat {
     cpus: [CpuStat; MAX_CPUS],
@@ -86,13 +95,7 @@ impl VmStat {
     /// Nothing has happened and there is nothing.
     #[must_use]
     pub const fn new() -> Self {
-        let cpu = const {
-            CpuStat {
-                events: [const { AtomicU64::new(0) }; VmEvent::COUNT],
-                nodes: [const { [const { AtomicU64::new(0) }; NodeStat::COUNT] }; NodeId::MAX_NODES],
-            }
-        };
-        Self { cpus: [cpu; MAX_CPUS] }
+        Self { cpus: [const { CpuStat::new() }; MAX_CPUS] }
     }
 
     /// Counts `n` events on the running CPU.

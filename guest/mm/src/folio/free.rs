@@ -2,7 +2,7 @@
 
 use super::Folio;
 use crate::addr::{Order, Pfn};
-use crate::frame::{FrameTable, PageType};
+use crate::frame::PageType;
 use crate::phys::{FreeError, Phys};
 use crate::port::Machine;
 use core::sync::atomic::Ordering;
@@ -32,13 +32,4 @@ pub(crate) fn free<M: Machine>(phys: &Phys<M>, folio: Folio<'_>) -> Result<(), F
     let (pfn, order) = folio.dissolve();
     // SAFETY: nobody has a reference any more, so the block is the caller's alone.
     phys.free_pages(unsafe { phys.frames_from_raw(pfn, order) })
-}
-
-/// Gives one reference of the folio at `pfn` back, and frees it if it was the last.
-///
-/// # Errors
-/// [`FreeError`] if there is no folio: a bug of the caller.
-pub(crate) fn put<M: Machine>(phys: &Phys<M>, table: &FrameTable, pfn: Pfn) -> Result<(), FreeError> {
-    let folio = Folio::of(table, pfn).ok_or(FreeError::NotOwned(pfn))?;
-    if folio.put(1) { free(phys, folio) } else { Ok(()) }
 }

@@ -22,7 +22,7 @@ use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
 use core::sync::atomic::{AtomicU64, Ordering};
 pub use flags::FolioFlags;
-pub(crate) use free::{free, put};
+pub(crate) use free::free;
 
 const INDEX_BITS: u32 = 36;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;

@@ -27,9 +27,25 @@ pub struct Bag<'p> {
 // SAFETY: the blocks are the bag's alone.
 unsafe impl Send for Bag<'_> {}
 
+impl Default for Bag<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<'p> Bag<'p> {
-    pub(super) const fn new() -> Self {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { first: None, len: 0, memory: PhantomData }
+    }
+
+    /// Takes everything that is in `other`.
+    pub fn absorb(&mut self, other: &mut Self) {
+        while let Some(memory) = other.pop() {
+            // SAFETY: it was the other bag's alone.
+            unsafe { self.push(memory) };
+        }
     }
 
     /// How many nodes there are in it.
@@ -138,6 +154,16 @@ impl<'p, M: Machine> Spare<'_, 'p, M> {
             unsafe { self.bag.push(object) }
         }
         Ok(())
+    }
+}
+
+impl<'p, M: Machine> Spare<'_, 'p, M> {
+    /// Takes one node out of `bag`, to be freed with this; whether there was one.
+    pub fn take_one(&mut self, bag: &mut Bag<'p>) -> bool {
+        let Some(memory) = bag.pop() else { return false };
+        // SAFETY: it was the bag's alone, and all bags have nodes of the one cache.
+        unsafe { self.bag.push(memory) };
+        true
     }
 }
 

@@ -46,7 +46,7 @@ impl Commit {
     }
 }
 
-impl<M: Machine> Vm<'_, M> {
+impl<'p, M: Machine> Vm<'p, M> {
     /// What can be promised, and what has been.
     pub fn commit_info(&self) -> CommitInfo {
         let (ratio, fixed) = (self.settings.overcommit_ratio(), self.settings.overcommit_pages());
@@ -59,7 +59,7 @@ impl<M: Machine> Vm<'_, M> {
 
     /// Promises `pages` to `mm`; whether that may be.
     #[must_use = "what is not promised must not be mapped"]
-    pub(super) fn charge(&self, mm: &Mm<M>, pages: u64) -> bool {
+    pub(super) fn charge(&self, mm: &Mm<'p, M>, pages: u64) -> bool {
         let before = self.commit.committed.fetch_add(pages, Ordering::Relaxed);
         if self.is_enough(mm, pages, before + pages) {
             mm.counters.add_accounted(pages);
@@ -69,7 +69,7 @@ impl<M: Machine> Vm<'_, M> {
         false
     }
 
-    fn is_enough(&self, mm: &Mm<M>, pages: u64, committed: u64) -> bool {
+    fn is_enough(&self, mm: &Mm<'p, M>, pages: u64, committed: u64) -> bool {
         match self.settings.overcommit() {
             OvercommitMode::Always => true,
             OvercommitMode::Guess => {
@@ -85,7 +85,7 @@ impl<M: Machine> Vm<'_, M> {
     }
 
     /// Takes a promise back.
-    pub(super) fn uncharge(&self, mm: &Mm<M>, pages: u64) {
+    pub(super) fn uncharge(&self, mm: &Mm<'p, M>, pages: u64) {
         mm.counters.sub_accounted(pages);
         self.commit.committed.fetch_sub(pages, Ordering::Relaxed);
     }

@@ -36,7 +36,7 @@ impl Unmapped {
     }
 
     /// Gives the references back, after the flush.
-    pub(super) fn release<M: Machine>(&mut self, vm: &Vm<'_, M>, mm: &Mm<M>) {
+    pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
         if self.anon != 0 {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
         }

@@ -16,7 +16,6 @@
 //! Addresses: each context has a part of the lower half of its own ([`layout`]), so that an address means the same
 //! everywhere; the overlay window at the top is the exception, where a clone has the addresses of its parent.
 
-mod areas;
 mod brk;
 mod clone;
 mod commit;
@@ -39,15 +38,16 @@ mod zap;
 
 use crate::addr::{Pfn, PhysAddr};
 use crate::frame::FrameTable;
-use crate::pgtable::{PageTable, TableFrames};
+use crate::pgtable::PageTable;
 use crate::phys::Phys;
 use crate::port::{Machine, Mmu, PteBits};
-use crate::slab::Slabs;
+use crate::slab::{Cache, Slabs};
 use crate::sync::{Once, RwLock};
 use crate::vma::{Areas, Objects};
 use crate::vmstat::VmStat;
 pub use brk::Brk;
 pub use commit::{Commit, CommitInfo};
+use core::fmt::Display;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
 pub use create::BootError;
@@ -65,12 +65,12 @@ pub(crate) type Codec<M> = <<M as Machine>::Mmu as Mmu>::Pte;
 pub const MAX_MMS: usize = layout::SLICES;
 
 /// The memory of one context.
-pub struct Mm<M: Machine> {
+pub struct Mm<'p, M: Machine> {
     /// Its number: which part of the address space is its own.
     id: u32,
-    machine: *const M,
+    machine: &'p M,
     root: PhysAddr,
-    areas: RwLock<Areas>,
+    areas: RwLock<Areas<'p>>,
     /// CPUs that may have translations of it, by number.
     cpus: AtomicU64,
     counters: Counters,
@@ -79,14 +79,11 @@ pub struct Mm<M: Machine> {
     brk: AtomicU64,
 }
 
-// SAFETY: the pointer is to the machine, which is shared by all CPUs; the rest is atomics, and areas under their lock.
-unsafe impl<M: Machine> Sync for Mm<M> {}
-// SAFETY: as above.
-unsafe impl<M: Machine> Send for Mm<M> {}
-
 /// What is fixed at boot.
 struct Ground<'p, M: Machine> {
     objects: Objects<'p, M>,
+    /// Where contexts come from.
+    mm: &'p Cache,
     table: &'p FrameTable,
     /// The kernel's tables: the upper half of every root.
     kernel: PageTable<'p, M>,
@@ -104,15 +101,17 @@ pub struct Vm<'p, M: Machine> {
     stat: VmStat,
     commit: Commit,
     settings: Settings,
+    /// Called with what is wrong when a structure turns out to be corrupt.
+    on_corruption: fn(&dyn Display),
     /// The first frame of the huge page of zeroes; 0 until somebody has read from one.
     huge_zero: AtomicU64,
-    mms: [AtomicPtr<Mm<M>>; MAX_MMS],
+    mms: [AtomicPtr<Mm<'p, M>>; MAX_MMS],
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Before boot: there are no contexts.
     #[must_use]
-    pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>) -> Self {
+    pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>, on_corruption: fn(&dyn Display)) -> Self {
         Self {
             phys,
             slabs,
@@ -120,6 +119,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             stat: VmStat::new(),
             commit: Commit::new(),
             settings: Settings::new(),
+            on_corruption,
             huge_zero: AtomicU64::new(0),
             mms: [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_MMS],
         }
@@ -188,41 +188,43 @@ impl<'p, M: Machine> Vm<'p, M> {
         &self.huge_zero
     }
 
+    /// Something is not as this module left it.
+    #[cold]
+    pub(crate) fn corrupt(&self, what: &dyn Display) {
+        (self.on_corruption)(what);
+    }
+
     /// The context with this number.
-    pub fn mm(&self, id: u32) -> Option<&Mm<M>> {
+    pub fn mm(&self, id: u32) -> Option<&Mm<'p, M>> {
         let mm = self.mms.get(id as usize)?.load(Ordering::Acquire);
+        if mm.addr() == create::RESERVED {
+            return None;
+        }
         // SAFETY: the pointer is of a complete context; it is taken out before the context is freed, and who frees one
         // promises that nobody uses it any more.
         unsafe { mm.as_ref() }
     }
 
     /// All contexts, by number.
-    pub fn mms(&self) -> impl Iterator<Item = &Mm<M>> {
+    pub fn mms(&self) -> impl Iterator<Item = &Mm<'p, M>> {
         (0..MAX_MMS as u32).filter_map(|id| self.mm(id))
     }
 }
 
-impl<M: Machine> Mm<M> {
+impl<'p, M: Machine> Mm<'p, M> {
     /// Its number.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// The machine it lives on.
-    #[inline(always)]
-    pub(crate) fn machine(&self) -> &M {
-        // SAFETY: `create` stored a reference to the machine, which outlives all contexts.
-        unsafe { &*self.machine }
-    }
-
     /// Its page tables, for whoever keeps to the rules of [the module](crate::space).
     #[inline]
     #[must_use]
-    pub fn tree(&self) -> PageTable<'_, M> {
+    pub fn tree(&self) -> PageTable<'p, M> {
         // SAFETY: the root was made by `create` as a tree of its own; everybody who changes entries goes through this
         // module or `fault`, whose rules these are.
-        unsafe { PageTable::from_root(self.machine(), self.root) }
+        unsafe { PageTable::from_root(self.machine, self.root) }
     }
 
     /// The root, for a CPU that switches to it.
@@ -233,7 +235,7 @@ impl<M: Machine> Mm<M> {
 
     /// The lock over areas and tables.
     #[inline(always)]
-    pub(crate) fn areas(&self) -> &RwLock<Areas> {
+    pub(crate) fn areas(&self) -> &RwLock<Areas<'p>> {
         &self.areas
     }
 

@@ -17,7 +17,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// `Enomem`, `Ecorrupt`.
     pub(super) fn split_borders<A: FrameAllocator<'p>>(
         &self,
-        mm: &Mm<M>,
+        mm: &Mm<'p, M>,
         range: PageRange,
         frames: &A,
     ) -> Result<(), Errno> {
@@ -36,7 +36,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// `Enomem`, `Ecorrupt`.
     pub(crate) fn split_huge<A: FrameAllocator<'p>>(
         &self,
-        mm: &Mm<M>,
+        mm: &Mm<'p, M>,
         vpn: u64,
         frames: &A,
     ) -> Result<(), Errno> {

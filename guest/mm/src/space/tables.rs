@@ -10,14 +10,14 @@ use crate::vmstat::NodeStat;
 /// Frames for the tables of one context.
 pub(crate) struct MmTables<'a, 'p, M: Machine, A> {
     vm: &'a Vm<'p, M>,
-    mm: &'a Mm<M>,
+    mm: &'a Mm<'p, M>,
     frames: &'a A,
 }
 
 impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> MmTables<'a, 'p, M, A> {
     /// Those of `mm`, from `frames`.
     #[inline]
-    pub(crate) fn new(vm: &'a Vm<'p, M>, mm: &'a Mm<M>, frames: &'a A) -> Self {
+    pub(crate) fn new(vm: &'a Vm<'p, M>, mm: &'a Mm<'p, M>, frames: &'a A) -> Self {
         Self { vm, mm, frames }
     }
 

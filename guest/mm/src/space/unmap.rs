@@ -1,12 +1,14 @@
 //! Taking areas away (Linux `do_vmi_munmap`).
 
+use super::layout::Layout;
 use super::zap::Tables;
 use super::{Errno, Mm, Usage, Vm};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
 use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
 use crate::port::Machine;
-use crate::vma::{Areas, Spare, Vma, VmFlags, VmaKind};
+use crate::sync::WriteGuard;
+use crate::vma::{Areas, Supply, Vma, VmFlags, VmaKind};
 
 /// The pages `first..end` of the lower half.
 pub(super) fn pages_of(first: u64, end: u64) -> Result<PageRange, Errno> {
@@ -29,61 +31,104 @@ pub(super) fn checked(addr: VirtAddr, len: u64) -> Result<(u64, u64), Errno> {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
+    /// The write lock of `mm`, with all that a change needs which makes `new` areas.
+    ///
+    /// # Errors
+    /// `Enomem`.
+    pub(super) fn write_areas<'a, A: FrameAllocator<'p>>(
+        &self,
+        mm: &'a Mm<'p, M>,
+        new: usize,
+        frames: &A,
+    ) -> Result<WriteGuard<'a, Areas<'p>, M::Cpu>, Errno>
+    where
+        'p: 'a,
+    {
+        let objects = self.objects().ok_or(Errno::Enomem)?;
+        loop {
+            let areas = mm.areas.write(self.machine().cpu());
+            let Some(need) = areas.need(new) else { return Ok(areas) };
+            drop(areas);
+            // Nothing is locked while memory is asked for, for the allocator may wait.
+            let mut supply = Supply::new(objects, need, frames)?;
+            mm.areas.write(self.machine().cpu()).stock(&mut supply);
+            supply.give_back(objects);
+        }
+    }
+
     /// Takes away what is mapped from `addr` on for `len` bytes; where nothing is, nothing happens (Linux `munmap`).
     ///
     /// # Errors
     /// `Einval` for a bad range; `Enomem` without memory to divide an area or a huge page. Nothing has changed then.
     pub fn munmap<A: FrameAllocator<'p>>(
         &self,
-        mm: &Mm<M>,
+        mm: &Mm<'p, M>,
         addr: VirtAddr,
         len: u64,
         frames: &A,
     ) -> Result<(), Errno> {
         let (first, end) = checked(addr, len)?;
-        let mut spare = self.spare(2, frames)?;
-        let mut areas = mm.areas.write(self.machine().cpu());
-        let result = self.unmap_pages(mm, &mut areas, first, end, &mut spare, frames);
-        drop(areas);
-        self.give_spare(spare);
-        result
+        let mut areas = self.write_areas(mm, 2, frames)?;
+        self.unmap_pages(mm, &mut areas, first, end, frames)?;
+        self.objects().into_iter().for_each(|objects| areas.trim(objects, false));
+        Ok(())
     }
 
-    /// Takes away pages `first..end`, under the write lock. `spare` has two areas, for the borders.
+    /// Takes away pages `first..end`, under the write lock, with two areas prepared.
     pub(super) fn unmap_pages<A: FrameAllocator<'p>>(
         &self,
-        mm: &Mm<M>,
-        areas: &mut Areas,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
         first: u64,
         end: u64,
-        spare: &mut Spare,
         frames: &A,
     ) -> Result<(), Errno> {
         if areas.next_from(first).is_none_or(|vma| vma.start() >= end) {
             return Ok(());
         }
-        let divides = |vpn: u64| areas.find(vpn).is_some_and(|vma| vma.start() < vpn);
-        let new = u64::from(divides(first)) + u64::from(divides(end)) ;
-        if areas.len() + new > u64::from(self.settings.max_map_count()) + 1 {
-            return Err(Errno::Enomem);
-        }
         let range = pages_of(first, end)?;
-        self.split_borders(mm, range, frames)?;
-        let objects = self.objects().ok_or(Errno::Enomem)?;
-        areas.split_at(objects, first, spare)?;
-        areas.split_at(objects, end, spare)?;
-        let room = pages_of(areas.end_before(first), areas.start_after(end))?;
+        self.divide(mm, areas, range, frames)?;
+        let (objects, cpu) = (self.objects().ok_or(Errno::Enomem)?, self.machine().cpu());
+        let top = Layout::overlay().end;
+        let room = pages_of(areas.end_before(first), areas.start_after(end).unwrap_or(top))?;
         self.zap(mm, range, Tables::Prune(room), frames)?;
         while let Some(vma) = areas.next_from(first).filter(|vma| vma.start() < end) {
             self.uncount(mm, vma, vma.pages());
             let start = vma.start();
-            areas.remove(objects, start, spare)?;
+            areas.remove(objects, cpu, start);
+        }
+        Ok(())
+    }
+
+    /// Makes the borders of `range` borders of areas and of entries, under the write lock, with two areas prepared.
+    ///
+    /// # Errors
+    /// `Enomem`; no area has changed then, but huge pages may have been divided.
+    pub(super) fn divide<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        range: PageRange,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let first = range.start().vpn().get();
+        let borders = [first, first + range.pages()];
+        let cuts = |vpn: &u64| areas.find(*vpn).is_some_and(|vma| vma.start() < *vpn);
+        let more = borders.iter().filter(|vpn| cuts(vpn)).count() as u64;
+        if areas.len() + more > u64::from(self.settings.max_map_count()) + 1 {
+            return Err(Errno::Enomem);
+        }
+        self.split_borders(mm, range, frames)?;
+        for vpn in borders {
+            if !areas.split_at(self.machine().cpu(), vpn) {
+                return Err(Errno::Enomem);
+            }
         }
         Ok(())
     }
 
     /// `pages` of the area are mapped no more.
-    pub(super) fn uncount(&self, mm: &Mm<M>, vma: &Vma, pages: u64) {
+    pub(super) fn uncount(&self, mm: &Mm<'p, M>, vma: &Vma, pages: u64) {
         for usage in usages(vma.flags(), vma.kind()) {
             mm.counters.sub_usage(usage, pages);
         }

@@ -27,7 +27,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// `Ecorrupt`.
     pub(super) fn zap<A: FrameAllocator<'p>>(
         &self,
-        mm: &Mm<M>,
+        mm: &Mm<'p, M>,
         range: PageRange,
         tables: Tables,
         frames: &A,

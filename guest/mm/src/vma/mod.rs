@@ -11,5 +11,6 @@ mod objects;
 
 pub use area::{Backing, Vma, VmaInit, VmaKind};
 pub use areas::Areas;
+pub(crate) use areas::Supply;
 pub use flags::VmFlags;
 pub use objects::Objects;

@@ -1,0 +1,56 @@
+//! Anonymous memory that is not there (Linux `do_anonymous_page`).
+
+use super::{Flavour, Stop, Touch};
+use crate::addr::Order;
+use crate::folio;
+use crate::pgtable::PteSlot;
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::{Level, Machine, PteBits, PteCodec};
+use crate::space::{Codec, Rss};
+
+impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
+    /// Fills the empty entry in `slot`.
+    pub(super) fn anon_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
+        if !self.write {
+            return self.zero_page(slot);
+        }
+        // Before the lock, and before the frame: neither is lost when the other cannot be had.
+        self.anchor()?;
+        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE | GfpFlags::__GFP_ZERO;
+        let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
+        let folio = self.new_folio(pfn, self.vpn)?;
+        let locked = self.vm.lock_table(slot);
+        if !slot.load().is_none() {
+            drop(locked);
+            return self.lost(folio);
+        }
+        self.vm.add_rmap(folio, Level::PTE);
+        self.mm.counters().add_rss(Rss::Anon, 1);
+        slot.set(self.exclusive_entry(pfn, Level::PTE));
+        Ok(Flavour::Anon)
+    }
+
+    /// Another CPU has filled the entry: the folio was for nothing.
+    #[cold]
+    pub(super) fn lost(&self, folio: folio::Folio<'_>) -> Result<Flavour, Stop> {
+        if folio.put(1)
+            && let Err(error) = folio::free(self.vm.phys(), folio)
+        {
+            self.vm.corrupt(&error);
+        }
+        Err(Stop::Again)
+    }
+
+    /// Maps the page of zeroes, which nobody counts.
+    fn zero_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
+        let zero = self.vm.zero_page().ok_or(Stop::Corrupt)?;
+        let bits = (self.rights() - PteBits::WRITE) | PteBits::SPECIAL;
+        let locked = self.vm.lock_table(slot);
+        if !slot.load().is_none() {
+            return Err(Stop::Again);
+        }
+        slot.set(Codec::<M>::present(zero.addr(), bits));
+        drop(locked);
+        Ok(Flavour::AnonZero)
+    }
+}

@@ -1,0 +1,267 @@
+//! Page faults: what happens when a page is touched that is not there, or not as it was touched (Linux `mm/memory.c`,
+//! `mm/huge_memory.c`).
+//!
+//! Owns: the decision, and the entry that is made. Stays outside: areas (`space`), where frames come from (the caller's
+//! allocator), and what a program is told (the guest). Invariants: nothing here sleeps; an entry changes under the lock
+//! of its table and only if it still is what was decided about; a page that was replaced is given back after the flush;
+//! a fault that changes nothing, because another CPU was faster, is done all the same, and the access is tried again.
+//!
+//! | file | what is touched |
+//! |---|---|
+//! | `anon` | a page of anonymous memory that is not there: zeroes to read, a page to write |
+//! | `wp` | a page that may be written but whose entry says no: reused, or copied |
+//! | `huge` | the same for huge pages |
+//! | `stack` | the pages below a stack |
+//! | `populate` | many pages at once, before they are used |
+
+mod anon;
+mod huge;
+mod populate;
+mod stack;
+mod wp;
+
+use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
+use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::pgtable::{PageTable, PtError, PteSlot, Why};
+use crate::phys::{AllocError, FrameAllocator};
+use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
+use crate::space::{Codec, Mm, MmTables, Vm};
+use crate::vma::{Areas, Backing, Vma, VmFlags};
+use crate::vmstat::VmEvent;
+
+/// Which way a fault took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    /// A read of anonymous memory: the page of zeroes.
+    AnonZero,
+    /// A write to anonymous memory: a new page.
+    Anon,
+    /// The first touch of a huge page: all of it.
+    Huge,
+    /// A read of a huge page: the huge page of zeroes.
+    HugeZero,
+    /// A write to a page that others have, too: a copy.
+    Cow,
+    /// A write to a page that its only owner may write from now on.
+    Reuse,
+    /// Nothing had to be done.
+    Spurious,
+}
+
+/// Why a program is told off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Segv {
+    /// Nothing is mapped there (`SEGV_MAPERR`).
+    MapErr,
+    /// Not with these rights (`SEGV_ACCERR`).
+    AccErr,
+}
+
+/// What became of a fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "who touched the page waits for it"]
+pub enum Fault {
+    /// The access may be tried again.
+    Minor(Flavour),
+    /// There was no memory.
+    Oom,
+    /// The access is not allowed.
+    Segv(Segv),
+    /// The page tables are corrupt.
+    Corrupt,
+}
+
+/// Why a way could not be gone to its end.
+enum Stop {
+    NoMemory,
+    Corrupt,
+    /// An entry is not what it was: the access will show what it is now.
+    Again,
+}
+
+impl From<PtError> for Stop {
+    fn from(error: PtError) -> Self {
+        match error.why {
+            Why::NoFrames => Self::NoMemory,
+            Why::Exists => Self::Again,
+            _ => Self::Corrupt,
+        }
+    }
+}
+
+impl From<AllocError> for Stop {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// One fault.
+struct Touch<'a, 'p, M: Machine, A> {
+    vm: &'a Vm<'p, M>,
+    mm: &'a Mm<'p, M>,
+    areas: &'a Areas<'p>,
+    vma: &'a Vma,
+    tree: PageTable<'p, M>,
+    vpn: u64,
+    write: bool,
+    frames: &'a A,
+}
+
+/// Whether an area with `flags` allows the access (Linux `access_error`).
+#[inline]
+fn allows(flags: VmFlags, access: Access) -> bool {
+    match access {
+        Access::Write => flags.contains(VmFlags::WRITE),
+        Access::Execute => flags.contains(VmFlags::EXEC),
+        // On x86-64 whatever may be written or executed can be read.
+        Access::Read => flags.intersects(VmFlags::ACCESS),
+    }
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Makes the page at `va` what the access needs (Linux `handle_mm_fault`). Pages come from `frames`.
+    pub fn fault<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        frames: &A,
+    ) -> Fault {
+        let cpu = self.machine().cpu();
+        let vpn = va.get() >> PAGE_SHIFT;
+        let areas = mm.areas().read(cpu);
+        let Some(vma) = areas.find(vpn) else {
+            drop(areas);
+            return self.fault_outside(mm, va, access, frames);
+        };
+        if !allows(vma.flags(), access) {
+            return Fault::Segv(Segv::AccErr);
+        }
+        self.stat().count(cpu, VmEvent::PgFault, 1);
+        mm.counters().count_fault();
+        let write = access == Access::Write;
+        let touch = Touch { vm: self, mm, areas: &areas, vma, tree: mm.tree(), vpn, write, frames };
+        match touch.handle() {
+            Ok(flavour) => Fault::Minor(flavour),
+            Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
+            Err(Stop::NoMemory) => Fault::Oom,
+            Err(Stop::Corrupt) => Fault::Corrupt,
+        }
+    }
+
+    /// Nothing is mapped at `va`; a stack may grow to there.
+    #[cold]
+    fn fault_outside<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        frames: &A,
+    ) -> Fault {
+        if self.grow_stack(mm, va.get() >> PAGE_SHIFT) {
+            return self.fault(mm, va, access, frames);
+        }
+        Fault::Segv(Segv::MapErr)
+    }
+}
+
+impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
+    fn handle(&self) -> Result<Flavour, Stop> {
+        let source = MmTables::new(self.vm, self.mm, self.frames);
+        let pmd = self.tree.populate(self.va(), Level::PMD, &source)?;
+        let entry = pmd.load();
+        if entry.is_none() && self.fits_huge() {
+            if let Some(flavour) = self.huge_page(pmd)? {
+                return Ok(flavour);
+            }
+        } else if Codec::<M>::is_huge(entry) {
+            return self.huge_touched(pmd, entry);
+        }
+        let slot = self.tree.populate_last(pmd, self.va(), &source)?;
+        self.small(slot)
+    }
+
+    /// The entry of a small page.
+    fn small(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
+        let entry = slot.load();
+        if entry.is_none() {
+            return match self.vma.backing() {
+                Backing::Anon => self.anon_page(slot),
+                Backing::Hugetlb => Err(Stop::Corrupt),
+            };
+        }
+        if !Codec::<M>::is_present(entry) {
+            // Areas without rights were refused before; nothing else is parked yet.
+            return Err(Stop::Corrupt);
+        }
+        if self.write && !Codec::<M>::bits(entry).contains(PteBits::WRITE) {
+            return self.write_protected(slot, entry);
+        }
+        Ok(Flavour::Spurious)
+    }
+
+    /// The address that was touched, without the offset in its page.
+    fn va(&self) -> VirtAddr {
+        VirtAddr::truncate(self.vpn << PAGE_SHIFT)
+    }
+
+    /// What an entry of the area says at most.
+    fn rights(&self) -> PteBits {
+        self.vma.flags().pte_bits(self.vm.user_bits())
+    }
+
+    /// Makes the block of frames at `pfn`, which was just allocated, a folio of this area whose first page is `vpn`.
+    fn new_folio(&self, pfn: Pfn, vpn: u64) -> Result<Folio<'p>, Stop> {
+        let table = self.vm.frame_table().ok_or(Stop::Corrupt)?;
+        let anchor = self.anchor()?;
+        let index = self.vma.index_of(vpn);
+        let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE;
+        Folio::create(table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
+    }
+
+    /// The address of the area's anchor, made if it has none (Linux `anon_vma_prepare`).
+    fn anchor(&self) -> Result<u64, Stop> {
+        match self.vma.link.anchor() {
+            Some(anchor) => Ok(anchor.as_ptr().addr() as u64),
+            None => self.make_anchor(),
+        }
+    }
+
+    #[cold]
+    fn make_anchor(&self) -> Result<u64, Stop> {
+        let objects = self.vm.objects().ok_or(Stop::Corrupt)?;
+        let cpu = self.vm.machine().cpu();
+        if let Some(anchor) = self.neighbours_anchor() {
+            // SAFETY: a neighbour is on the anchor's list, and stays there while areas are read. This area leaves the
+            // list before it is freed.
+            unsafe { self.vma.link.attach(cpu, anchor) };
+        } else {
+            let anchor = objects.anchor(self.frames)?;
+            // SAFETY: the anchor is new and nobody else's.
+            if !unsafe { self.vma.link.attach(cpu, anchor) } {
+                // SAFETY: another CPU was faster, so nobody has seen this one.
+                unsafe { objects.free_anchor(anchor) };
+            }
+        }
+        let anchor = self.vma.link.anchor().ok_or(Stop::Corrupt)?;
+        Ok(anchor.as_ptr().addr() as u64)
+    }
+
+    /// The anchor of an area beside this one that may be joined with it later (Linux `find_mergeable_anon_vma`).
+    fn neighbours_anchor(&self) -> Option<core::ptr::NonNull<crate::rmap::AnonVma>> {
+        let after = self.areas.find(self.vma.end()).filter(|after| self.vma.continues_in(after));
+        let before = self.areas.prev(self.vma.start()).filter(|before| before.continues_in(self.vma));
+        after.and_then(|vma| vma.link.anchor()).or_else(|| before.and_then(|vma| vma.link.anchor()))
+    }
+
+    /// The present entry for `pfn` at `level`, for a page that is this area's alone.
+    fn exclusive_entry(&self, pfn: Pfn, level: Level) -> Pte {
+        let mut bits = self.rights() | PteBits::EXCLUSIVE;
+        bits.set(PteBits::DIRTY, self.write);
+        bits.set(PteBits::HUGE, level != Level::PTE);
+        if !self.write {
+            bits -= PteBits::WRITE;
+        }
+        Codec::<M>::present(pfn.addr(), bits)
+    }
+}

@@ -1,0 +1,129 @@
+//! Writes to pages whose entry does not allow them, in areas that do (Linux `do_wp_page`).
+//!
+//! An anonymous page that is exclusive, or whose only reference is the entry's, is the area's alone: it is made
+//! writable. Any other is copied. The page of zeroes is replaced by a new page.
+
+use super::{Flavour, Stop, Touch};
+use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
+use crate::folio::{self, Folio};
+use crate::pgtable::PteSlot;
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
+use crate::space::{Codec, Rss};
+use crate::vmstat::VmEvent;
+
+impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
+    /// Makes the page of `entry`, which is in `slot`, writable, or replaces it.
+    pub(super) fn write_protected(&self, slot: PteSlot<'p>, entry: Pte) -> Result<Flavour, Stop> {
+        let locked = self.vm.lock_table(slot);
+        let now = slot.load();
+        let (was, is) = (Codec::<M>::addr(entry), Codec::<M>::addr(now));
+        if !Codec::<M>::is_present(now) || was != is || Codec::<M>::bits(now).contains(PteBits::WRITE) {
+            return Err(Stop::Again);
+        }
+        let bits = Codec::<M>::bits(now);
+        if bits.contains(PteBits::SPECIAL) {
+            drop(locked);
+            return self.copy(slot, now, None);
+        }
+        let folio = self.vm.folio_of(now).ok_or(Stop::Corrupt)?;
+        if bits.contains(PteBits::EXCLUSIVE) || is_sole(folio) {
+            self.reuse(slot);
+            return Ok(Flavour::Reuse);
+        }
+        // The page stays until it is copied, even if the other owner lets it go.
+        folio.get(1);
+        drop(locked);
+        self.copy(slot, now, Some(folio))
+    }
+
+    /// More rights need no flush: who still goes by the old ones faults again and finds the new ones.
+    fn reuse(&self, slot: PteSlot<'p>) {
+        let more = PteBits::WRITE | PteBits::DIRTY | PteBits::ACCESSED | PteBits::EXCLUSIVE;
+        slot.update(|pte| Codec::<M>::with_bits(pte, Codec::<M>::bits(pte) | more));
+        self.vm.stat().count(self.vm.machine().cpu(), VmEvent::PgReuse, 1);
+    }
+
+    /// Puts a copy of what `entry` maps into its place. `folio` is what it maps, with a reference of ours; none for the
+    /// page of zeroes.
+    fn copy(&self, slot: PteSlot<'p>, entry: Pte, folio: Option<Folio<'p>>) -> Result<Flavour, Stop> {
+        let copied = self.copied(entry, folio.is_some());
+        let result = copied.and_then(|copy| self.replace(slot, entry, copy, folio));
+        if let Some(folio) = folio {
+            self.put(folio);
+        }
+        result
+    }
+
+    /// A new folio with what `entry` maps.
+    fn copied(&self, entry: Pte, has_content: bool) -> Result<Folio<'p>, Stop> {
+        self.anchor()?;
+        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
+        let gfp = if has_content { gfp } else { gfp | GfpFlags::__GFP_ZERO };
+        let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
+        if has_content {
+            // SAFETY: the new frame is ours. The old one is kept by our reference, and nobody writes it: this entry and
+            // all others that map it are not writable, for it is not exclusive.
+            unsafe { self.vm.machine().physmem().copy(Codec::<M>::addr(entry).pfn(), pfn) };
+        }
+        self.new_folio(pfn, self.vpn)
+    }
+
+    /// Exchanges what `slot` maps, if it still is `entry`.
+    fn replace(
+        &self,
+        slot: PteSlot<'p>,
+        entry: Pte,
+        copy: Folio<'p>,
+        folio: Option<Folio<'p>>,
+    ) -> Result<Flavour, Stop> {
+        let locked = self.vm.lock_table(slot);
+        let now = slot.load();
+        let same = Codec::<M>::is_present(now) && Codec::<M>::addr(now) == Codec::<M>::addr(entry);
+        if !same || Codec::<M>::bits(now).contains(PteBits::WRITE) {
+            drop(locked);
+            return self.lost(copy);
+        }
+        // No CPU may read the old page after another has written the new one.
+        let old = slot.take();
+        self.flush_pages(self.vpn, 1);
+        self.vm.add_rmap(copy, Level::PTE);
+        slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
+        drop(locked);
+        let cpu = self.vm.machine().cpu();
+        match folio {
+            Some(folio) => {
+                self.vm.drop_rmap(Codec::<M>::addr(old).pfn(), Level::PTE);
+                // The entry's reference; ours keeps it alive.
+                let _ = folio.put(1);
+                self.vm.stat().count(cpu, VmEvent::PgCow, 1);
+                Ok(Flavour::Cow)
+            }
+            None => {
+                self.mm.counters().add_rss(Rss::Anon, 1);
+                Ok(Flavour::Anon)
+            }
+        }
+    }
+
+    /// Makes all CPUs forget `pages` pages from page `first` on.
+    pub(super) fn flush_pages(&self, first: u64, pages: u64) {
+        let va = VirtAddr::truncate(first << PAGE_SHIFT);
+        self.vm.machine().tlb().flush_range_on(self.mm.cpus(), va, pages);
+    }
+
+    /// Gives our reference back.
+    fn put(&self, folio: Folio<'p>) {
+        if folio.put(1)
+            && let Err(error) = folio::free(self.vm.phys(), folio)
+        {
+            self.vm.corrupt(&error);
+        }
+    }
+}
+
+/// Whether the entry that maps it is all that refers to the folio.
+fn is_sole(folio: Folio<'_>) -> bool {
+    folio.order() == Order::ZERO && folio.refs() == 1
+}
+

@@ -1,0 +1,116 @@
+//! Clones: another context that shares all pages until one of the two writes (Linux `dup_mmap`, `copy_page_range`).
+//!
+//! Only the overlay window is cloned, for there an address may mean something else in each context. Invariants: a page
+//! that two contexts map is writable in neither and exclusive to neither; all CPUs that use the parent have forgotten
+//! that they could write before the clone is there.
+
+use super::layout::Layout;
+use super::unmap::{pages_of, usages};
+use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
+use crate::phys::FrameAllocator;
+use crate::port::{Machine, PteBits, PteCodec};
+use crate::vma::{Areas, Vma, VmFlags, VmaInit};
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Makes a context that has what `parent` has in the overlay window (Linux `fork`).
+    ///
+    /// # Errors
+    /// `Enomem`, also when more would be promised than may be; `Eagain` without a number for it; `Ecorrupt`.
+    pub fn clone_mm<A: FrameAllocator<'p>>(
+        &self,
+        parent: &Mm<'p, M>,
+        frames: &A,
+    ) -> Result<&Mm<'p, M>, Errno> {
+        let child = self.create(frames)?;
+        if let Err(error) = self.clone_overlay(parent, child, frames) {
+            // SAFETY: nobody but this function knows the context.
+            unsafe { self.destroy(child.id, frames) }?;
+            return Err(error);
+        }
+        Ok(child)
+    }
+
+    fn clone_overlay<A: FrameAllocator<'p>>(
+        &self,
+        parent: &Mm<'p, M>,
+        child: &Mm<'p, M>,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let window = Layout::overlay();
+        let mut at = window.start;
+        // Area by area, so that what the next one needs can be allocated with nothing locked. What the parent changes
+        // in between is seen or not, as if the clone had been made a little earlier or later for that area.
+        loop {
+            let mut areas = self.write_areas(child, 1, frames)?;
+            let from = parent.areas.write(self.machine().cpu());
+            let Some(vma) = from.next_from(at).filter(|vma| vma.start() < window.end) else { return Ok(()) };
+            at = vma.end();
+            if vma.flags().contains(VmFlags::DONTCOPY) {
+                continue;
+            }
+            self.clone_area(parent, child, &mut areas, vma, frames)?;
+        }
+    }
+
+    /// Makes the child's area, and its entries. Both contexts are locked.
+    fn clone_area<A: FrameAllocator<'p>>(
+        &self,
+        parent: &Mm<'p, M>,
+        child: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        vma: &Vma,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        // A clone's pages are not locked.
+        let flags = vma.flags() - VmFlags::LOCKED;
+        if flags.contains(VmFlags::ACCOUNT) && !self.charge(child, vma.pages()) {
+            return Err(Errno::Enomem);
+        }
+        let init = VmaInit { mm: child.id, flags, ..vma.init() };
+        let Some(twin) = areas.insert(&init) else {
+            if flags.contains(VmFlags::ACCOUNT) {
+                self.uncharge(child, vma.pages());
+            }
+            return Err(Errno::Enomem);
+        };
+        for usage in usages(flags, vma.kind()) {
+            child.counters.add_usage(usage, vma.pages());
+        }
+        if let Some(anchor) = vma.link.anchor() {
+            // SAFETY: the parent's area is on the anchor's list, and its lock is held; the twin leaves the list before
+            // it is freed.
+            unsafe { twin.link.attach(self.machine().cpu(), anchor) };
+        }
+        self.clone_entries(parent, child, vma, frames)
+    }
+
+    fn clone_entries<A: FrameAllocator<'p>>(
+        &self,
+        parent: &Mm<'p, M>,
+        child: &Mm<'p, M>,
+        vma: &Vma,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let range = pages_of(vma.start(), vma.end())?;
+        let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
+        let mut gather = tree.gather_on(&source, &parent.cpus);
+        let mut pages = 0;
+        let into = MmTables::new(self, child, frames);
+        // Where a table of the child cannot be made, what was copied is there and is counted.
+        let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
+            let (old, new) = slot.update(|now| {
+                Codec::<M>::with_bits(now, Codec::<M>::bits(now) - PteBits::WRITE - PteBits::EXCLUSIVE)
+            });
+            gather.changed(range, old, new);
+            if let Some(folio) = self.folio_of(new) {
+                folio.get(1);
+                self.add_rmap(folio, level);
+                pages += level.pages();
+            }
+            new
+        });
+        child.counters.add_rss(Rss::Anon, pages);
+        let _ = gather.finish();
+        copied.map_err(Errno::from)
+    }
+}

@@ -1,0 +1,218 @@
+//! Making areas (Linux `do_mmap`).
+
+use super::layout::{Layout, SLICE_BYTES, TASK_SIZE};
+use super::unmap::usages;
+use super::{Errno, Mm, Vm};
+use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
+use crate::phys::FrameAllocator;
+use crate::port::Machine;
+use crate::vma::{Areas, Backing, VmFlags, VmaInit, VmaKind};
+use bitflags::bitflags;
+
+bitflags! {
+    /// How something is mapped: Linux's `MAP_*` flags, with its bit positions.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct MapFlags: u32 {
+        /// Exactly at the address, in place of what is there.
+        const FIXED = 0x10;
+        /// Does not count for what has been promised, unless promises are limited.
+        const NORESERVE = 0x4000;
+        /// Exactly at the address, unless something is there.
+        const FIXED_NOREPLACE = 0x10_0000;
+        /// In the overlay window. Not one of Linux's.
+        const OVERLAY = 0x8000_0000;
+    }
+}
+
+/// What is to be mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRequest {
+    /// Where, or near where; `None` for anywhere.
+    pub addr: Option<VirtAddr>,
+    /// Bytes; rounded up to pages.
+    pub len: u64,
+    /// Rights and treatment.
+    pub vm: VmFlags,
+    /// How.
+    pub flags: MapFlags,
+    /// What for.
+    pub kind: VmaKind,
+    /// The memory behind it.
+    pub backing: Backing,
+}
+
+impl MapRequest {
+    /// `len` bytes of private anonymous memory, anywhere, readable and writable.
+    #[must_use]
+    pub const fn anon(len: u64) -> Self {
+        Self {
+            addr: None,
+            len,
+            vm: VmFlags::READ.union(VmFlags::WRITE),
+            flags: MapFlags::empty(),
+            kind: VmaKind::Map,
+            backing: Backing::Anon,
+        }
+    }
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Maps something; nothing is touched yet (Linux `mmap`).
+    ///
+    /// # Errors
+    /// `Einval` for a length of 0 or an unaligned fixed address; `Eperm` below `mmap_min_addr`, or in the slice of
+    /// another context; `Eexist` where something is and must not be replaced; `Enomem` without room, beyond the end of
+    /// what contexts have, with too many areas, or beyond what may be promised.
+    pub fn mmap<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        request: &MapRequest,
+        frames: &A,
+    ) -> Result<VirtAddr, Errno> {
+        if request.len == 0 {
+            return Err(Errno::Einval);
+        }
+        let len = align_up(request.len, PAGE_SIZE).filter(|len| *len <= TASK_SIZE).ok_or(Errno::Enomem)?;
+        let pages = len >> PAGE_SHIFT;
+        let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
+        let mut areas = self.write_areas(mm, 3, frames)?;
+        let first = if is_fixed {
+            let first = self.fixed(mm, request, len)?;
+            self.make_room(mm, &mut areas, first, first + pages, request, frames)?;
+            first
+        } else {
+            self.unmapped_area(mm, &areas, request, pages).ok_or(Errno::Enomem)?
+        };
+        self.add_area(mm, &mut areas, first, pages, request)?;
+        Ok(VirtAddr::truncate(first << PAGE_SHIFT))
+    }
+
+    /// The page of a fixed address, if something may be mapped there.
+    fn fixed(&self, mm: &Mm<'p, M>, request: &MapRequest, len: u64) -> Result<u64, Errno> {
+        let addr = request.addr.map_or(0, VirtAddr::get);
+        if addr % PAGE_SIZE != 0 {
+            return Err(Errno::Einval);
+        }
+        if addr < self.settings.mmap_min_addr() {
+            return Err(Errno::Eperm);
+        }
+        let end = addr.checked_add(len).filter(|end| *end <= TASK_SIZE).ok_or(Errno::Enomem)?;
+        let own = SLICE_BYTES * (u64::from(mm.id) + 1);
+        let overlay = super::layout::OVERLAY_START;
+        let is_own = addr >= own && end <= own + SLICE_BYTES;
+        if is_own || addr >= overlay || end <= SLICE_BYTES {
+            Ok(addr >> PAGE_SHIFT)
+        } else {
+            Err(Errno::Eperm)
+        }
+    }
+
+    /// Takes away what is at a fixed place, or refuses.
+    fn make_room<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        first: u64,
+        end: u64,
+        request: &MapRequest,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let is_free = areas.start_after(first).is_none_or(|start| start >= end);
+        if is_free {
+            return Ok(());
+        }
+        if request.flags.contains(MapFlags::FIXED_NOREPLACE) {
+            return Err(Errno::Eexist);
+        }
+        self.unmap_pages(mm, areas, first, end, frames)
+    }
+
+    /// Where `pages` pages are free: at the wish if that is, else as high as possible (Linux
+    /// `unmapped_area_topdown`). What is made of huge pages as a whole starts with one.
+    fn unmapped_area(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &Areas<'p>,
+        request: &MapRequest,
+        pages: u64,
+    ) -> Option<u64> {
+        let huge = Order::PAGEBLOCK.pages();
+        let window = if request.flags.contains(MapFlags::OVERLAY) {
+            Layout::overlay()
+        } else {
+            mm.layout.start..mm.layout.mmap_base
+        };
+        let wish = request.addr.map(|addr| addr.vpn().get());
+        let wished = wish.filter(|first| {
+            let end = first.saturating_add(pages);
+            *first >= window.start && end <= window.end && areas.start_after(*first).is_none_or(|at| at >= end)
+        });
+        let align = if pages % huge == 0 { huge } else { 1 };
+        wished
+            .or_else(|| areas.highest_gap(window.clone(), pages, align))
+            .or_else(|| areas.highest_gap(window, pages, 1))
+    }
+
+    /// Puts an area where nothing is, under the write lock, with one area prepared.
+    pub(super) fn add_area(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        first: u64,
+        pages: u64,
+        request: &MapRequest,
+    ) -> Result<(), Errno> {
+        if areas.len() >= u64::from(self.settings.max_map_count()) {
+            return Err(Errno::Enomem);
+        }
+        let mut flags = request.vm;
+        if self.is_accountable(flags, request.flags) {
+            flags |= VmFlags::ACCOUNT;
+            if !self.charge(mm, pages) {
+                return Err(Errno::Enomem);
+            }
+        }
+        let (start, end) = (first, first + pages);
+        let init = VmaInit {
+            mm: mm.id,
+            start,
+            end,
+            pgoff: first,
+            flags,
+            kind: request.kind,
+            backing: request.backing,
+        };
+        if areas.insert(&init).is_none() {
+            if flags.contains(VmFlags::ACCOUNT) {
+                self.uncharge(mm, pages);
+            }
+            return Err(Errno::Enomem);
+        }
+        for usage in usages(flags, request.kind) {
+            mm.counters.add_usage(usage, pages);
+        }
+        self.join(areas, start, end);
+        Ok(())
+    }
+
+    /// Joins the areas from page `start` to `end` with each other and with their neighbours, where they are alike.
+    pub(super) fn join(&self, areas: &mut Areas<'p>, start: u64, end: u64) {
+        let Some(objects) = self.objects() else { return };
+        let mut at = end;
+        loop {
+            areas.join_at(objects, self.machine().cpu(), at);
+            // The last border below; the areas there may just have become one.
+            match areas.prev(at).map(crate::vma::Vma::start) {
+                Some(first) if first >= start && first < at => at = first,
+                _ => return,
+            }
+        }
+    }
+
+    /// Whether pages of such an area are promised (Linux `accountable_mapping`).
+    pub(super) fn is_accountable(&self, vm: VmFlags, how: MapFlags) -> bool {
+        let reserves = !how.contains(MapFlags::NORESERVE)
+            || self.settings.overcommit() == super::OvercommitMode::Never;
+        vm.contains(VmFlags::WRITE) && !vm.intersects(VmFlags::SHARED | VmFlags::HUGETLB) && reserves
+    }
+}

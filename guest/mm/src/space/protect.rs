@@ -1,0 +1,141 @@
+//! Changing rights (Linux `mm/mprotect.c`).
+
+use super::unmap::{checked, pages_of, usages};
+use super::{Codec, Errno, Mm, MmTables, Vm};
+use crate::addr::VirtAddr;
+use crate::phys::FrameAllocator;
+use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
+use crate::vma::{Areas, Vma, VmFlags};
+
+/// The bits of an entry that are rights.
+const RIGHTS: PteBits = PteBits::WRITE.union(PteBits::USER).union(PteBits::NO_EXEC);
+
+/// What the entry `pte` says in an area with `flags`, whose entries say `rights` at most. A private page becomes
+/// writable only if it is the area's alone and written already; else its next write must fault.
+#[inline]
+fn with_rights<C: PteCodec>(pte: Pte, flags: VmFlags, rights: PteBits) -> Pte {
+    let (addr, bits) = match C::view(pte) {
+        PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => (addr, bits),
+        _ => return pte,
+    };
+    let alone = PteBits::EXCLUSIVE | PteBits::DIRTY;
+    let mut new = (bits - RIGHTS) | (rights & RIGHTS);
+    if !bits.contains(alone) || bits.contains(PteBits::SPECIAL) {
+        new -= PteBits::WRITE;
+    }
+    if flags.is_none() {
+        C::encode(PteView::ProtNone { addr, bits: new - PteBits::PRESENT })
+    } else {
+        C::present(addr, new)
+    }
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Gives the areas from `addr` on for `len` bytes the rights `access` (Linux `mprotect`).
+    ///
+    /// # Errors
+    /// `Einval` for a bad range; `Enomem` where nothing is mapped, without memory to divide an area, or when more would
+    /// be promised than may be. Areas before the place of a failure have the new rights, as in Linux.
+    pub fn mprotect<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        addr: VirtAddr,
+        len: u64,
+        access: VmFlags,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        if len == 0 && addr.page_offset() == 0 {
+            return Ok(());
+        }
+        let (first, end) = checked(addr, len)?;
+        let mut areas = self.write_areas(mm, 2, frames)?;
+        self.covered(&areas, first, end)?;
+        self.divide(mm, &mut areas, pages_of(first, end)?, frames)?;
+        let result = self.each_area(&mut areas, first, end, |vma| {
+            let flags = (vma.flags() - VmFlags::ACCESS) | (access & VmFlags::ACCESS);
+            self.protect_area(mm, vma, flags, frames)
+        });
+        self.join(&mut areas, first, end);
+        result
+    }
+
+    /// Whether there is an area for every page.
+    pub(super) fn covered(&self, areas: &Areas<'p>, first: u64, end: u64) -> Result<(), Errno> {
+        let mut at = first;
+        for vma in areas.iter(first..end) {
+            if vma.start() > at {
+                return Err(Errno::Enomem);
+            }
+            at = vma.end();
+        }
+        if at < end { Err(Errno::Enomem) } else { Ok(()) }
+    }
+
+    /// Asks `change` for the new flags of each area from page `first` to `end`, whose borders are borders of areas.
+    pub(super) fn each_area(
+        &self,
+        areas: &mut Areas<'p>,
+        first: u64,
+        end: u64,
+        mut change: impl FnMut(&Vma) -> Result<VmFlags, Errno>,
+    ) -> Result<(), Errno> {
+        let mut at = first;
+        while let Some(vma) = areas.next_from(at).filter(|vma| vma.start() < end) {
+            let (start, next) = (vma.start(), vma.end());
+            let flags = change(vma)?;
+            areas.set_flags(start, flags);
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Changes entries and counts of one area that gets `flags`, which it returns with what they need.
+    fn protect_area<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        vma: &Vma,
+        mut flags: VmFlags,
+        frames: &A,
+    ) -> Result<VmFlags, Errno> {
+        let old = vma.flags();
+        if flags == old {
+            return Ok(flags);
+        }
+        let how = super::MapFlags::empty();
+        let wants = !old.intersects(VmFlags::ACCOUNT | VmFlags::NORESERVE) && self.is_accountable(flags, how);
+        if wants {
+            if !self.charge(mm, vma.pages()) {
+                return Err(Errno::Enomem);
+            }
+            flags |= VmFlags::ACCOUNT;
+        }
+        for usage in usages(old, vma.kind()) {
+            mm.counters.sub_usage(usage, vma.pages());
+        }
+        for usage in usages(flags, vma.kind()) {
+            mm.counters.add_usage(usage, vma.pages());
+        }
+        let rights = flags.pte_bits(self.user_bits());
+        let source = MmTables::new(self, mm, frames);
+        let tree = mm.tree();
+        let mut gather = tree.gather_on(&source, &mm.cpus);
+        tree.scan(pages_of(vma.start(), vma.end())?, |slot, level, part| {
+            let (old, new) = slot.update(|pte| {
+                let new = with_rights::<Codec<M>>(pte, flags, rights);
+                keep_size::<Codec<M>>(new, level)
+            });
+            gather.changed(part, old, new);
+        })?;
+        let _ = gather.finish();
+        Ok(flags)
+    }
+}
+
+/// A leaf of `level` says that it is one.
+#[inline]
+fn keep_size<C: PteCodec>(pte: Pte, level: crate::port::Level) -> Pte {
+    if level == crate::port::Level::PTE || !C::is_present(pte) {
+        return pte;
+    }
+    C::with_bits(pte, C::bits(pte) | PteBits::HUGE)
+}

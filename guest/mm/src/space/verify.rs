@@ -1,0 +1,109 @@
+//! Checking a context against its page tables, its counters, and the folios that it maps.
+
+use super::layout::TASK_SIZE;
+use super::unmap::pages_of;
+use super::{Codec, Mm, Rss, Usage, Vm};
+use crate::addr::PAGE_SHIFT;
+use crate::folio::Mapping;
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
+use crate::vma::Vma;
+
+/// What was found of a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MmCensus {
+    /// Areas.
+    pub areas: u64,
+    /// Entries that map something, large ones counted once.
+    pub entries: u64,
+    /// Pages of folios that are mapped.
+    pub pages: u64,
+    /// Pages of zeroes that are mapped.
+    pub zero_pages: u64,
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Checks `mm`, and gives what it has.
+    ///
+    /// # Errors
+    /// What does not hold, in words.
+    pub fn verify(&self, mm: &Mm<'p, M>) -> Result<MmCensus, &'static str> {
+        let areas = mm.areas.write(self.machine().cpu());
+        areas.verify()?;
+        let mut census = MmCensus { areas: areas.len(), ..MmCensus::default() };
+        let everything = pages_of(0, TASK_SIZE >> PAGE_SHIFT).map_err(|_| "the lower half is no range")?;
+        let mut wrong = None;
+        let scanned = mm.tree().scan(everything, |slot, level, part| {
+            let vpn = part.start().vpn().get();
+            let found = match areas.find(vpn) {
+                Some(vma) if vma.end() >= vpn + part.pages() => {
+                    self.verify_entry(vma, vpn, slot.load(), level, &mut census)
+                }
+                _ => Err("an entry outside of all areas"),
+            };
+            wrong = wrong.or(found.err());
+        });
+        scanned.map_err(|_| "the page tables are corrupt")?;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        let mapped: u64 = areas.iter(0..TASK_SIZE >> PAGE_SHIFT).map(Vma::pages).sum();
+        let counters = mm.counters();
+        if census.pages != counters.rss(Rss::Anon) {
+            return Err("resident pages are counted wrong");
+        }
+        if mapped != counters.usage(Usage::Total) {
+            return Err("mapped pages are counted wrong");
+        }
+        let census_of_all = mm.tree().census(everything).ok_or("the page tables are corrupt")?;
+        // The root is not below itself.
+        let tables = census_of_all.tables + 1;
+        if tables != counters.tables() {
+            return Err("page tables are counted wrong");
+        }
+        Ok(census)
+    }
+
+    fn verify_entry(
+        &self,
+        vma: &Vma,
+        vpn: u64,
+        pte: Pte,
+        level: Level,
+        census: &mut MmCensus,
+    ) -> Result<(), &'static str> {
+        let (addr, bits) = match Codec::<M>::view(pte) {
+            PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => (addr, bits),
+            _ => return Err("an entry of a kind that nobody makes"),
+        };
+        census.entries += 1;
+        let allowed = vma.flags().pte_bits(self.user_bits());
+        if (bits - allowed).contains(PteBits::WRITE) || (allowed - bits).contains(PteBits::NO_EXEC) {
+            return Err("an entry that allows more than its area");
+        }
+        if bits.contains(PteBits::SPECIAL) {
+            census.zero_pages += level.pages();
+            return if bits.contains(PteBits::WRITE) { Err("a writable page of zeroes") } else { Ok(()) };
+        }
+        census.pages += level.pages();
+        let folio = self.folio_of(pte).ok_or("an entry that maps no folio")?;
+        let inside = addr.pfn().get() - folio.pfn().get();
+        if folio.index() + inside != vma.index_of(vpn) {
+            return Err("a page at another place than its folio says");
+        }
+        let anchor = vma.link.anchor().map(|anchor| anchor.as_ptr().addr() as u64);
+        if !matches!((folio.mapping(), anchor), (Mapping::Anon(of), Some(anchor)) if of == anchor) {
+            return Err("a page of another anchor than its area's");
+        }
+        if u64::from(folio.refs()) < folio.mapcount() || folio.mapcount() == 0 {
+            return Err("a page with fewer references than entries");
+        }
+        let private_write = bits.contains(PteBits::WRITE) && vma.is_private();
+        if private_write && !bits.contains(PteBits::EXCLUSIVE) {
+            return Err("a writable private page that is not exclusive");
+        }
+        if bits.contains(PteBits::EXCLUSIVE) && level == Level::PTE && folio.mapcount() > folio.order().pages() {
+            return Err("an exclusive page that is mapped twice");
+        }
+        Ok(())
+    }
+}
