@@ -28,6 +28,7 @@ mod slab_checked;
 mod slab_fixture;
 mod slab_model;
 mod slab_plain;
+mod vm;
 mod vmalloc;
 mod walk;
 mod zones;

@@ -194,6 +194,14 @@ impl mm::port::Tlb for Tlb {
         }
     }
 
+    fn flush_range_on(&self, cpus: u64, start: VirtAddr, pages: u64) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        let named = self.players.ids().filter(|cpu| cpus >> cpu.0 & 1 != 0);
+        if pages > 0 && !self.broken.load(Ordering::Relaxed) {
+            named.for_each(|cpu| self.cache(cpu).flush(start.get(), pages * PAGE_SIZE));
+        }
+    }
+
     fn flush_all(&self) {
         self.full_flushes.fetch_add(1, Ordering::Relaxed);
         self.each(Cache::flush_all);

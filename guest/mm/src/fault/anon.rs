@@ -1,6 +1,6 @@
 //! Anonymous memory that is not there (Linux `do_anonymous_page`).
 
-use super::{Flavour, Stop, Touch};
+use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::Order;
 use crate::folio;
 use crate::pgtable::PteSlot;
@@ -16,8 +16,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         // Before the lock, and before the frame: neither is lost when the other cannot be had.
         self.anchor()?;
-        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE | GfpFlags::__GFP_ZERO;
-        let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
+        let (pfn, _) = self.frames.alloc(GFP_PAGE | GfpFlags::__GFP_ZERO, Order::ZERO)?.into_raw();
         let folio = self.new_folio(pfn, self.vpn)?;
         let locked = self.vm.lock_table(slot);
         if !slot.load().is_none() {

@@ -60,9 +60,8 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 
     /// A huge page of zeroes that is the caller's.
     fn alloc_huge(&self) -> Option<Pfn> {
-        let asked = self.vma.flags().contains(VmFlags::HUGEPAGE);
-        let gfp = if asked { GfpFlags::GFP_TRANSHUGE } else { GfpFlags::GFP_TRANSHUGE_LIGHT };
-        let block = self.frames.alloc(gfp | GfpFlags::__GFP_ZERO, Order::PAGEBLOCK);
+        let gfp = GfpFlags::GFP_TRANSHUGE_LIGHT | GfpFlags::__GFP_ZERO;
+        let block = self.frames.alloc(gfp, Order::PAGEBLOCK);
         if block.is_err() {
             self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpFaultFallback, 1);
         }
@@ -90,7 +89,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             return Pfn::new(known);
         }
         let (cpu, stat) = (self.vm.machine().cpu(), self.vm.stat());
-        let gfp = (GfpFlags::GFP_TRANSHUGE | GfpFlags::__GFP_ZERO) - GfpFlags::__GFP_MOVABLE;
+        let gfp = (GfpFlags::GFP_TRANSHUGE_LIGHT | GfpFlags::__GFP_ZERO) - GfpFlags::__GFP_MOVABLE;
         let Ok(block) = self.frames.alloc(gfp, Order::PAGEBLOCK) else {
             stat.count(cpu, VmEvent::ThpZeroPageAllocFailed, 1);
             return None;

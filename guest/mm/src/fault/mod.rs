@@ -23,11 +23,15 @@ mod wp;
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
-use crate::phys::{AllocError, FrameAllocator};
+use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
 use crate::space::{Codec, Mm, MmTables, Vm};
 use crate::vma::{Areas, Backing, Vma, VmFlags};
 use crate::vmstat::VmEvent;
+
+/// Pages are asked for with the context's lock held: who has none to give must not wait. The fault ends, and whoever
+/// can wait does, and tries again.
+const GFP_PAGE: GfpFlags = GfpFlags::GFP_HIGHUSER_MOVABLE.difference(GfpFlags::__GFP_DIRECT_RECLAIM);
 
 /// Which way a fault took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

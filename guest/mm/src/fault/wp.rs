@@ -3,7 +3,7 @@
 //! An anonymous page that is exclusive, or whose only reference is the entry's, is the area's alone: it is made
 //! writable. Any other is copied. The page of zeroes is replaced by a new page.
 
-use super::{Flavour, Stop, Touch};
+use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::folio::{self, Folio};
 use crate::pgtable::PteSlot;
@@ -58,8 +58,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// A new folio with what `entry` maps.
     fn copied(&self, entry: Pte, has_content: bool) -> Result<Folio<'p>, Stop> {
         self.anchor()?;
-        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
-        let gfp = if has_content { gfp } else { gfp | GfpFlags::__GFP_ZERO };
+        let gfp = if has_content { GFP_PAGE } else { GFP_PAGE | GfpFlags::__GFP_ZERO };
         let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
         if has_content {
             // SAFETY: the new frame is ours. The old one is kept by our reference, and nobody writes it: this entry and

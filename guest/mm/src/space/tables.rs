@@ -7,6 +7,9 @@ use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
 use crate::vmstat::NodeStat;
 
+/// Tables are made with a lock held, so their allocation must not wait.
+const GFP_PGTABLE: GfpFlags = GfpFlags::GFP_KERNEL_ACCOUNT.difference(GfpFlags::__GFP_DIRECT_RECLAIM);
+
 /// Frames for the tables of one context.
 pub(crate) struct MmTables<'a, 'p, M: Machine, A> {
     vm: &'a Vm<'p, M>,
@@ -30,7 +33,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> MmTables<'a, 'p, M, A> {
 // SAFETY: the allocator gives a block to one owner; kernel memory is in the direct map.
 unsafe impl<'p, M: Machine, A: FrameAllocator<'p>> TableFrames for MmTables<'_, 'p, M, A> {
     fn alloc_table(&self) -> Option<Pfn> {
-        let (pfn, _) = self.frames.alloc(GfpFlags::GFP_KERNEL_ACCOUNT, Order::ZERO).ok()?.into_raw();
+        let (pfn, _) = self.frames.alloc(GFP_PGTABLE, Order::ZERO).ok()?.into_raw();
         self.mm.counters().add_table();
         let stat = self.vm.stat();
         stat.grow(self.vm.machine().cpu(), self.node(pfn), NodeStat::PageTables, 1);

@@ -82,7 +82,8 @@ impl<'p, M: Machine> Objects<'p, M> {
     /// # Errors
     /// [`AllocError`].
     pub(crate) fn anchor(&self, frames: &impl FrameAllocator<'p>) -> Result<NonNull<AnonVma>, AllocError> {
-        let anchor = self.slabs.alloc(self.anon, frames, GfpFlags::GFP_KERNEL)?.cast::<AnonVma>();
+        // During a fault, with a lock held: it must not wait.
+        let anchor = self.slabs.alloc(self.anon, frames, GfpFlags::GFP_NOWAIT)?.cast::<AnonVma>();
         // SAFETY: a new object of the cache for anchors, which is ours alone.
         unsafe { anchor.write(AnonVma::new()) };
         Ok(anchor)

@@ -1,0 +1,216 @@
+//! Contexts' memory on a simulated machine: its CPUs touch pages through the tables, and what they cannot is handed to
+//! the fault handler, as the guest's trap does.
+
+mod areas;
+mod basic;
+mod clone;
+mod fail;
+mod flush;
+mod huge;
+mod model;
+mod race;
+
+use crate::board::{Board, MIB, Plan};
+use crate::slab_fixture::config;
+use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
+use mm::fault::{Fault, Flavour, Segv};
+use mm::pgtable::{PageTable, TableFrames};
+use mm::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys};
+use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
+use mm::slab::Slabs;
+use mm::space::{MapFlags, MapRequest, Mm, Vm};
+use mm::vmstat::VmEvent;
+use sim::{Fault as Trap, FaultCode, Machine};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The allocator of a board, which can be made to fail.
+pub struct Source<'b> {
+    phys: &'b Phys<Machine>,
+    /// How many more allocations succeed.
+    credit: AtomicI64,
+}
+
+impl<'b> FrameAllocator<'b> for Source<'b> {
+    fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'b>, AllocError> {
+        if self.credit.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return Err(AllocError::OutOfMemory);
+        }
+        self.phys.alloc_pages(gfp, order)
+    }
+
+    fn free(&self, frames: Frames<'b>) -> Result<(), FreeError> {
+        self.phys.free_pages(frames)
+    }
+}
+
+// SAFETY: the allocator gives a block to one owner; all RAM of a board is in the direct map.
+unsafe impl TableFrames for Source<'_> {
+    fn alloc_table(&self) -> Option<Pfn> {
+        self.alloc(GfpFlags::GFP_KERNEL, Order::ZERO).ok().map(|frames| frames.into_raw().0)
+    }
+
+    unsafe fn free_table(&self, pfn: Pfn) {
+        // SAFETY: the caller gives the frame back.
+        self.phys.free_pages(unsafe { self.phys.frames_from_raw(pfn, Order::ZERO) }).unwrap();
+    }
+}
+
+/// A board, and what lives on it. Leaked, so that everything may refer to everything; tests are short.
+pub struct World {
+    pub board: &'static Board,
+    pub vm: Vm<'static, Machine>,
+    pub frames: Source<'static>,
+}
+
+fn corrupt(what: &dyn std::fmt::Display) {
+    panic!("corrupt: {what}");
+}
+
+impl World {
+    /// `ram` MiB and `cpus` CPUs. Free pages hold poison, so that a write after a free is found.
+    pub fn new(ram: u64, cpus: u32) -> Self {
+        Self::with(ram, cpus, true)
+    }
+
+    pub fn with(ram: u64, cpus: u32, checks: bool) -> Self {
+        let mut plan = Plan::ram(&[MIB..ram * MIB]);
+        plan.ram = ram * MIB;
+        plan.cpus = cpus;
+        let board: &'static Board = Box::leak(Box::new(plan.boot()));
+        if checks {
+            let report = |report: &PageReport| panic!("{report}");
+            board.set_page_hooks(PageHooks { report, ..PageHooks::SILENT });
+            board.enable_page_checks(PageChecks::POISON | PageChecks::SLEEP);
+        }
+        let frames = Source { phys: board, credit: AtomicI64::new(i64::MAX) };
+        let slabs: &'static Slabs<'static, Machine> = Box::leak(Box::new(Slabs::new(&**board)));
+        // SAFETY: the configuration has the number of CPUs that the board has.
+        unsafe { slabs.boot(&config(cpus, 1), &frames) }.unwrap();
+        // SAFETY: the tests change trees by the rules, and no code runs in them.
+        let kernel = unsafe { PageTable::new(board.machine(), &frames) }.unwrap();
+        let vm = Vm::new(board, slabs, corrupt);
+        // SAFETY: nothing is ever mapped in the upper half.
+        unsafe { vm.boot(kernel, PteBits::USER, &frames) }.unwrap();
+        Self { board, vm, frames }
+    }
+
+    pub fn machine(&self) -> &'static Machine {
+        self.board.machine()
+    }
+
+    /// A context that CPU 0 runs on from now on.
+    pub fn context(&self) -> &Mm<'static, Machine> {
+        let mm = self.vm.create(&self.frames).unwrap();
+        self.run(mm);
+        mm
+    }
+
+    /// This thread's CPU runs on `mm` from now on, and on nothing else.
+    pub fn run(&self, mm: &Mm<'static, Machine>) {
+        use mm::port::Cpu as _;
+        let cpu = self.machine().cpu().id().0;
+        mm.enter(cpu);
+        let before = self.machine().mmu().active_root();
+        // SAFETY: this machine runs no code of its own.
+        unsafe { self.machine().mmu().activate(mm.root()) };
+        for other in self.vm.mms().filter(|other| other.root() == before && other.id() != mm.id()) {
+            other.leave(cpu);
+        }
+    }
+
+    pub fn map(&self, mm: &Mm<'static, Machine>, pages: u64) -> VirtAddr {
+        self.vm.mmap(mm, &MapRequest::anon(pages * PAGE_SIZE), &self.frames).unwrap()
+    }
+
+    /// Private memory where a clone gets it, too.
+    pub fn map_overlay(&self, mm: &Mm<'static, Machine>, pages: u64) -> VirtAddr {
+        let request = MapRequest { flags: MapFlags::OVERLAY, ..MapRequest::anon(pages * PAGE_SIZE) };
+        self.vm.mmap(mm, &request, &self.frames).unwrap()
+    }
+
+    /// Hands a trap to the fault handler.
+    fn trapped(&self, mm: &Mm<'static, Machine>, trap: Trap) -> Result<Flavour, Segv> {
+        let Trap::Page { va, code } = trap else { panic!("{trap:?}") };
+        let access = if code.contains(FaultCode::FETCH) {
+            Access::Execute
+        } else if code.contains(FaultCode::WRITE) {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        match self.vm.fault(mm, va, access, &self.frames) {
+            Fault::Minor(flavour) => Ok(flavour),
+            Fault::Segv(segv) => Err(segv),
+            other => panic!("{other:?} at {va:?}"),
+        }
+    }
+
+    /// Stores, faulting as often as it takes.
+    pub fn store(&self, mm: &Mm<'static, Machine>, va: VirtAddr, value: u64) -> Result<(), Segv> {
+        loop {
+            match self.machine().user().store_u64(va, value) {
+                Ok(()) => return Ok(()),
+                Err(trap) => self.trapped(mm, trap).map(drop)?,
+            }
+        }
+    }
+
+    /// Loads, faulting as often as it takes.
+    pub fn load(&self, mm: &Mm<'static, Machine>, va: VirtAddr) -> Result<u64, Segv> {
+        loop {
+            match self.machine().user().load_u64(va) {
+                Ok(value) => return Ok(value),
+                Err(trap) => self.trapped(mm, trap).map(drop)?,
+            }
+        }
+    }
+
+    /// Which way the one fault of a store takes; `None` if there is none.
+    pub fn flavour_of_store(&self, mm: &Mm<'static, Machine>, va: VirtAddr, value: u64) -> Option<Flavour> {
+        let trap = self.machine().user().store_u64(va, value).err()?;
+        let flavour = self.trapped(mm, trap).unwrap();
+        self.machine().user().store_u64(va, value).unwrap();
+        Some(flavour)
+    }
+
+    pub fn flavour_of_load(&self, mm: &Mm<'static, Machine>, va: VirtAddr) -> Option<Flavour> {
+        let trap = self.machine().user().load_u64(va).err()?;
+        let flavour = self.trapped(mm, trap).unwrap();
+        self.machine().user().load_u64(va).unwrap();
+        Some(flavour)
+    }
+
+    pub fn event(&self, event: VmEvent) -> u64 {
+        self.vm.stat().event(event)
+    }
+
+    /// Everything holds for every context.
+    pub fn verify(&self) {
+        for mm in self.vm.mms() {
+            self.vm.verify(mm).unwrap_or_else(|what| panic!("context {}: {what}", mm.id()));
+        }
+    }
+
+    pub fn free_pages(&self) -> u64 {
+        self.board.total_free_pages()
+    }
+
+    /// Ends a context; this thread's CPU runs on none afterwards.
+    pub fn end(&self, mm: &Mm<'static, Machine>) {
+        use mm::port::Cpu as _;
+        mm.leave(self.machine().cpu().id().0);
+        // SAFETY: tests do not use a context after they ended it, and no CPU runs on it.
+        unsafe {
+            self.machine().mmu().activate(mm::addr::PhysAddr::default());
+            self.vm.destroy(mm.id(), &self.frames).unwrap();
+        }
+    }
+}
+
+pub fn page(va: VirtAddr, n: u64) -> VirtAddr {
+    va.checked_add(n * PAGE_SIZE).unwrap()
+}
+
+pub fn cpu(n: u32) -> CpuId {
+    CpuId(n)
+}
