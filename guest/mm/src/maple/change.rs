@@ -74,7 +74,7 @@ impl<'p, T> MapleTree<'p, T> {
     /// How many nodes it takes to put a range in that starts at `page`.
     fn nodes_to_insert(&self, page: u64) -> usize {
         // A new root, unless there is room on the way; and one for each full node below that.
-        let (mut next, mut count) = (self.root(), 1);
+        let (mut next, mut count) = (self.root(), usize::from(!planted("maple.a_new_root_is_free")));
         while let Some(node) = next {
             count = if node.is_full() { count + 1 } else { 0 };
             next = node.child(node.place(page));

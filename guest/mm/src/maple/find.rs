@@ -14,15 +14,15 @@ impl<'p> Node<'p> {
 
     /// The leaf below this node that `page` belongs into.
     #[inline(always)]
-    fn leaf(&self, page: u64) -> &Self {
+    fn leaf(&self, page: u64) -> Option<&Self> {
         let mut node = self;
-        while let Some(child) = node.child(node.place(page)) {
-            node = child;
+        while node.level() != 0 {
+            node = node.child(node.place(page))?;
         }
-        node
+        Some(node)
     }
 
-    /// The first range below this node that starts above `page`, if its leaf is not that of `page`.
+    /// The leaf after that of `page`.
     fn leaf_after(&self, page: u64) -> Option<&Self> {
         let (mut node, mut after) = (self, None);
         loop {
@@ -31,7 +31,7 @@ impl<'p> Node<'p> {
             after = node.child(at + 1).or(after);
             node = child;
         }
-        after.map(|node| node.leaf(0))
+        after?.leaf(0)
     }
 
     /// The leaf before that of `page`.
@@ -43,7 +43,7 @@ impl<'p> Node<'p> {
             before = at.checked_sub(1).and_then(|at| node.child(at)).or(before);
             node = child;
         }
-        before.map(|node| node.leaf(LIMIT))
+        before?.leaf(LIMIT)
     }
 }
 
@@ -57,7 +57,7 @@ impl<'p, T> MapleTree<'p, T> {
     #[inline]
     #[must_use]
     pub fn find(&self, page: u64) -> Option<Entry<T>> {
-        let leaf = self.root()?.leaf(page);
+        let leaf = self.root()?.leaf(page)?;
         let at = leaf.place(page);
         let entry = leaf.entry(at)?;
         (entry.first <= page && page < entry.end).then_some(entry)
@@ -73,7 +73,7 @@ impl<'p, T> MapleTree<'p, T> {
     /// The leaf and the place in it of the first range that ends above `page`.
     fn next_place(&self, page: u64) -> Option<(&Node<'p>, usize)> {
         let root = self.root()?;
-        let leaf = root.leaf(page);
+        let leaf = root.leaf(page)?;
         let at = leaf.place(page);
         let at = if leaf.bound(at) > page { at } else { at + 1 };
         if at < leaf.len() { Some((leaf, at)) } else { root.leaf_after(page).map(|leaf| (leaf, 0)) }
@@ -84,7 +84,7 @@ impl<'p, T> MapleTree<'p, T> {
     pub fn prev(&self, page: u64) -> Option<Entry<T>> {
         let page = page.min(LIMIT);
         let root = self.root()?;
-        let leaf = root.leaf(page);
+        let leaf = root.leaf(page)?;
         let at = leaf.place(page);
         if leaf.bound(at) <= page {
             return leaf.entry(at);

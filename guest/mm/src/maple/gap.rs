@@ -1,8 +1,8 @@
 //! Looking for free space, from the top or from the bottom of a window.
 //!
 //! A node whose largest gap is too small is passed over. A gap with room for the pages wherever they have to start is
-//! preferred, because one look at a node tells whether it has such a gap: so a search visits a node a level, and two
-//! more at the ends of the window. Only when there is none, gaps are tried that fit by luck.
+//! preferred, because what a node says tells whether it has such a gap: a search goes down one way to it, and at most
+//! two more to each end of the window, where gaps are cut. Only when there is none, every gap is tried that may fit.
 //! Source: Linux `unmapped_area`, `unmapped_area_topdown` (`mm/vma.c`), which give up instead.
 
 use super::node::Node;

@@ -3,7 +3,7 @@
 //! Owns: the order of the ranges and the free space between them. Stays outside: locking (reads take `&self` and
 //! write nothing, so they may run side by side; changes take `&mut self`), what the pointers lead to (they are carried,
 //! never followed), and the slab allocator that nodes come from. Invariants: ranges do not overlap and are not empty;
-//! all leaves are equally deep; a node has as many entries as [`node`] says; a node knows the first page and the
+//! all leaves are equally deep; a node has as many entries as `node` says; a node knows the first page and the
 //! largest gap of every node below it; a leaf knows where the range before it ends. [`MapleTree::verify`] checks all.
 //!
 //! A B+-tree with nodes of 256 bytes, four cache lines: ten entries each, so two nodes lead to up to 100 ranges. A gap

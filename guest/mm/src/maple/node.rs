@@ -211,6 +211,10 @@ impl<'p> Node<'p> {
         value: NonNull<()>,
         bag: &mut Bag<'p>,
     ) -> Option<Owned<'p>> {
+        // Above the leaves it would be taken for a node.
+        if self.level != 0 {
+            return None;
+        }
         self.add(at, Item { first, bound: end, slot: Some(value) }, bag)
     }
 
@@ -233,14 +237,14 @@ impl<'p> Node<'p> {
             _ => CAPACITY.div_ceil(2),
         };
         let goes_left = at < left;
-        let stay = left - usize::from(goes_left || planted("maple.a_split_is_off_by_one"));
+        let stay = left - usize::from(goes_left);
         // Every change counts the nodes it needs before it begins.
         let mut right = bag.take(self.level)?;
         self.move_tail_to(stay, &mut right);
         if goes_left {
-            self.put(at, item)
+            self.put(at, item);
         } else {
-            right.put(at - stay, item)
+            right.put(at - stay + usize::from(planted("maple.a_split_is_off_by_one")), item);
         }
         self.join_ends(&mut right);
         Some(right)
