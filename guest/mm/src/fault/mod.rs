@@ -26,7 +26,7 @@ use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
 use crate::space::{Codec, Mm, MmTables, Vm};
-use crate::vma::{Areas, Backing, Vma, VmFlags};
+use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::VmEvent;
 
 /// Pages are asked for with the context's lock held: who has none to give must not wait. The fault ends, and whoever

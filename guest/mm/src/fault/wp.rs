@@ -125,4 +125,3 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 fn is_sole(folio: Folio<'_>) -> bool {
     folio.order() == Order::ZERO && folio.refs() == 1
 }
-

@@ -9,7 +9,7 @@ use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteBits, PteCodec};
-use crate::vma::{Areas, Vma, VmFlags, VmaInit};
+use crate::vma::{Areas, VmFlags, Vma, VmaInit};
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Makes a context that has what `parent` has in the overlay window (Linux `fork`).

@@ -17,8 +17,10 @@ pub const SLICE_BYTES: u64 = 1 << 39;
 pub const SLICES: usize = (OVERLAY_START / SLICE_BYTES) as usize - 1;
 /// The first byte of the overlay window.
 pub const OVERLAY_START: u64 = 0x7000_0000_0000;
+/// The lower half.
+pub const HALF_BYTES: u64 = 1 << 47;
 /// The first byte that no context may map (Linux `TASK_SIZE_MAX`).
-pub const TASK_SIZE: u64 = (1 << 47) - PAGE_SIZE;
+pub const TASK_SIZE: u64 = HALF_BYTES - PAGE_SIZE;
 /// How far a stack may grow (Linux's default `RLIMIT_STACK`).
 pub const STACK_LIMIT: u64 = 8 << 20;
 

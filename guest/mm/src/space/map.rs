@@ -145,7 +145,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let wish = request.addr.map(|addr| addr.vpn().get());
         let wished = wish.filter(|first| {
             let end = first.saturating_add(pages);
-            *first >= window.start && end <= window.end && areas.start_after(*first).is_none_or(|at| at >= end)
+            *first >= window.start
+                && end <= window.end
+                && areas.start_after(*first).is_none_or(|at| at >= end)
         });
         let align = if pages % huge == 0 { huge } else { 1 };
         wished
@@ -201,9 +203,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut at = end;
         loop {
             areas.join_at(objects, self.machine().cpu(), at);
-            // The last border below; the areas there may just have become one.
-            match areas.prev(at).map(crate::vma::Vma::start) {
-                Some(first) if first >= start && first < at => at = first,
+            // The next border below; what lies there may just have become one area.
+            match areas.before(at).map(crate::vma::Vma::start) {
+                Some(first) if first >= start => at = first,
                 _ => return,
             }
         }
@@ -211,8 +213,8 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// Whether pages of such an area are promised (Linux `accountable_mapping`).
     pub(super) fn is_accountable(&self, vm: VmFlags, how: MapFlags) -> bool {
-        let reserves = !how.contains(MapFlags::NORESERVE)
-            || self.settings.overcommit() == super::OvercommitMode::Never;
+        let reserves =
+            !how.contains(MapFlags::NORESERVE) || self.settings.overcommit() == super::OvercommitMode::Never;
         vm.contains(VmFlags::WRITE) && !vm.intersects(VmFlags::SHARED | VmFlags::HUGETLB) && reserves
     }
 }

@@ -270,4 +270,3 @@ impl<'p, M: Machine> Mm<'p, M> {
         self.cpus.fetch_and(!(1 << (cpu % 64)), Ordering::SeqCst);
     }
 }
-

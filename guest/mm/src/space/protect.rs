@@ -5,7 +5,7 @@ use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::VirtAddr;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::{Areas, Vma, VmFlags};
+use crate::vma::{Areas, VmFlags, Vma};
 
 /// The bits of an entry that are rights.
 const RIGHTS: PteBits = PteBits::WRITE.union(PteBits::USER).union(PteBits::NO_EXEC);

@@ -1,6 +1,5 @@
 //! Taking areas away (Linux `do_vmi_munmap`).
 
-use super::layout::Layout;
 use super::zap::Tables;
 use super::{Errno, Mm, Usage, Vm};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
@@ -8,7 +7,7 @@ use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
 use crate::port::Machine;
 use crate::sync::WriteGuard;
-use crate::vma::{Areas, Supply, Vma, VmFlags, VmaKind};
+use crate::vma::{Areas, Supply, VmFlags, Vma, VmaKind};
 
 /// The pages `first..end` of the lower half.
 pub(super) fn pages_of(first: u64, end: u64) -> Result<PageRange, Errno> {
@@ -89,7 +88,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let range = pages_of(first, end)?;
         self.divide(mm, areas, range, frames)?;
         let (objects, cpu) = (self.objects().ok_or(Errno::Enomem)?, self.machine().cpu());
-        let top = Layout::overlay().end;
+        // To the end of the half: nobody maps its last page, so the tables around it are free, too.
+        let top = super::layout::HALF_BYTES >> PAGE_SHIFT;
         let room = pages_of(areas.end_before(first), areas.start_after(end).unwrap_or(top))?;
         self.zap(mm, range, Tables::Prune(room), frames)?;
         while let Some(vma) = areas.next_from(first).filter(|vma| vma.start() < end) {

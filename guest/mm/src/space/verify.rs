@@ -101,7 +101,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         if private_write && !bits.contains(PteBits::EXCLUSIVE) {
             return Err("a writable private page that is not exclusive");
         }
-        if bits.contains(PteBits::EXCLUSIVE) && level == Level::PTE && folio.mapcount() > folio.order().pages() {
+        if bits.contains(PteBits::EXCLUSIVE)
+            && level == Level::PTE
+            && folio.mapcount() > folio.order().pages()
+        {
             return Err("an exclusive page that is mapped twice");
         }
         Ok(())

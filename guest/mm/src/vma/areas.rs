@@ -5,7 +5,7 @@
 //! freed by a method that takes it exclusively, so none is used after it is gone.
 
 use super::objects::Blank;
-use super::{Objects, Vma, VmFlags, VmaInit};
+use super::{Objects, VmFlags, Vma, VmaInit};
 use crate::maple::{Bag, Entry, MapleTree};
 use crate::phys::{AllocError, FrameAllocator};
 use crate::port::{Cpu, Machine};
@@ -46,7 +46,8 @@ impl<'p, M: Machine> Supply<'p, M> {
         need: Need,
         frames: &impl FrameAllocator<'p>,
     ) -> Result<Self, AllocError> {
-        let mut supply = Self { nodes: objects.nodes(need.nodes, frames)?, blanks: [const { None }; MOST_NEW] };
+        let mut supply =
+            Self { nodes: objects.nodes(need.nodes, frames)?, blanks: [const { None }; MOST_NEW] };
         for slot in supply.blanks.iter_mut().take(need.blanks) {
             match objects.blank(frames) {
                 Ok(blank) => *slot = Some(blank),
@@ -128,6 +129,12 @@ impl<'p> Areas<'p> {
     }
 
     /// The last area that starts below page `vpn`.
+    #[must_use]
+    pub fn before(&self, vpn: u64) -> Option<&Vma> {
+        vpn.checked_sub(1).and_then(|last| self.find(last)).or_else(|| self.prev(vpn))
+    }
+
+    /// The last area that ends at page `vpn` or below it.
     #[must_use]
     pub fn prev(&self, vpn: u64) -> Option<&Vma> {
         self.tree.prev(vpn).map(|entry| self.area(entry))
@@ -244,8 +251,7 @@ impl<'p> Areas<'p> {
         let Some(entry) = self.tree.find(first).filter(|entry| entry.first == first && start < first) else {
             return false;
         };
-        if self.area(entry).pgoff() < first - start
-            || self.tree.set_bounds(first, start..entry.end).is_err()
+        if self.area(entry).pgoff() < first - start || self.tree.set_bounds(first, start..entry.end).is_err()
         {
             return false;
         }

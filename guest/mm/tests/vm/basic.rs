@@ -126,12 +126,9 @@ fn addresses_are_the_contexts_own() {
     let (one, two) = (world.vm.create(&world.frames).unwrap(), world.vm.create(&world.frames).unwrap());
     let (a, b) = (world.map(one, 16), world.map(two, 16));
     assert_ne!(a.get() >> 39, b.get() >> 39);
-    let fixed = |addr, flags| MapRequest {
-        addr: Some(addr),
-        flags,
-        ..MapRequest::anon(PAGE_SIZE)
-    };
-    let map = |addr: u64, flags| world.vm.mmap(one, &fixed(VirtAddr::new(addr).unwrap(), flags), &world.frames);
+    let fixed = |addr, flags| MapRequest { addr: Some(addr), flags, ..MapRequest::anon(PAGE_SIZE) };
+    let map =
+        |addr: u64, flags| world.vm.mmap(one, &fixed(VirtAddr::new(addr).unwrap(), flags), &world.frames);
     assert_eq!(map(b.get(), MapFlags::FIXED), Err(Errno::Eperm));
     assert_eq!(map(0, MapFlags::FIXED), Err(Errno::Eperm));
     assert_eq!(map(0x10000, MapFlags::FIXED), Ok(VirtAddr::new(0x10000).unwrap()));
@@ -247,7 +244,10 @@ fn the_heap_is_one_area_that_grows_and_shrinks() {
     assert_eq!(mm.counters().usage(Usage::Total), 25);
     world.vm.set_brk(mm, to(4096), &world.frames).unwrap();
     assert_eq!((world.load(mm, to(4096)), world.load(mm, start)), (Err(Segv::MapErr), Ok(5)));
-    assert_eq!(world.vm.set_brk(mm, VirtAddr::new(start.get() - 1).unwrap(), &world.frames), Err(Errno::Einval));
+    assert_eq!(
+        world.vm.set_brk(mm, VirtAddr::new(start.get() - 1).unwrap(), &world.frames),
+        Err(Errno::Einval)
+    );
     world.verify();
 }
 

@@ -15,7 +15,9 @@ use crate::slab_fixture::config;
 use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
 use mm::fault::{Fault, Flavour, Segv};
 use mm::pgtable::{PageTable, TableFrames};
-use mm::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys};
+use mm::phys::{
+    AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys,
+};
 use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
 use mm::slab::Slabs;
 use mm::space::{MapFlags, MapRequest, Mm, Vm};
