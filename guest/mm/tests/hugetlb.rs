@@ -8,7 +8,7 @@ fn two_nodes() -> Board {
 }
 
 fn counts(total: u64, free: u64) -> HugeCounts {
-    HugeCounts { total, free }
+    HugeCounts { total, free, ..HugeCounts::default() }
 }
 
 #[test]
@@ -64,5 +64,34 @@ fn gigantic_pages_come_from_runs_of_blocks() {
     assert_eq!((page.pfn().get() % (GIB >> 12), pool.counts(None)), (0, counts(2, 1)));
     pool.give(page);
     assert_eq!((pool.resize(0), board.total_free_pages(), board.leaked_pages()), (0, before, 0));
+    board.verify().unwrap();
+}
+
+#[test]
+fn promises_are_kept_and_surplus_pages_go_again() {
+    let board = two_nodes();
+    let before = board.total_free_pages() + board.cached_pages();
+    let pool = HugePool::new(&board, 512);
+    assert_eq!(pool.resize(4), 4);
+    assert!(pool.reserve(3) && !pool.reserve(2));
+    let one = pool.take_free(node(0)).unwrap();
+    // The others are promised.
+    assert!(pool.take_free(node(0)).is_none());
+    assert_eq!((pool.resize(0), pool.counts(None).reserved), (4, 3));
+    let two = pool.take_reserved(node(0)).unwrap();
+    let counts = pool.counts(None);
+    assert_eq!((counts.total, counts.free, counts.reserved, counts.surplus), (4, 2, 2, 0));
+    pool.set_overcommit(3);
+    assert!(pool.reserve(2) && !pool.reserve(2) && pool.reserve(1));
+    let counts = pool.counts(None);
+    assert_eq!((counts.total, counts.free, counts.reserved, counts.surplus), (7, 5, 5, 3));
+    pool.give_back(one);
+    pool.give_back(two);
+    let counts = pool.counts(None);
+    assert_eq!((counts.total, counts.free, counts.reserved, counts.surplus), (5, 5, 5, 1));
+    pool.unreserve(5);
+    let counts = pool.counts(None);
+    assert_eq!((counts.total, counts.free, counts.reserved, counts.surplus), (4, 4, 0, 0));
+    assert_eq!((pool.resize(0), board.total_free_pages() + board.cached_pages()), (0, before));
     board.verify().unwrap();
 }

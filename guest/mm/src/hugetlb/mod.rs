@@ -1,9 +1,12 @@
 //! Pools of huge pages: memory that is set aside in pages of one size, for those who ask for such pages only.
 //!
-//! Owns: which pages a pool has on each node, and which of them are free. Stays outside: mapping them, and reserving
-//! them for mappings. Invariants: a page of a pool is a run of frames that the zones have handed out, aligned to its
-//! size; a free one is on the list of its node, linked through its first frame; free pages are a part of all pages.
+//! Owns: which pages a pool has on each node, which of them are free, and how many of those are promised to mappings
+//! (`reserve`). Stays outside: mapping them. Invariants: a page of a pool is a run of frames that the zones have handed
+//! out, aligned to its size; a free one is on the list of its node, linked through its first frame; free pages are a
+//! part of all pages, and reserved ones are not more than free ones.
 //! Source: Linux `mm/hugetlb.c` (`struct hstate`, `alloc_pool_huge_folio`, `set_max_huge_pages`).
+
+mod reserve;
 
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{FrameIdx, FrameList, FrameTable};
@@ -34,6 +37,20 @@ pub struct HugeCounts {
     pub total: u64,
     /// Pages that nobody has (`free_hugepages`).
     pub free: u64,
+    /// Free pages that are promised to mappings (`resv_hugepages`). Nodes have none of their own.
+    pub reserved: u64,
+    /// Pages above the size that was asked for (`surplus_hugepages`): they go when they are free again.
+    pub surplus: u64,
+}
+
+impl HugeCounts {
+    const NONE: Self = Self { total: 0, free: 0, reserved: 0, surplus: 0 };
+}
+
+impl Inner {
+    fn free(&self) -> u64 {
+        self.nodes.iter().map(|part| part.counts.free).sum()
+    }
 }
 
 /// The pages of one node.
@@ -44,6 +61,10 @@ struct NodePool {
 
 struct Inner {
     nodes: [NodePool; NodeId::MAX_NODES],
+    reserved: u64,
+    surplus: u64,
+    /// How many surplus pages there may be (`nr_overcommit_hugepages`).
+    overcommit: u64,
     /// The node that the next page of a pool over all nodes comes from, or goes back to.
     next: usize,
 }
@@ -59,9 +80,14 @@ impl<'p, M: Machine> HugePool<'p, M> {
     /// An empty pool of pages of `frames` base pages each, a power of two.
     #[must_use]
     pub const fn new(phys: &'p Phys<M>, frames: u64) -> Self {
-        let nodes = [const { NodePool { list: FrameList::EMPTY, counts: HugeCounts { total: 0, free: 0 } } };
-            NodeId::MAX_NODES];
-        Self { phys, frames, inner: SpinLock::new(Inner { nodes, next: 0 }) }
+        let inner = Inner {
+            nodes: [const { NodePool { list: FrameList::EMPTY, counts: HugeCounts::NONE } }; NodeId::MAX_NODES],
+            reserved: 0,
+            surplus: 0,
+            overcommit: 0,
+            next: 0,
+        };
+        Self { phys, frames, inner: SpinLock::new(inner) }
     }
 
     /// Base pages of one of its pages.
@@ -74,18 +100,23 @@ impl<'p, M: Machine> HugePool<'p, M> {
         let inner = self.inner.lock(self.phys.machine().cpu());
         let asked = |n: usize| node.is_none_or(|node| node.index() == n);
         let nodes = inner.nodes.iter().enumerate().filter(|(n, _)| asked(*n));
-        nodes.fold(HugeCounts::default(), |sum, (_, part)| HugeCounts {
+        let whole = match node {
+            Some(_) => HugeCounts::NONE,
+            None => HugeCounts { reserved: inner.reserved, surplus: inner.surplus, ..HugeCounts::NONE },
+        };
+        nodes.fold(whole, |sum, (_, part)| HugeCounts {
             total: sum.total + part.counts.total,
             free: sum.free + part.counts.free,
+            ..sum
         })
     }
 
     /// Makes the pool on all nodes together `wanted` pages large, as far as there is memory and as far as pages are
-    /// free; returns how large it is then. Nodes take turns.
+    /// free and not promised; returns how large it is then. Nodes take turns.
     pub fn resize(&self, wanted: u64) -> u64 {
         let total = || self.counts(None).total;
         while total() < wanted && self.for_a_node(|node| self.grow(node)) {}
-        while total() > wanted && self.for_a_node(|node| self.shrink(node)) {}
+        while total() > wanted && !self.is_promised() && self.for_a_node(|node| self.shrink(node)) {}
         total()
     }
 
