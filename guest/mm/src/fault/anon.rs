@@ -2,7 +2,7 @@
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::Order;
-use crate::folio;
+use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PteBits, PteCodec};
@@ -31,11 +31,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 
     /// Another CPU has filled the entry: the folio was for nothing.
     #[cold]
-    pub(super) fn lost(&self, folio: folio::Folio<'_>) -> Result<Flavour, Stop> {
-        if folio.put(1)
-            && let Err(error) = folio::free(self.vm.phys(), folio)
-        {
-            self.vm.corrupt(&error);
+    pub(super) fn lost(&self, folio: Folio<'_>) -> Result<Flavour, Stop> {
+        if folio.put(1) {
+            self.vm.free_folio(folio);
         }
         Err(Stop::Again)
     }

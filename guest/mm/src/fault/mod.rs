@@ -11,11 +11,13 @@
 //! | `anon` | a page of anonymous memory that is not there: zeroes to read, a page to write |
 //! | `wp` | a page that may be written but whose entry says no: reused, or copied |
 //! | `huge` | the same for huge pages |
+//! | `hugetlb` | pages from a pool of huge pages |
 //! | `stack` | the pages below a stack |
 //! | `populate` | many pages at once, before they are used |
 
 mod anon;
 mod huge;
+mod hugetlb;
 mod populate;
 mod stack;
 mod wp;
@@ -46,6 +48,8 @@ pub enum Flavour {
     HugeZero,
     /// A write to a page that others have, too: a copy.
     Cow,
+    /// The first touch of a page from a pool of huge pages.
+    Hugetlb,
     /// A write to a page that its only owner may write from now on.
     Reuse,
     /// Nothing had to be done.
@@ -69,6 +73,8 @@ pub enum Fault {
     Minor(Flavour),
     /// There was no memory.
     Oom,
+    /// There was no page left in the pool of huge pages.
+    Sigbus,
     /// The access is not allowed.
     Segv(Segv),
     /// The page tables are corrupt.
@@ -78,6 +84,7 @@ pub enum Fault {
 /// Why a way could not be gone to its end.
 enum Stop {
     NoMemory,
+    NoPoolPage,
     Corrupt,
     /// An entry is not what it was: the access will show what it is now.
     Again,
@@ -149,6 +156,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             Ok(flavour) => Fault::Minor(flavour),
             Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
             Err(Stop::NoMemory) => Fault::Oom,
+            Err(Stop::NoPoolPage) => Fault::Sigbus,
             Err(Stop::Corrupt) => Fault::Corrupt,
         }
     }
@@ -171,6 +179,9 @@ impl<'p, M: Machine> Vm<'p, M> {
 
 impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn handle(&self) -> Result<Flavour, Stop> {
+        if let Backing::Hugetlb(level) = self.vma.backing() {
+            return self.pool_page(level);
+        }
         let source = MmTables::new(self.vm, self.mm, self.frames);
         let pmd = self.tree.populate(self.va(), Level::PMD, &source)?;
         let entry = pmd.load();
@@ -189,10 +200,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn small(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         let entry = slot.load();
         if entry.is_none() {
-            return match self.vma.backing() {
-                Backing::Anon => self.anon_page(slot),
-                Backing::Hugetlb => Err(Stop::Corrupt),
-            };
+            return self.anon_page(slot);
         }
         if !Codec::<M>::is_present(entry) {
             // Areas without rights were refused before; nothing else is parked yet.

@@ -30,6 +30,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                     Fault::Minor(_) => continue,
                     Fault::Oom | Fault::Segv(super::Segv::MapErr) => return Err(Errno::Enomem),
                     Fault::Segv(super::Segv::AccErr) => return Err(Errno::Efault),
+                    Fault::Sigbus => return Err(Errno::Efault),
                     Fault::Corrupt => return Err(Errno::Ecorrupt),
                 }
             };

@@ -5,7 +5,7 @@
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
-use crate::folio::{self, Folio};
+use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
@@ -84,7 +84,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             return self.lost(copy);
         }
         // No CPU may read the old page after another has written the new one.
-        let old = slot.take();
+        let _ = slot.take();
         self.flush_pages(self.vpn, 1);
         self.vm.add_rmap(copy, Level::PTE);
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
@@ -92,7 +92,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let cpu = self.vm.machine().cpu();
         match folio {
             Some(folio) => {
-                self.vm.drop_rmap(Codec::<M>::addr(old).pfn(), Level::PTE);
+                self.vm.drop_anon_rmap(folio, Level::PTE);
                 // The entry's reference; ours keeps it alive.
                 let _ = folio.put(1);
                 self.vm.stat().count(cpu, VmEvent::PgCow, 1);
@@ -113,10 +113,8 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 
     /// Gives our reference back.
     fn put(&self, folio: Folio<'p>) {
-        if folio.put(1)
-            && let Err(error) = folio::free(self.vm.phys(), folio)
-        {
-            self.vm.corrupt(&error);
+        if folio.put(1) {
+            self.vm.free_folio(folio);
         }
     }
 }

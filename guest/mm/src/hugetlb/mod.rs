@@ -28,6 +28,21 @@ impl HugePage {
     pub fn pfn(&self) -> Pfn {
         self.pfn
     }
+
+    /// Gives up the handle: whoever keeps the number owns the page now.
+    #[must_use = "the number is all that is left of the page"]
+    pub fn into_raw(self) -> Pfn {
+        self.pfn
+    }
+
+    /// Makes a handle again of what [`HugePage::into_raw`] returned.
+    ///
+    /// # Safety
+    /// The caller owns the page that starts at `pfn`, and there is no other handle to it.
+    #[must_use = "a page that is not given back is lost to its pool"]
+    pub unsafe fn from_raw(pfn: Pfn) -> Self {
+        Self { pfn }
+    }
 }
 
 /// Pages of a pool, or of its part on a node.
@@ -81,7 +96,8 @@ impl<'p, M: Machine> HugePool<'p, M> {
     #[must_use]
     pub const fn new(phys: &'p Phys<M>, frames: u64) -> Self {
         let inner = Inner {
-            nodes: [const { NodePool { list: FrameList::EMPTY, counts: HugeCounts::NONE } }; NodeId::MAX_NODES],
+            nodes: [const { NodePool { list: FrameList::EMPTY, counts: HugeCounts::NONE } };
+                NodeId::MAX_NODES],
             reserved: 0,
             surplus: 0,
             overcommit: 0,
@@ -116,7 +132,7 @@ impl<'p, M: Machine> HugePool<'p, M> {
     pub fn resize(&self, wanted: u64) -> u64 {
         let total = || self.counts(None).total;
         while total() < wanted && self.for_a_node(|node| self.grow(node)) {}
-        while total() > wanted && !self.is_promised() && self.for_a_node(|node| self.shrink(node)) {}
+        while total() > wanted && self.for_a_node(|node| self.shrink(node)) {}
         total()
     }
 
@@ -157,9 +173,9 @@ impl<'p, M: Machine> HugePool<'p, M> {
         true
     }
 
-    /// Gives a free page of `node` back to the zones.
+    /// Gives a free page of `node` that is not promised back to the zones.
     fn shrink(&self, node: NodeId) -> bool {
-        let gone = self.get(node, |counts| counts.total -= 1);
+        let gone = self.get(node, |inner| inner.free() > inner.reserved, |counts| counts.total -= 1);
         if let Some(pfn) = gone {
             // A refusal would mean that the page was freed behind the pool's back; then it is not the pool's to give.
             let _ = self.phys.free_pages_exact(self.run(pfn));
@@ -185,7 +201,7 @@ impl<'p, M: Machine> HugePool<'p, M> {
         }
         let nodes = nodes.get_mut(..count)?;
         nodes.sort_unstable_by_key(|other| topology.distance(node, *other));
-        nodes.iter().find_map(|node| self.get(*node, |_| ())).map(|pfn| HugePage { pfn })
+        nodes.iter().find_map(|node| self.get(*node, |_| true, |_| ())).map(|pfn| HugePage { pfn })
     }
 
     /// Takes a page back.
@@ -205,9 +221,17 @@ impl<'p, M: Machine> HugePool<'p, M> {
     }
 
     /// Takes a page off the list of a node.
-    fn get(&self, node: NodeId, count: impl FnOnce(&mut HugeCounts)) -> Option<Pfn> {
+    fn get(
+        &self,
+        node: NodeId,
+        allowed: impl FnOnce(&Inner) -> bool,
+        count: impl FnOnce(&mut HugeCounts),
+    ) -> Option<Pfn> {
         let table = self.phys.frame_table()?;
         let mut inner = self.inner.lock(self.phys.machine().cpu());
+        if !allowed(&inner) {
+            return None;
+        }
         let part = inner.nodes.get_mut(node.index())?;
         let idx = part.list.first()?;
         if !planted("hugetlb.page_stays_listed") {

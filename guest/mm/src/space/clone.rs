@@ -7,6 +7,7 @@
 use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
+use crate::folio::FolioFlags;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteBits, PteCodec};
 use crate::vma::{Areas, VmFlags, Vma, VmaInit};
@@ -66,6 +67,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         if flags.contains(VmFlags::ACCOUNT) && !self.charge(child, vma.pages()) {
             return Err(Errno::Enomem);
         }
+        // Nor is it promised pages of a pool.
+        let flags = if flags.contains(VmFlags::HUGETLB) { flags | VmFlags::NORESERVE } else { flags };
         let init = VmaInit { mm: child.id, flags, ..vma.init() };
         let Some(twin) = areas.insert(&init) else {
             if flags.contains(VmFlags::ACCOUNT) {
@@ -105,7 +108,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             if let Some(folio) = self.folio_of(new) {
                 folio.get(1);
                 self.add_rmap(folio, level);
-                pages += level.pages();
+                match folio.flags().contains(FolioFlags::HUGETLB) {
+                    true => child.counters.add_hugetlb(level.pages()),
+                    false => pages += level.pages(),
+                }
             }
             new
         });

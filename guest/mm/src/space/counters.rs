@@ -160,6 +160,14 @@ impl Counters {
         self.hugetlb.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn add_hugetlb(&self, n: u64) {
+        self.hugetlb.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn sub_hugetlb(&self, n: u64) {
+        self.hugetlb.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Pages that have been promised to it.
     #[must_use]
     pub fn accounted(&self) -> u64 {

@@ -3,6 +3,7 @@
 use super::layout::Layout;
 use super::{Counters, Errno, Ground, MAX_MMS, Mm, MmTables, Vm};
 use crate::addr::{Order, PAGE_SHIFT, PhysAddr};
+use crate::hugetlb::HugePool;
 use crate::pgtable::PageTable;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Machine, PteBits};
@@ -11,6 +12,16 @@ use crate::sync::{InitError, RwLock};
 use crate::vma::{Areas, Objects};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What contexts share.
+pub struct Config<'p, M: Machine> {
+    /// The kernel's tables: the upper half of every root.
+    pub kernel: PageTable<'p, M>,
+    /// What entries of contexts must say so that contexts can use them.
+    pub user: PteBits,
+    /// The pools of huge pages that this CPU can map.
+    pub pools: [Option<&'p HugePool<'p, M>>; 2],
+}
 
 /// Why there can be no contexts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,12 +43,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// [`BootError`].
     ///
     /// # Safety
-    /// `kernel` is the kernel's tree; entries in the upper half of its root never change from now on. Contexts can use
-    /// an entry that says `user`.
+    /// Entries in the upper half of the root of `config.kernel` never change from now on, and contexts can use an entry
+    /// that says `config.user`.
     pub unsafe fn boot(
         &self,
-        kernel: PageTable<'p, M>,
-        user: PteBits,
+        config: &Config<'p, M>,
         frames: &impl FrameAllocator<'p>,
     ) -> Result<(), BootError> {
         let table = self.phys.frame_table().ok_or(BootError::NotReady)?;
@@ -53,7 +63,8 @@ impl<'p, M: Machine> Vm<'p, M> {
             let mm = self.slabs.create(&request, frames).map_err(BootError::Cache)?;
             let gfp = GfpFlags::GFP_KERNEL | GfpFlags::__GFP_ZERO;
             let zero = frames.alloc(gfp, Order::ZERO).map_err(BootError::NoMemory)?.into_raw().0;
-            *slot = Some(Ground { objects, mm, table, kernel, user, zero });
+            let Config { kernel, user, pools } = *config;
+            *slot = Some(Ground { objects, mm, table, kernel, user, zero, pools });
             Ok(())
         });
         filled.map_err(|error| match error {

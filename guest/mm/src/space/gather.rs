@@ -5,7 +5,7 @@
 
 use super::{Mm, Rss, Vm};
 use crate::addr::{Order, Pfn};
-use crate::folio::{self, Folio};
+use crate::folio::Folio;
 use crate::port::Machine;
 
 /// How many entries are unmapped between two flushes.
@@ -16,22 +16,35 @@ pub(super) struct Unmapped {
     pages: [Pfn; BATCH],
     len: usize,
     anon: u64,
+    hugetlb: u64,
+}
+
+/// What unmapped pages count as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counted {
+    /// Resident anonymous pages.
+    Anon,
+    /// Pages from a pool of huge pages.
+    Hugetlb,
 }
 
 impl Unmapped {
     pub(super) fn new() -> Self {
-        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0 }
+        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0 }
     }
 
     /// The page `pfn` is mapped no more: `pages` pages of this kind less are resident. Whether there is room for another.
     #[inline]
     #[must_use = "without room the flush must come first"]
-    pub(super) fn push(&mut self, pfn: Pfn, pages: u64) -> bool {
+    pub(super) fn push(&mut self, pfn: Pfn, pages: u64, counted: Counted) -> bool {
         if let Some(slot) = self.pages.get_mut(self.len) {
             *slot = pfn;
             self.len += 1;
         }
-        self.anon += pages;
+        match counted {
+            Counted::Anon => self.anon += pages,
+            Counted::Hugetlb => self.hugetlb += pages,
+        }
         self.len < BATCH
     }
 
@@ -39,6 +52,9 @@ impl Unmapped {
     pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
         if self.anon != 0 {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
+        }
+        if self.hugetlb != 0 {
+            mm.counters().sub_hugetlb(core::mem::take(&mut self.hugetlb));
         }
         let Some(table) = vm.frame_table() else { return };
         // Single pages whose last reference this was go back together, in place of those that have been looked at.
@@ -53,9 +69,7 @@ impl Unmapped {
                 continue;
             }
             if folio.order() != Order::ZERO {
-                if let Err(error) = folio::free(vm.phys(), folio) {
-                    vm.corrupt(&error);
-                }
+                vm.free_folio(folio);
             } else if let Some(slot) = self.pages.get_mut(dead) {
                 *slot = folio.dissolve().0;
                 dead += 1;

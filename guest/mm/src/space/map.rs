@@ -60,7 +60,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Maps something; nothing is touched yet (Linux `mmap`).
     ///
     /// # Errors
-    /// `Einval` for a length of 0 or an unaligned fixed address; `Eperm` below `mmap_min_addr`, or in the slice of
+    /// `Einval` for a length of 0, an unaligned fixed address, or pages of a size that there is no pool of; `Eperm` below `mmap_min_addr`, or in the slice of
     /// another context; `Eexist` where something is and must not be replaced; `Enomem` without room, beyond the end of
     /// what contexts have, with too many areas, or beyond what may be promised.
     pub fn mmap<A: FrameAllocator<'p>>(
@@ -72,7 +72,24 @@ impl<'p, M: Machine> Vm<'p, M> {
         if request.len == 0 {
             return Err(Errno::Einval);
         }
-        let len = align_up(request.len, PAGE_SIZE).filter(|len| *len <= TASK_SIZE).ok_or(Errno::Enomem)?;
+        let unit = request.backing.pages() * PAGE_SIZE;
+        let len = align_up(request.len, unit).filter(|len| *len <= TASK_SIZE).ok_or(Errno::Enomem)?;
+        let promise = self.promise(request, len)?;
+        let placed = self.place(mm, request, len, frames);
+        if placed.is_err() {
+            self.unpromise(promise);
+        }
+        Ok(VirtAddr::truncate(placed? << PAGE_SHIFT))
+    }
+
+    /// Finds the place of `len` bytes and makes the area; its first page.
+    fn place<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        request: &MapRequest,
+        len: u64,
+        frames: &A,
+    ) -> Result<u64, Errno> {
         let pages = len >> PAGE_SHIFT;
         let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
         let mut areas = self.write_areas(mm, 3, frames)?;
@@ -84,13 +101,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             self.unmapped_area(mm, &areas, request, pages).ok_or(Errno::Enomem)?
         };
         self.add_area(mm, &mut areas, first, pages, request)?;
-        Ok(VirtAddr::truncate(first << PAGE_SHIFT))
+        Ok(first)
     }
 
     /// The page of a fixed address, if something may be mapped there.
     fn fixed(&self, mm: &Mm<'p, M>, request: &MapRequest, len: u64) -> Result<u64, Errno> {
         let addr = request.addr.map_or(0, VirtAddr::get);
-        if addr % PAGE_SIZE != 0 {
+        if addr % (request.backing.pages() * PAGE_SIZE) != 0 {
             return Err(Errno::Einval);
         }
         if addr < self.settings.mmap_min_addr() {
@@ -149,10 +166,12 @@ impl<'p, M: Machine> Vm<'p, M> {
                 && end <= window.end
                 && areas.start_after(*first).is_none_or(|at| at >= end)
         });
-        let align = if pages % huge == 0 { huge } else { 1 };
+        let unit = request.backing.pages();
+        let align = if pages % huge == 0 { huge.max(unit) } else { unit };
         wished
+            .filter(|first| first % unit == 0)
             .or_else(|| areas.highest_gap(window.clone(), pages, align))
-            .or_else(|| areas.highest_gap(window, pages, 1))
+            .or_else(|| areas.highest_gap(window, pages, unit))
     }
 
     /// Puts an area where nothing is, under the write lock, with one area prepared.
@@ -168,6 +187,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(Errno::Enomem);
         }
         let mut flags = request.vm;
+        let keeps = self.settings.overcommit() != super::OvercommitMode::Never;
+        if request.flags.contains(MapFlags::NORESERVE) && (keeps || flags.contains(VmFlags::HUGETLB)) {
+            flags |= VmFlags::NORESERVE;
+        }
         if self.is_accountable(flags, request.flags) {
             flags |= VmFlags::ACCOUNT;
             if !self.charge(mm, pages) {

@@ -27,6 +27,7 @@ pub mod layout;
 mod locked;
 mod madvise;
 mod map;
+mod pool;
 mod protect;
 mod ptl;
 mod settings;
@@ -38,6 +39,7 @@ mod zap;
 
 use crate::addr::{Pfn, PhysAddr};
 use crate::frame::FrameTable;
+use crate::hugetlb::HugePool;
 use crate::pgtable::PageTable;
 use crate::phys::Phys;
 use crate::port::{Machine, Mmu, PteBits};
@@ -50,7 +52,7 @@ pub use commit::{Commit, CommitInfo};
 use core::fmt::Display;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
-pub use create::BootError;
+pub use create::{BootError, Config};
 pub use error::Errno;
 pub use layout::Layout;
 pub use madvise::Advice;
@@ -91,6 +93,7 @@ struct Ground<'p, M: Machine> {
     user: PteBits,
     /// A page of zeroes that all contexts may read.
     zero: Pfn,
+    pools: [Option<&'p HugePool<'p, M>>; 2],
 }
 
 /// The memory of all contexts. Lives in a static; everything goes through `&self`.

@@ -91,7 +91,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         // To the end of the half: nobody maps its last page, so the tables around it are free, too.
         let top = super::layout::HALF_BYTES >> PAGE_SHIFT;
         let room = pages_of(areas.end_before(first), areas.start_after(end).unwrap_or(top))?;
+        let promised = self.promised_in(mm, areas, first, end);
         self.zap(mm, range, Tables::Prune(room), frames)?;
+        self.unpromise(promised);
         while let Some(vma) = areas.next_from(first).filter(|vma| vma.start() < end) {
             self.uncount(mm, vma, vma.pages());
             let start = vma.start();
@@ -103,7 +105,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Makes the borders of `range` borders of areas and of entries, under the write lock, with two areas prepared.
     ///
     /// # Errors
-    /// `Enomem`; no area has changed then, but huge pages may have been divided.
+    /// `Einval` for a border inside of a page of a pool; `Enomem`. No area has changed then, but huge pages may have been
+    /// divided.
     pub(super) fn divide<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -114,6 +117,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         let first = range.start().vpn().get();
         let borders = [first, first + range.pages()];
         let cuts = |vpn: &u64| areas.find(*vpn).is_some_and(|vma| vma.start() < *vpn);
+        let is_whole = |vpn: &u64| areas.find(*vpn).is_none_or(|vma| vpn % vma.backing().pages() == 0);
+        if !borders.iter().all(is_whole) {
+            return Err(Errno::Einval);
+        }
         let more = borders.iter().filter(|vpn| cuts(vpn)).count() as u64;
         if areas.len() + more > u64::from(self.settings.max_map_count()) + 1 {
             return Err(Errno::Enomem);

@@ -4,7 +4,7 @@ use super::layout::TASK_SIZE;
 use super::unmap::pages_of;
 use super::{Codec, Mm, Rss, Usage, Vm};
 use crate::addr::PAGE_SHIFT;
-use crate::folio::Mapping;
+use crate::folio::{FolioFlags, Mapping};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::Vma;
 
@@ -17,6 +17,8 @@ pub struct MmCensus {
     pub entries: u64,
     /// Pages of folios that are mapped.
     pub pages: u64,
+    /// Base pages of pages from a pool that are mapped.
+    pub hugetlb: u64,
     /// Pages of zeroes that are mapped.
     pub zero_pages: u64,
 }
@@ -51,6 +53,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if census.pages != counters.rss(Rss::Anon) {
             return Err("resident pages are counted wrong");
         }
+        if census.hugetlb != counters.hugetlb() {
+            return Err("pages of pools are counted wrong");
+        }
         if mapped != counters.usage(Usage::Total) {
             return Err("mapped pages are counted wrong");
         }
@@ -84,8 +89,11 @@ impl<'p, M: Machine> Vm<'p, M> {
             census.zero_pages += level.pages();
             return if bits.contains(PteBits::WRITE) { Err("a writable page of zeroes") } else { Ok(()) };
         }
-        census.pages += level.pages();
         let folio = self.folio_of(pte).ok_or("an entry that maps no folio")?;
+        match folio.flags().contains(FolioFlags::HUGETLB) {
+            true => census.hugetlb += level.pages(),
+            false => census.pages += level.pages(),
+        }
         let inside = addr.pfn().get() - folio.pfn().get();
         if folio.index() + inside != vma.index_of(vpn) {
             return Err("a page at another place than its folio says");

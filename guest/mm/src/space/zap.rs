@@ -3,11 +3,12 @@
 //! Works under either lock. Invariants: no leaf reaches beyond the range, for the caller has split those that did
 //! ([`split`](super::split)); counters fall when the entry does, references only after the flush.
 
-use super::gather::Unmapped;
+use super::gather::{Counted, Unmapped};
 use super::{Codec, Errno, Mm, MmTables, Vm};
-use crate::folio::Folio;
+use crate::addr::Pfn;
+use crate::folio::{Folio, FolioFlags};
 use crate::pgtable::{Gather, PageRange, PteSlot};
-use crate::phys::FrameAllocator;
+use crate::phys::{FrameAllocator, FreeError};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vmstat::NodeStat;
 
@@ -66,8 +67,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         match Codec::<M>::view(old) {
             PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => true,
             PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
-                self.drop_rmap(addr.pfn(), level);
-                unmapped.push(addr.pfn(), level.pages())
+                unmapped.push(addr.pfn(), level.pages(), self.drop_rmap(addr.pfn(), level))
             }
             _ => true,
         }
@@ -76,8 +76,22 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// One entry of `level` that mapped the page `pfn` is gone (Linux `folio_remove_rmap_pte`, `_pmd`). The reference
     /// stays.
     #[inline]
-    pub(crate) fn drop_rmap(&self, pfn: crate::addr::Pfn, level: Level) {
-        let Some(folio) = self.frame_table().and_then(|table| Folio::of(table, pfn)) else { return };
+    pub(super) fn drop_rmap(&self, pfn: Pfn, level: Level) -> Counted {
+        let Some(folio) = self.frame_table().and_then(|table| Folio::of(table, pfn)) else {
+            self.corrupt(&FreeError::NotOwned(pfn));
+            return Counted::Anon;
+        };
+        if folio.flags().contains(FolioFlags::HUGETLB) {
+            folio.sub_mapped(1);
+            return Counted::Hugetlb;
+        }
+        self.drop_anon_rmap(folio, level);
+        Counted::Anon
+    }
+
+    /// As [`Vm::drop_rmap`], of an anonymous folio.
+    #[inline]
+    pub(crate) fn drop_anon_rmap(&self, folio: Folio<'_>, level: Level) {
         let (cpu, stat) = (self.machine().cpu(), self.stat());
         if level != Level::PTE && folio.sub_entire() {
             stat.shrink(cpu, folio.node(), NodeStat::AnonThps, level.pages());
@@ -91,6 +105,10 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// caller's.
     #[inline]
     pub(crate) fn add_rmap(&self, folio: Folio<'_>, level: Level) {
+        if folio.flags().contains(FolioFlags::HUGETLB) {
+            folio.add_mapped(1);
+            return;
+        }
         let (cpu, stat) = (self.machine().cpu(), self.stat());
         if level != Level::PTE && folio.add_entire() {
             stat.grow(cpu, folio.node(), NodeStat::AnonThps, level.pages());

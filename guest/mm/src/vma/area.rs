@@ -4,6 +4,7 @@
 //! context; the range also under the lock of the area's anchor, if it has one, because reverse mapping reads it there.
 
 use super::VmFlags;
+use crate::port::Level;
 use crate::rmap::AnonLink;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -41,8 +42,19 @@ impl VmaKind {
 pub enum Backing {
     /// Nothing: pages are made of zeroes when they are touched.
     Anon,
-    /// The pool of huge pages.
-    Hugetlb,
+    /// Pages from the pool of huge pages of this level.
+    Hugetlb(Level),
+}
+
+impl Backing {
+    /// Base pages of the smallest part that can be mapped.
+    #[must_use]
+    pub const fn pages(self) -> u64 {
+        match self {
+            Self::Anon => 1,
+            Self::Hugetlb(level) => level.pages(),
+        }
+    }
 }
 
 /// See the module documentation.

@@ -7,6 +7,7 @@ mod clone;
 mod fail;
 mod flush;
 mod huge;
+mod hugetlb;
 mod model;
 mod race;
 
@@ -14,13 +15,14 @@ use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;
 use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
 use mm::fault::{Fault, Flavour, Segv};
+use mm::hugetlb::HugePool;
 use mm::pgtable::{PageTable, TableFrames};
 use mm::phys::{
     AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys,
 };
 use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
 use mm::slab::Slabs;
-use mm::space::{MapFlags, MapRequest, Mm, Vm};
+use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
 use mm::vmstat::VmEvent;
 use sim::{Fault as Trap, FaultCode, Machine};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -62,6 +64,7 @@ pub struct World {
     pub board: &'static Board,
     pub vm: Vm<'static, Machine>,
     pub frames: Source<'static>,
+    pub pool: &'static HugePool<'static, Machine>,
 }
 
 fn corrupt(what: &dyn std::fmt::Display) {
@@ -91,9 +94,11 @@ impl World {
         // SAFETY: the tests change trees by the rules, and no code runs in them.
         let kernel = unsafe { PageTable::new(board.machine(), &frames) }.unwrap();
         let vm = Vm::new(board, slabs, corrupt);
+        let pool: &'static HugePool<'static, Machine> = Box::leak(Box::new(HugePool::new(board, 512)));
+        let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
-        unsafe { vm.boot(kernel, PteBits::USER, &frames) }.unwrap();
-        Self { board, vm, frames }
+        unsafe { vm.boot(&config, &frames) }.unwrap();
+        Self { board, vm, frames, pool }
     }
 
     pub fn machine(&self) -> &'static Machine {
