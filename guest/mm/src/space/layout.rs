@@ -64,6 +64,22 @@ impl Layout {
         Self { start: text, mmap_base, text, heap, stack_top }
     }
 
+    /// The page up to which what is mapped at page `vpn` may grow: the end of the overlay window, of the addresses below
+    /// all slices, of the mappings in a slice, or of the slice.
+    #[must_use]
+    pub const fn limit_above(&self, vpn: u64) -> u64 {
+        let overlay = Self::overlay();
+        if vpn >= overlay.start {
+            overlay.end
+        } else if vpn < pages(SLICE_BYTES) {
+            pages(SLICE_BYTES)
+        } else if vpn < self.mmap_base {
+            self.mmap_base
+        } else {
+            self.stack_top
+        }
+    }
+
     /// The pages of the overlay window.
     #[must_use]
     pub const fn overlay() -> core::ops::Range<u64> {

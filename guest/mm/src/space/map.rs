@@ -146,7 +146,7 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// Where `pages` pages are free: at the wish if that is, else as high as possible (Linux
     /// `unmapped_area_topdown`). What is made of huge pages as a whole starts with one.
-    fn unmapped_area(
+    pub(super) fn unmapped_area(
         &self,
         mm: &Mm<'p, M>,
         areas: &Areas<'p>,

@@ -30,6 +30,7 @@ mod map;
 mod pool;
 mod protect;
 mod ptl;
+mod remap;
 mod settings;
 mod split;
 mod tables;
@@ -57,6 +58,7 @@ pub use error::Errno;
 pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};
+pub use remap::Moving;
 pub use settings::{OvercommitMode, Settings, ThpMode};
 pub(crate) use tables::MmTables;
 

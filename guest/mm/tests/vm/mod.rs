@@ -10,6 +10,7 @@ mod huge;
 mod hugetlb;
 mod model;
 mod race;
+mod remap;
 
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;

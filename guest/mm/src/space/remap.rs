@@ -1,0 +1,214 @@
+//! Moving and copying memory within a context: another size or another place (Linux `mremap`), and a snapshot that
+//! shares pages with what it was taken of.
+//!
+//! Pages keep their place in the memory behind the area, so reverse mapping finds them at the new address. Tables at the
+//! new place are made before the first entry changes, so that a move never stops half way.
+
+use super::map::{MapFlags, MapRequest};
+use super::unmap::{checked, pages_of, usages};
+use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
+use crate::folio::FolioFlags;
+use crate::pgtable::PageRange;
+use crate::phys::FrameAllocator;
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
+use crate::vma::{Areas, VmFlags, VmaInit};
+
+/// Whether what does not fit where it is may go elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moving {
+    /// It stays.
+    Stay,
+    /// It may go (`MREMAP_MAYMOVE`).
+    May,
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Changes the size of what is mapped from `addr` on for `old` bytes to `new` bytes (Linux `mremap`); where it is
+    /// then.
+    ///
+    /// # Errors
+    /// `Einval` for a bad range; `Efault` where not all of it is one area; `Enomem` without room, memory, or more
+    /// promises. Nothing has changed then.
+    pub fn mremap<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        addr: VirtAddr,
+        old: u64,
+        new: u64,
+        moving: Moving,
+        frames: &A,
+    ) -> Result<VirtAddr, Errno> {
+        let (first, end) = checked(addr, old)?;
+        let wanted = align_up(new, PAGE_SIZE).filter(|new| *new != 0).ok_or(Errno::Einval)? >> PAGE_SHIFT;
+        let mut areas = self.write_areas(mm, 3, frames)?;
+        let vma = areas.find(first).filter(|vma| vma.end() >= end).ok_or(Errno::Efault)?;
+        if vma.flags().contains(VmFlags::HUGETLB) {
+            return Err(Errno::Einval);
+        }
+        let (start, is_end, flags, kind) = (vma.start(), vma.end() == end, vma.flags(), vma.kind());
+        let pages = end - first;
+        if wanted <= pages {
+            self.unmap_pages(mm, &mut areas, first + wanted, end, frames)?;
+            return Ok(addr);
+        }
+        let more = wanted - pages;
+        let limit = mm.layout.limit_above(first);
+        let has_room = areas.start_after(end).unwrap_or(limit) >= first + wanted && first + wanted <= limit;
+        if is_end && has_room {
+            if flags.contains(VmFlags::ACCOUNT) && !self.charge(mm, more) {
+                return Err(Errno::Enomem);
+            }
+            if !areas.set_end(self.machine().cpu(), start, first + wanted) {
+                self.uncharge(mm, more);
+                return Err(Errno::Enomem);
+            }
+            usages(flags, kind).for_each(|usage| mm.counters.add_usage(usage, more));
+            self.join(&mut areas, first, first + wanted);
+            return Ok(addr);
+        }
+        if moving == Moving::Stay {
+            return Err(Errno::Enomem);
+        }
+        let to = self.twin(mm, &mut areas, first, wanted)?;
+        if let Err(error) = self.transfer(mm, first, pages, to, What::Move, frames) {
+            self.unmap_pages(mm, &mut areas, to, to + wanted, frames)?;
+            return Err(error);
+        }
+        self.unmap_pages(mm, &mut areas, first, end, frames)?;
+        Ok(VirtAddr::truncate(to << PAGE_SHIFT))
+    }
+
+    /// Maps what is mapped from `addr` on for `len` bytes a second time, as it is now: until one of the two is written,
+    /// they share their pages. Where the second is.
+    ///
+    /// # Errors
+    /// As [`Vm::mremap`].
+    pub fn snapshot<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        addr: VirtAddr,
+        len: u64,
+        frames: &A,
+    ) -> Result<VirtAddr, Errno> {
+        let (first, end) = checked(addr, len)?;
+        let mut areas = self.write_areas(mm, 3, frames)?;
+        let vma = areas.find(first).filter(|vma| vma.end() >= end).ok_or(Errno::Efault)?;
+        if vma.flags().intersects(VmFlags::HUGETLB | VmFlags::SHARED) {
+            return Err(Errno::Einval);
+        }
+        let to = self.twin(mm, &mut areas, first, end - first)?;
+        if let Err(error) = self.transfer(mm, first, end - first, to, What::Share, frames) {
+            self.unmap_pages(mm, &mut areas, to, to + (end - first), frames)?;
+            return Err(error);
+        }
+        Ok(VirtAddr::truncate(to << PAGE_SHIFT))
+    }
+
+    /// Makes an area of `pages` pages for the memory that page `first` shows; its first page.
+    fn twin(&self, mm: &Mm<'p, M>, areas: &mut Areas<'p>, first: u64, pages: u64) -> Result<u64, Errno> {
+        let vma = areas.find(first).ok_or(Errno::Efault)?;
+        let (anchor, init, pgoff) = (vma.link.anchor(), vma.init(), vma.index_of(first));
+        let in_overlay = first >= super::layout::OVERLAY_START >> PAGE_SHIFT;
+        let mut request = MapRequest { vm: init.flags, ..MapRequest::anon(pages * PAGE_SIZE) };
+        request.flags.set(MapFlags::OVERLAY, in_overlay);
+        let to = self.unmapped_area(mm, areas, &request, pages).ok_or(Errno::Enomem)?;
+        if areas.len() >= u64::from(self.settings.max_map_count()) {
+            return Err(Errno::Enomem);
+        }
+        if init.flags.contains(VmFlags::ACCOUNT) && !self.charge(mm, pages) {
+            return Err(Errno::Enomem);
+        }
+        let twin = areas.insert(&VmaInit { start: to, end: to + pages, pgoff, ..init });
+        let Some(twin) = twin else {
+            self.uncharge(mm, pages);
+            return Err(Errno::Enomem);
+        };
+        usages(init.flags, init.kind).for_each(|usage| mm.counters.add_usage(usage, pages));
+        if let Some(anchor) = anchor {
+            // SAFETY: the area that this is the twin of is on the anchor's list, and the write lock is held; the twin
+            // leaves the list before it is freed.
+            unsafe { twin.link.attach(self.machine().cpu(), anchor) };
+        }
+        Ok(to)
+    }
+
+    /// Moves or shares the entries of `pages` pages from page `from` on to page `to`, where nothing is mapped.
+    fn transfer<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        from: u64,
+        pages: u64,
+        to: u64,
+        what: What,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let range = pages_of(from, from + pages)?;
+        self.split_borders(mm, range, frames)?;
+        if from.abs_diff(to) % Level::PMD.pages() != 0 {
+            self.split_all(mm, range, frames)?;
+        }
+        let (tree, source) = (mm.tree(), MmTables::new(self, mm, frames));
+        let moved =
+            |part: PageRange| VirtAddr::truncate((part.start().vpn().get() - from + to) << PAGE_SHIFT);
+        let mut made = Ok(());
+        tree.scan_while(range, |_, level, part| {
+            made = tree.populate(moved(part), level, &source).map(drop);
+            made.is_ok()
+        })?;
+        made?;
+        let mut gather = tree.gather_on(&source, &mm.cpus);
+        let mut shared = 0;
+        tree.scan(range, |slot, level, part| {
+            // The tables were made above.
+            let Ok(twin) = tree.populate(moved(part), level, &source) else { return };
+            match what {
+                What::Move => {
+                    let old = slot.take();
+                    gather.changed(part, old, Pte::NONE);
+                    twin.set(old);
+                }
+                What::Share => {
+                    let (old, new) = slot.update(|pte| {
+                        Codec::<M>::with_bits(
+                            pte,
+                            Codec::<M>::bits(pte) - PteBits::WRITE - PteBits::EXCLUSIVE,
+                        )
+                    });
+                    gather.changed(part, old, new);
+                    if let Some(folio) =
+                        self.folio_of(new).filter(|f| !f.flags().contains(FolioFlags::HUGETLB))
+                    {
+                        folio.get(1);
+                        self.add_rmap(folio, level);
+                        shared += level.pages();
+                    }
+                    twin.set(new);
+                }
+            }
+        })?;
+        mm.counters.add_rss(Rss::Anon, shared);
+        let _ = gather.finish();
+        Ok(())
+    }
+
+    /// Divides every huge page in `range`.
+    fn split_all<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        range: PageRange,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let huge = Level::PMD.pages();
+        let first = range.start().vpn().get();
+        let starts = (first.next_multiple_of(huge)..first + range.pages()).step_by(huge as usize);
+        starts.into_iter().try_for_each(|vpn| self.split_huge(mm, vpn, frames))
+    }
+}
+
+/// What becomes of the entries at the old place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Move,
+    Share,
+}
