@@ -30,6 +30,7 @@ mod map;
 mod pool;
 mod protect;
 mod ptl;
+mod query;
 mod settings;
 mod split;
 mod tables;
