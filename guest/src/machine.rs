@@ -145,6 +145,9 @@ impl port::Tlb for Tlbs {
     fn flush_range(&self, start: VirtAddr, pages: u64) {
         tlb::flush_range(start, pages);
     }
+    fn flush_range_on(&self, cpus: u64, start: VirtAddr, pages: u64) {
+        tlb::flush_range_on(cpus, start, pages);
+    }
     fn flush_all(&self) {
         tlb::flush_all();
     }

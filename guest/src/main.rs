@@ -6,6 +6,7 @@
 //! | [`boot_info`], [`platform`] | what the monitor and the firmware say about the machine |
 //! | [`machine`], [`memory`] | the ports of `mm` on this machine, and boot of the memory manager |
 //! | [`task`] | threads, wait queues |
+//! | [`context`] | contexts: roots of their own, pids, faults |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
 //! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
@@ -19,6 +20,7 @@ mod arch;
 mod boot_info;
 mod commands;
 mod console;
+mod context;
 mod drivers;
 mod machine;
 mod memory;
@@ -76,6 +78,7 @@ fn kernel_main(entry: Entry) -> ! {
     settings::apply_reserves();
     memory::hugetlb::boot(cmdline);
     memory::areas::count_cpus();
+    start_contexts();
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {
@@ -109,6 +112,14 @@ fn banner(entry: &Entry, platform: &Platform) {
         memory::PHYS.total_managed_pages() * 4,
         time::since_boot_ns() / 1000,
     ));
+}
+
+/// From here on there can be contexts.
+fn start_contexts() {
+    if let Err(error) = memory::vm::boot() {
+        report::out_of_memory(format_args!("no contexts: {error:?}"));
+    }
+    context::boot();
 }
 
 fn start_devices(cmdline: &str, platform: &Platform) {

@@ -9,7 +9,7 @@
 
 use crate::console;
 use crate::machine::CPU;
-use crate::memory::PHYS;
+use crate::memory::{PHYS, vm};
 use core::fmt;
 use mm::addr::PAGE_SIZE;
 use mm::frame::ZoneKind;
@@ -75,8 +75,17 @@ const EFFECTIVE: &[&str] = &[
     "fail_page_alloc",
     "fail_page_alloc.min-order",
     "fail_page_alloc.ignore-gfp-wait",
+    "seed",
+    "norandmaps",
+    "stack_guard_gap",
+    "transparent_hugepage",
+    "sysctl.vm.overcommit_memory",
     "sysctl.vm.overcommit_kbytes",
     "sysctl.vm.overcommit_ratio",
+    "sysctl.vm.admin_reserve_kbytes",
+    "sysctl.vm.user_reserve_kbytes",
+    "sysctl.vm.max_map_count",
+    "sysctl.vm.mmap_min_addr",
     MIN_FREE,
     SCALE_FACTOR,
     LOWMEM_RATIO,
@@ -281,6 +290,7 @@ pub fn set<'a>(name: &str, text: &'a str) -> Result<&'static ParamSpec, Refused<
     if RESERVES.contains(&spec.name) {
         apply_reserves();
     }
+    vm::apply_settings();
     Ok(spec)
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 /// Up to `N` bytes of text.
+#[derive(Clone, Copy)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     used: usize,

@@ -15,7 +15,7 @@
 //! | [`lapic`], [`time`] | messages between CPUs, timer, clock |
 //! | [`smp`], [`call`] | starting the other CPUs, and having them do something |
 //! | [`paging`], [`tlb`] | the kernel's page tables, flushing |
-//! | [`probe`] | a look at an address that may fault |
+//! | [`probe`], [`touch`] | accesses to addresses that may fault |
 
 pub mod boot;
 pub mod call;
@@ -32,4 +32,5 @@ pub mod probe;
 pub mod smp;
 pub mod time;
 pub mod tlb;
+pub mod touch;
 pub mod trap;

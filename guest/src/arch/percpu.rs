@@ -366,6 +366,12 @@ pub fn is_masked() -> bool {
     read_u32!(soft_mask) != 0
 }
 
+/// How often the soft mask is raised: 1 in a handler whose interrupted code had interrupts on.
+#[inline]
+pub fn mask_depth() -> u32 {
+    read_u32!(soft_mask)
+}
+
 /// Lowers the soft mask; true if it is now down while interrupts wait.
 #[inline]
 #[must_use = "what is pending must be replayed"]

@@ -85,6 +85,7 @@ pub const CPL0_FAULT: u64 = 255;
 pub type Handler = fn(&mut TrapFrame) -> bool;
 
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static CONTEXT_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Installs the handler that sees every exception before it is reported as fatal; returns the one before.
 pub fn set_handler(handler: Option<Handler>) -> Option<Handler> {
@@ -92,8 +93,13 @@ pub fn set_handler(handler: Option<Handler>) -> Option<Handler> {
     as_handler(HANDLER.swap(raw, Ordering::AcqRel))
 }
 
+/// Installs the handler that sees every exception first: that of tasks whose memory is a context's.
+pub fn set_context_handler(handler: Handler) {
+    CONTEXT_HANDLER.store(handler as *mut (), Ordering::Release);
+}
+
 fn as_handler(raw: *mut ()) -> Option<Handler> {
-    // SAFETY: the static holds null or a `Handler` cast to a pointer, from `set_handler` only.
+    // SAFETY: the statics hold null or a `Handler` cast to a pointer, from the functions above only.
     (!raw.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), Handler>(raw) })
 }
 
@@ -101,9 +107,11 @@ fn as_handler(raw: *mut ()) -> Option<Handler> {
 #[unsafe(no_mangle)]
 extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
     percpu::count(if frame.vector == PAGE_FAULT { Counter::PageFaults } else { Counter::Exceptions });
+    let ask = |handler: &AtomicPtr<()>, frame: &mut TrapFrame| {
+        as_handler(handler.load(Ordering::Acquire)).is_some_and(|handler| handler(frame))
+    };
     let handled = frame.bad_stack == 0
-        && (probe::fix(frame)
-            || as_handler(HANDLER.load(Ordering::Acquire)).is_some_and(|handler| handler(frame)));
+        && (ask(&CONTEXT_HANDLER, frame) || probe::fix(frame) || ask(&HANDLER, frame));
     if !handled {
         report::unhandled_trap(frame)
     }

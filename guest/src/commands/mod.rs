@@ -31,11 +31,13 @@ mod support;
 mod sysctl;
 mod tour;
 mod traps;
+mod vm;
 mod words;
 mod zones;
 
 use crate::arch::time;
 use crate::{console, stats};
+use core::sync::atomic::{AtomicBool, Ordering};
 use shared::exit::ExitStatus;
 use shared::script;
 use shared::stats::CommandRecord;
@@ -86,6 +88,8 @@ static FAMILIES: &[&[Command]] = &[
     sysctl::SYSCTL,
     tour::TOUR,
     traps::TRAPS,
+    vm::VM,
+    vm::CTX,
     zones::ZONES,
 ];
 
@@ -116,16 +120,39 @@ pub fn run_user_script(script: &str) -> ExitStatus {
     run_each(script, |line| {
         let (from, start) = (console::position(), time::since_boot_ns());
         let outcome = run_line(line);
-        let status = outcome.err().unwrap_or(ExitStatus::Ok).code().into();
+        let faulted = FAULTED.load(Ordering::Relaxed);
+        let status = match outcome {
+            Ok(()) if faulted => ExitStatus::GuestFault,
+            Ok(()) => ExitStatus::Ok,
+            Err(status) => status,
+        };
+        let status = status.code().into();
         let ns = time::since_boot_ns().saturating_sub(start);
         stats::record(&CommandRecord { from, to: console::position(), status, ns });
         outcome
     })
 }
 
+/// A context was killed by a fault since this was looked at last: the run goes on, and ends with a status of its own.
+static FAULTED: AtomicBool = AtomicBool::new(false);
+
+/// Prints why a context was killed. Nobody expected it.
+pub fn unexpected_fault(killed: &crate::context::Killed) {
+    console::print(format_args!("{killed}\n"));
+    FAULTED.store(true, Ordering::Relaxed);
+}
+
 fn run_each(script: &str, run: impl Fn(&str) -> Outcome) -> ExitStatus {
-    let failed = script::commands(script).find_map(|line| run(line).err());
-    failed.unwrap_or(ExitStatus::Ok)
+    let mut last = ExitStatus::Ok;
+    for line in script::commands(script) {
+        if let Err(status) = run(line) {
+            return status;
+        }
+        if FAULTED.swap(false, Ordering::Relaxed) {
+            last = ExitStatus::GuestFault;
+        }
+    }
+    last
 }
 
 fn run_line(line: &str) -> Outcome {

@@ -11,6 +11,7 @@
 //! | `count` | frames in use by node |
 //! | `tables` | where table frames come from |
 //! | `slab` | the slab allocator, and its settings |
+//! | `vm` | the memory of contexts, and its settings |
 //! | `zones` | the borders of zones |
 //! | `areas` | vmalloc, vmap and ioremap |
 //! | `highmem` | windows on frames outside the direct map |
@@ -27,6 +28,7 @@ mod map;
 pub mod slab;
 pub mod stack;
 pub mod tables;
+pub mod vm;
 mod zones;
 
 use crate::machine::{Kernel, MACHINE};

@@ -1,11 +1,12 @@
 //! Tasks: scheduled threads of the kernel, each pinned to one CPU.
 //!
-//! Owns: the table of tasks, a run queue a CPU, switching, parking. Stays outside: address-space contexts and
-//! accounting, which belong to the memory manager. Invariants: only a task's own CPU runs it or takes it off
+//! Owns: the table of tasks, a run queue a CPU, switching, parking, which root a CPU runs on. Stays outside: what a
+//! root maps, and how long its context lives (`context`). Invariants: only a task's own CPU runs it or takes it off
 //! its queue, so its saved stack pointer needs no lock; a switch happens with the soft mask at exactly one;
 //! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
 
 mod queue;
+mod space;
 mod switch;
 mod wait;
 
@@ -48,6 +49,8 @@ pub struct Task {
     on_cpu: AtomicBool,
     cpu: AtomicU32,
     id: AtomicU32,
+    /// The context whose memory it runs in, as [`space`] writes it.
+    space: AtomicU32,
     link: Link,
     wait_link: Link,
     switches: AtomicU64,
@@ -184,6 +187,7 @@ impl Task {
             on_cpu: AtomicBool::new(false),
             cpu: AtomicU32::new(0),
             id: AtomicU32::new(0),
+            space: AtomicU32::new(space::KERNEL),
             link: Link::new(),
             wait_link: Link::new(),
             switches: AtomicU64::new(0),
@@ -285,6 +289,7 @@ fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
             task.token.store(false, Ordering::Relaxed);
             task.cpu.store(cpu, Ordering::Relaxed);
             task.switches.store(0, Ordering::Relaxed);
+            task.space.store(space::KERNEL, Ordering::Relaxed);
             task.id.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
             // SAFETY: the slot was free and is ours until the task is queued.
             unsafe { (*task.own.get()).name = name };
@@ -311,10 +316,32 @@ pub fn spawn(
     entry: Entry,
     argument: usize,
 ) -> Result<&'static Task, SpawnError> {
+    start(name, cpu, space::KERNEL, entry, argument)
+}
+
+/// As [`spawn`], in the memory of context number `context`, which must live until the task is joined.
+pub fn spawn_in(
+    name: &'static str,
+    cpu: u32,
+    context: u32,
+    entry: Entry,
+    argument: usize,
+) -> Result<&'static Task, SpawnError> {
+    start(name, cpu, space::of(context), entry, argument)
+}
+
+fn start(
+    name: &'static str,
+    cpu: u32,
+    space: u32,
+    entry: Entry,
+    argument: usize,
+) -> Result<&'static Task, SpawnError> {
     if cpu >= smp::online() {
         return Err(SpawnError::Cpu);
     }
     let task = prepare(name, cpu, entry, argument)?;
+    task.space.store(space, Ordering::Relaxed);
     task.set_state(State::Parked);
     task.unpark();
     Ok(task)
@@ -403,6 +430,7 @@ fn schedule() {
     queue.switches.store(queue.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     queue.previous.store(me as *const Task as *mut Task, Ordering::Relaxed);
     percpu::set_current(next as *const Task as u64);
+    space::switch(me.cpu(), me.space.load(Ordering::Relaxed), next.space.load(Ordering::Relaxed));
     // SAFETY: both tasks are pinned to this CPU, which runs neither but here; interrupts are masked.
     unsafe {
         let (bottom, top) = (*next.own.get()).bounds;
@@ -429,10 +457,24 @@ extern "C" fn task_main() -> ! {
     let (entry, argument) = unsafe { ((*me.own.get()).entry, (*me.own.get()).argument) };
     entry(argument);
     irq::disable();
+    abandon()
+}
+
+/// Ends the running task where it is: nothing on its stack is dropped. The mask is at one.
+pub fn abandon() -> ! {
+    let me = current();
     me.set_state(State::Dead);
     me.exited.wake_all();
     schedule();
     unreachable_end()
+}
+
+/// The number of the context whose memory the running task has; `None` for the kernel's tasks.
+pub fn running_space() -> Option<u32> {
+    if percpu::current() == 0 {
+        return None;
+    }
+    space::context(current().space.load(Ordering::Relaxed))
 }
 
 /// Every task that is not free.

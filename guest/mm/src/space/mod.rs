@@ -31,6 +31,7 @@ mod pool;
 mod protect;
 mod ptl;
 mod remap;
+mod query;
 mod settings;
 mod split;
 mod tables;

@@ -1,4 +1,4 @@
-//! `pt`, `vm sparse`: page tables.
+//! `pt`, and the sparse mappings of `vm sparse`: page tables.
 //!
 //! Owns: reading the arguments. Stays outside: showing entries (`show`), roots (`roots`), mapping (`map`), sparse
 //! mappings (`sparse`).
@@ -8,6 +8,7 @@ mod roots;
 mod show;
 mod sparse;
 
+pub use sparse::sparse;
 use super::support::{Agreement, Pool, Random, Window, parse};
 use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
@@ -26,12 +27,6 @@ pub const PT: &[Command] = &[
                 map size=4K|2M|1G [count=N] | unmap VA",
         summary: "page tables: entries, cost of a walk, walker against MMU, roots, mappings",
         run: pt,
-    },
-    Command {
-        name: "vm",
-        usage: "sparse N stride=SIZE",
-        summary: "N pages, a stride apart: the page tables that this takes, predicted and counted",
-        run: vm,
     },
 ];
 
@@ -52,13 +47,6 @@ fn pt(args: &mut Args<'_>) -> Outcome {
             "pt: expected walk, pte, levels, cost, verify, roots, switch, map or unmap, not '{}'",
             other.unwrap_or("nothing")
         ))),
-    }
-}
-
-fn vm(args: &mut Args<'_>) -> Outcome {
-    match args.next_word() {
-        Some("sparse") => sparse::sparse(args),
-        other => Err(usage(format_args!("vm: expected sparse, not '{}'", other.unwrap_or("nothing")))),
     }
 }
 

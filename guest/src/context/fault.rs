@@ -1,0 +1,124 @@
+//! Faults of tasks that run in a context.
+//!
+//! Owns: the way from an exception to `mm::fault` and back, and what is wrong with an access in words. Invariants: a
+//! fault is handled with interrupts on, as the code that it interrupted had them; a page is waited for by nobody yet.
+
+use super::slot;
+use crate::arch::trap::{self, TrapFrame};
+use crate::arch::{irq, percpu, touch};
+use crate::machine::CPU;
+use crate::memory::slab::FRAMES;
+use crate::memory::vm::VM;
+use crate::{report, task};
+use core::fmt;
+use mm::addr::VirtAddr;
+use mm::fault::{Fault, Segv};
+use mm::port::Access;
+use mm::vma::VmFlags;
+
+/// First address of the upper half.
+const LOWER_END: u64 = 1 << 47;
+/// Bits of a page fault's error code.
+const ERROR_WRITE: u64 = 1 << 1;
+const ERROR_RESERVED: u64 = 1 << 3;
+const ERROR_FETCH: u64 = 1 << 4;
+
+/// Why a context was killed: the access that was not allowed.
+#[derive(Clone, Copy)]
+pub struct Killed {
+    address: u64,
+    access: Access,
+    why: Why,
+}
+
+#[derive(Clone, Copy)]
+enum Why {
+    /// Nothing is mapped there.
+    NoArea,
+    /// The area has other rights.
+    Rights(VmFlags),
+    /// There was no memory for the page.
+    NoMemory,
+    /// No address at all.
+    NotCanonical,
+}
+
+/// Rights as `/proc/PID/maps` shows them.
+pub struct Rights(pub VmFlags);
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |flag, letter| if self.0.contains(flag) { letter } else { '-' };
+        let (read, write) = (letter(VmFlags::READ, 'r'), letter(VmFlags::WRITE, 'w'));
+        write!(f, "{read}{write}{}", letter(VmFlags::EXEC, 'x'))
+    }
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        let access = match self.access {
+            Access::Read => "read of",
+            Access::Write => "write to",
+            Access::Execute => "execution of",
+        };
+        match self.why {
+            Why::NoArea => write!(f, "fault: no vma addr={address:#x} (maps to SIGSEGV MAPERR)"),
+            Why::Rights(rights) => {
+                let rights = Rights(rights);
+                write!(f, "fault: {access} {rights} addr={address:#x} (maps to SIGSEGV ACCERR)")
+            }
+            Why::NoMemory => write!(f, "fault: no memory for {access} addr={address:#x} (maps to SIGKILL)"),
+            Why::NotCanonical => {
+                write!(f, "fault: #GP non-canonical addr={address:#x} (maps to SIGSEGV SI_KERNEL)")
+            }
+        }
+    }
+}
+
+/// Handles an exception, if it is one of a task in a context for its memory.
+pub fn on_trap(frame: &mut TrapFrame) -> bool {
+    let Some(id) = task::running_space() else { return false };
+    // Whoever masks interrupts must not touch what can fault. The report says so with the address.
+    if percpu::mask_depth() != 1 {
+        return false;
+    }
+    match frame.vector {
+        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => page_fault(frame, id),
+        trap::GENERAL_PROTECTION => touch::address_of(frame).is_some_and(|address| {
+            kill(id, Killed { address, access: Access::Read, why: Why::NotCanonical })
+        }),
+        _ => false,
+    }
+}
+
+fn page_fault(frame: &TrapFrame, id: u32) -> bool {
+    let (Some(mm), Some(va)) = (VM.mm(id), VirtAddr::new(frame.cr2)) else { return false };
+    let access = match frame.error & (ERROR_WRITE | ERROR_FETCH) {
+        0 => Access::Read,
+        ERROR_WRITE => Access::Write,
+        _ => Access::Execute,
+    };
+    irq::enable();
+    let fault = VM.fault(mm, va, access, &FRAMES);
+    let why = match fault {
+        Fault::Minor(_) => None,
+        Fault::Oom => Some(Why::NoMemory),
+        Fault::Segv(Segv::MapErr) => Some(Why::NoArea),
+        Fault::Segv(Segv::AccErr) => {
+            let area = VM.area_from(mm, va).filter(|area| area.start <= va.vpn().get());
+            Some(area.map_or(Why::NoArea, |area| Why::Rights(area.flags)))
+        }
+        Fault::Corrupt => report::corruption(format_args!("Bad page table: at {:#x}", va.get())),
+    };
+    irq::disable();
+    why.is_none_or(|why| kill(id, Killed { address: va.get(), access, why }))
+}
+
+/// Ends the running task, and its context with it.
+fn kill(id: u32, killed: Killed) -> ! {
+    if let Some(slot) = slot(id) {
+        slot.info.lock(&CPU).killed.get_or_insert(killed);
+    }
+    task::abandon()
+}

@@ -1,0 +1,56 @@
+//! The memory of contexts: the guest's side of `mm::space` and `mm::fault`.
+//!
+//! Owns: the one [`Vm`], its boot and its settings. Stays outside: all policy (`mm`), and what a context is beside its
+//! memory (`context`).
+
+use super::boot::{kernel_root, ring_bits};
+use super::slab::{FRAMES, SLABS};
+use super::{PHYS, hugetlb};
+use crate::machine::Kernel;
+use crate::{report, settings};
+use mm::addr::PAGE_SIZE;
+use mm::space::{BootError, OvercommitMode, ThpMode, Vm};
+use shared::params::Value;
+
+/// The memory of all contexts.
+pub static VM: Vm<'static, Kernel> = Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
+
+/// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
+///
+/// # Errors
+/// [`BootError`].
+pub fn boot() -> Result<(), BootError> {
+    // SAFETY: boot has filled all entries of the upper half of the kernel's root that will ever be used; entries with
+    // the bits of this ring are what code that runs here can use.
+    unsafe { VM.boot(kernel_root(), ring_bits(), &FRAMES) }?;
+    apply_settings();
+    Ok(())
+}
+
+/// Gives the memory of contexts what the settings say. At boot, and after changes.
+pub fn apply_settings() {
+    let to = VM.settings();
+    let number = |name, default| settings::number(name).unwrap_or(default);
+    let pages = |name| number(name, 0) * 1024 / PAGE_SIZE;
+    to.set_thp(match settings::value("transparent_hugepage") {
+        Some(Value::Word("madvise")) => ThpMode::Madvise,
+        Some(Value::Word("never")) => ThpMode::Never,
+        _ => ThpMode::Always,
+    });
+    to.set_overcommit(match number("sysctl.vm.overcommit_memory", 0) {
+        0 => OvercommitMode::Guess,
+        1 => OvercommitMode::Always,
+        _ => OvercommitMode::Never,
+    });
+    to.set_overcommit_ratio(number("sysctl.vm.overcommit_ratio", 50) as u32);
+    to.set_overcommit_pages(pages("sysctl.vm.overcommit_kbytes"));
+    to.set_admin_reserve(pages("sysctl.vm.admin_reserve_kbytes"));
+    to.set_user_reserve(pages("sysctl.vm.user_reserve_kbytes"));
+    to.set_max_map_count(number("sysctl.vm.max_map_count", 65530) as u32);
+    to.set_mmap_min_addr(number("sysctl.vm.mmap_min_addr", 65536));
+    to.set_stack_guard_gap(number("stack_guard_gap", 256));
+    // The same seed gives the same layouts; no seed is one, too.
+    let moves = !settings::is_on("norandmaps");
+    to.set_seed(if moves { number("seed", 0).wrapping_add(1).max(1) } else { 0 });
+    VM.commit().set_hugetlb(hugetlb::pools().map(|pool| pool.counts(None).total * pool.frames()).sum());
+}
