@@ -39,6 +39,8 @@ enum Why {
     Rights(VmFlags),
     /// There was no memory for the page.
     NoMemory,
+    /// The pool of huge pages has none for it.
+    NoPage,
     /// No address at all.
     NotCanonical,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Killed {
                 write!(f, "fault: {access} {rights} addr={address:#x} (maps to SIGSEGV ACCERR)")
             }
             Why::NoMemory => write!(f, "fault: no memory for {access} addr={address:#x} (maps to SIGKILL)"),
+            Why::NoPage => write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)"),
             Why::NotCanonical => {
                 write!(f, "fault: #GP non-canonical addr={address:#x} (maps to SIGSEGV SI_KERNEL)")
             }
@@ -104,6 +107,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let why = match fault {
         Fault::Minor(_) => None,
         Fault::Oom => Some(Why::NoMemory),
+        Fault::Sigbus => Some(Why::NoPage),
         Fault::Segv(Segv::MapErr) => Some(Why::NoArea),
         Fault::Segv(Segv::AccErr) => {
             let area = VM.area_from(mm, va).filter(|area| area.start <= va.vpn().get());
