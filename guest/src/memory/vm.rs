@@ -13,7 +13,8 @@ use mm::space::{BootError, Config, OvercommitMode, ThpMode, Vm};
 use shared::params::Value;
 
 /// The memory of all contexts.
-pub static VM: Vm<'static, Kernel> = Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
+pub static VM: Vm<'static, Kernel> =
+    Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
 
 /// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
 ///

@@ -101,6 +101,20 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
+    /// As [`Vm::add_rmap`], of a folio that another entry maps and keeps mapping meanwhile (Linux
+    /// `folio_try_dup_anon_rmap_ptes`).
+    #[inline]
+    pub(super) fn share_rmap(&self, folio: Folio<'_>, level: Level) -> Counted {
+        folio.add_mapped(1);
+        if folio.flags().contains(FolioFlags::HUGETLB) {
+            return Counted::Hugetlb;
+        }
+        if level != Level::PTE {
+            folio.add_entire();
+        }
+        Counted::Anon
+    }
+
     /// One entry of `level` more maps `folio` (Linux `folio_add_anon_rmap_ptes`, `_pmd`). The reference is the
     /// caller's.
     #[inline]
