@@ -14,7 +14,7 @@
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`] |
-//! | 5 | [`vmalloc`], [`kmap`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`xarray`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -32,7 +32,6 @@ pub mod kmap;
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
-#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
@@ -43,3 +42,4 @@ pub mod slab;
 pub mod sync;
 #[cfg(not(all(loom, test)))]
 pub mod vmalloc;
+pub mod xarray;
