@@ -2,10 +2,10 @@
 //!
 //! Owns: shrinking. Invariants: no node is empty, and the tree has no level that one entry or node could do without.
 
-use super::{Entry, Short, SplitError};
 use super::node::{BITS, Detached, Hang, Mark, Node, NodeList, SLOTS};
 use super::store::{Nodes, parent_of, take_out};
 use super::tree::{Held, Slot, Tree, level_of, node_of};
+use super::{Entry, Short, SplitError};
 use crate::mutant::planted;
 
 impl Tree {
@@ -98,7 +98,13 @@ impl Tree {
 
     /// Divides the entry at `index` into entries of `order` that are equal to it, marks included. Does nothing if it
     /// is no larger.
-    pub(super) fn split(&self, held: &Held, index: u64, order: u32, nodes: &mut Nodes) -> Result<(), SplitError> {
+    pub(super) fn split(
+        &self,
+        held: &Held,
+        index: u64,
+        order: u32,
+        nodes: &mut Nodes,
+    ) -> Result<(), SplitError> {
         let Some((node, shift, slot)) = self.lowest(held, index) else { return Ok(()) };
         let target = level_of(order);
         if slot.entry.is_null() || order >= shift + slot.width.trailing_zeros() {

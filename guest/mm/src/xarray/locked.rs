@@ -128,7 +128,14 @@ impl<C: Cpu> Locked<'_, C> {
 
     /// Gives every entry in `first..=last` that has the mark `from` the mark `to`, up to `limit` of them. Gives how
     /// many, and where to go on if the limit was reached (Linux `tag_pages_for_writeback`).
-    pub fn tag_range(&mut self, first: u64, last: u64, from: Mark, to: Mark, limit: u64) -> (u64, Option<u64>) {
+    pub fn tag_range(
+        &mut self,
+        first: u64,
+        last: u64,
+        from: Mark,
+        to: Mark,
+        limit: u64,
+    ) -> (u64, Option<u64>) {
         self.tree.tag_range(&self.held, (first, last), from, to, limit)
     }
 

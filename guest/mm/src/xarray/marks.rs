@@ -28,7 +28,8 @@ impl Tree {
             }
             return;
         }
-        let Some((node, _, slot)) = self.lowest(held, index).filter(|(.., slot)| !slot.entry.is_null()) else {
+        let Some((node, _, slot)) = self.lowest(held, index).filter(|(.., slot)| !slot.entry.is_null())
+        else {
             return;
         };
         match set {

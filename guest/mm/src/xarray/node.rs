@@ -6,7 +6,9 @@
 //! because lookups hold references to the whole node, but costs no more than a plain access.
 
 use super::Entry;
-use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use crate::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use core::ptr::{NonNull, null_mut};
 
 /// Bits of an index that one level takes. The model checker looks at small trees.

@@ -153,9 +153,8 @@ impl XArray {
             if stock.nodes.spare.len() < needed {
                 return Err(Short(needed));
             }
-            Parts(first, last).try_for_each(|(index, order)| {
-                array.store_order(index, order, entry, stock).map(|_| ())
-            })
+            Parts(first, last)
+                .try_for_each(|(index, order)| array.store_order(index, order, entry, stock).map(|_| ()))
         })
     }
 

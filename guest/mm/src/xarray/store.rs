@@ -3,9 +3,9 @@
 //! Owns: growth. Invariants: what is stored replaces all that stood at its indices; an entry that stands for more
 //! indices than are stored to is replaced as a whole. Nodes are counted first: without enough of them nothing changes.
 
-use super::{Entry, Short};
 use super::node::{BITS, Detached, Hang, Mark, Node, NodeList, SLOTS};
 use super::tree::{Held, Tree, level_of, low_bits, node_of, offset_at, reaches};
+use super::{Entry, Short};
 use crate::mutant::planted;
 use core::ptr::NonNull;
 
@@ -56,7 +56,10 @@ impl Tree {
 
     /// Stores to the slot of `node` on the way to `index`, two to the power of `width_log` slots wide.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "all of it is at hand, and nothing else uses such a bundle")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is at hand, and nothing else uses such a bundle"
+    )]
     fn place(
         &self,
         held: &Held,
@@ -70,7 +73,15 @@ impl Tree {
         let slot = self.slot(node, offset_at(index, shift));
         let old = slot.entry;
         if slot.width < 1 << width_log || old.is_internal() {
-            return self.place_over_many(held, node, offset_at(index, shift), 1 << width_log, index, entry, nodes);
+            return self.place_over_many(
+                held,
+                node,
+                offset_at(index, shift),
+                1 << width_log,
+                index,
+                entry,
+                nodes,
+            );
         }
         node.set(slot.offset, entry);
         let values = isize::from(entry.is_value()) - isize::from(old.is_value());

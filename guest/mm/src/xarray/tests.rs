@@ -1,4 +1,4 @@
-//! Lookups beside changes under the model checker: every interleaving of two CPUs, on a small tree with nodes of four
+//! Lookups beside changes under the model checker: interleavings of two CPUs, on a small tree with nodes of four
 //! slots. Nodes that were taken out are freed for good, so a lookup that is in one too late is seen, too.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p mm --lib --release`.
@@ -10,9 +10,9 @@ use super::node::{Detached, Node, NodeList};
 use super::store::Nodes;
 use super::tree::{Held, Tree};
 use super::{Entry, Found};
+use crate::sync::SpinLock;
 use crate::sync::loom_cpu::Core;
 use crate::sync::rcu::{ReadGuard, read_lock, synchronize};
-use crate::sync::SpinLock;
 use core::ptr::NonNull;
 use loom::sync::Arc;
 use loom::thread;
@@ -49,7 +49,9 @@ impl Array {
     fn with(cpu: &Core, entries: &[(u64, u32, u64)]) -> Arc<Self> {
         let array = Self { tree: Tree::new(), lock: SpinLock::new(Held::NEW) };
         for &(index, order, n) in entries {
-            array.change(cpu, |tree, held, nodes| _ = tree.store(held, index, order, value(n), nodes).unwrap());
+            array.change(cpu, |tree, held, nodes| {
+                _ = tree.store(held, index, order, value(n), nodes).unwrap()
+            });
         }
         Arc::new(array)
     }
@@ -73,7 +75,11 @@ impl Array {
         change: fn(&Tree, &Held, &mut Nodes),
         look: fn(&Tree, &ReadGuard<'_, Core>),
     ) {
-        loom::model(move || {
+        // All schedules with at most so many switches that nothing forces: with more, the loops of readers that begin
+        // again take hours.
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(move || {
             let mut cpus = Core::all(2).into_iter();
             let (here, there) = (cpus.next().unwrap(), cpus.next().unwrap());
             let array = Self::with(&here, entries);

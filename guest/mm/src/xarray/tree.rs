@@ -166,7 +166,8 @@ impl Tree {
     #[inline]
     pub(super) fn slot(&self, node: &Node, offset: usize) -> Slot {
         let entry = node.entry(offset);
-        if entry.as_sibling().is_none() && (offset == SLOTS - 1 || node.entry(offset + 1).as_sibling().is_none())
+        if entry.as_sibling().is_none()
+            && (offset == SLOTS - 1 || node.entry(offset + 1).as_sibling().is_none())
         {
             return Slot { offset, width: 1, entry };
         }
@@ -229,9 +230,7 @@ impl Tree {
             }
             // Beyond the top; if that has changed since, then to be looked at in small steps.
             None if reaches(top.shift(), index) => Cover { first: index, last: index, entry: Entry::NULL },
-            None => {
-                Cover { first: low_bits(top.shift() + BITS) + 1, last: u64::MAX, entry: Entry::NULL }
-            }
+            None => Cover { first: low_bits(top.shift() + BITS) + 1, last: u64::MAX, entry: Entry::NULL },
         }
     }
 
@@ -292,7 +291,8 @@ impl Tree {
         }
         let from = here.offset + here.width;
         let next = if mark.is_some() {
-            (from < SLOTS).then(|| marked >> from << from).filter(|&bits| bits != 0)?.trailing_zeros() as usize
+            (from < SLOTS).then(|| marked >> from << from).filter(|&bits| bits != 0)?.trailing_zeros()
+                as usize
         } else {
             (from..SLOTS).find(|&at| !node.entry(at).is_null())?
         };

@@ -4,6 +4,7 @@
 //! without disturbance. Every number is per operation, to a tenth.
 
 mod vmalloc;
+mod xarray;
 
 use super::support::{Random, Words, parse};
 use super::{Args, Command, Outcome, fail, usage};
@@ -18,13 +19,14 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects and of areas the same",
+    usage: "buddy|slab|vmalloc|xarray [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, of areas, of entries the same",
     run: bench,
 }];
 
 const DEFAULT_ROUNDS: u64 = 2000;
 const VMALLOC_ROUNDS: u64 = 5;
+const XARRAY_ROUNDS: u64 = 5;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -41,9 +43,10 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("buddy") => (buddy, DEFAULT_ROUNDS),
         Some("slab") => (super::slab::counts, DEFAULT_ROUNDS),
         Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
+        Some("xarray") => (xarray::xarray, XARRAY_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            return Err(usage(format_args!("bench: expected buddy, slab or vmalloc, not '{other}'")));
+            return Err(usage(format_args!("bench: expected buddy, slab, vmalloc or xarray, not '{other}'")));
         }
     };
     while let Some(word) = args.next_word() {
