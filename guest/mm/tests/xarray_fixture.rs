@@ -14,7 +14,7 @@ pub const CPUS: u32 = 3;
 pub fn with_nodes(run: impl FnOnce(&Fixture<'_, '_>)) {
     let board = board(32 * MIB, CPUS);
     let slabs = slabs(&board, &config(CPUS, 3));
-    let nodes = NodeCache::new(&slabs, &frames(&board), CPUS).unwrap();
+    let nodes = NodeCache::new(&slabs, &frames(&board)).unwrap();
     let fixture = Fixture { frames: Flaky::new(&board, u64::MAX), board: &board, slabs: &slabs, nodes };
     run(&fixture);
     fixture.nodes.settle();

@@ -3,7 +3,6 @@
 //! Owns: the one [`NodeCache`], made when it is first asked for. Stays outside: the arrays.
 
 use super::slab::{FRAMES, SLABS};
-use crate::arch::smp;
 use crate::machine::Kernel;
 use mm::slab::CreateError;
 use mm::sync::Once;
@@ -17,7 +16,7 @@ static NODES: Once<Option<Nodes>> = Once::new(None);
 pub fn nodes() -> Option<&'static Nodes> {
     // Whoever comes second finds it made, or is told that there is none yet.
     let _ = NODES.init(|slot| {
-        *slot = Some(NodeCache::new(&SLABS, &FRAMES, smp::count())?);
+        *slot = Some(NodeCache::new(&SLABS, &FRAMES)?);
         Ok::<(), CreateError>(())
     });
     NODES.get()?.as_ref()

@@ -25,20 +25,15 @@ const BATCH: u64 = 64;
 pub struct NodeCache<'s, 'p, M> {
     slabs: &'s Slabs<'p, M>,
     cache: &'s Cache,
-    cpus: u32,
     limbo: Limbo,
 }
 
 impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
-    /// Makes the slab cache. CPUs are numbered below `cpus`.
+    /// Makes the slab cache.
     ///
     /// # Errors
     /// [`CreateError`].
-    pub fn new(
-        slabs: &'s Slabs<'p, M>,
-        frames: &impl FrameAllocator<'p>,
-        cpus: u32,
-    ) -> Result<Self, CreateError> {
+    pub fn new(slabs: &'s Slabs<'p, M>, frames: &impl FrameAllocator<'p>) -> Result<Self, CreateError> {
         let request = CacheRequest {
             name: "radix_tree_node",
             size: size_of::<Node>() as u32,
@@ -46,7 +41,7 @@ impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
             flags: SlabFlags::RECLAIM_ACCOUNT | SlabFlags::NO_MERGE,
             ctor: Some(construct),
         };
-        Ok(Self { slabs, cache: slabs.create(&request, frames)?, cpus, limbo: Limbo::new() })
+        Ok(Self { slabs, cache: slabs.create(&request, frames)?, limbo: Limbo::new() })
     }
 
     /// The machine.
@@ -69,7 +64,7 @@ impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
         }
         let mut list = self.limbo.take();
         let count = list.len();
-        if count != 0 && !planted("xarray.frees_at_once") && !rcu::synchronize(cpu, self.cpus) {
+        if count != 0 && !planted("xarray.frees_at_once") && !rcu::synchronize(cpu, self.cache.cpus()) {
             self.limbo.append(&mut list);
             return 0;
         }
