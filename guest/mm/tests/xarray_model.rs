@@ -314,7 +314,7 @@ const fn index_of(op: &Op) -> u64 {
 
 /// Many cases on one machine: what is left over from one shows as a lost node.
 #[test]
-fn t61_arrays_agree_with_the_oracle() {
+fn arrays_agree_with_the_oracle() {
     with_nodes(|fixture| {
         let config = ProptestConfig { cases: 10_000, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new(config);
