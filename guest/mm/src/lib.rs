@@ -14,7 +14,7 @@
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`folio`], [`vmstat`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`] |
 //! | 6 | [`vma`] |
 //! | 7 | [`space`] |
 //! | 8 | [`fault`] |
@@ -41,7 +41,6 @@ pub mod maple;
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
-#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
@@ -60,3 +59,4 @@ pub mod vma;
 pub mod vmalloc;
 #[cfg(not(all(loom, test)))]
 pub mod vmstat;
+pub mod xarray;
