@@ -15,9 +15,10 @@
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`folio`], [`vmstat`] |
 //! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`] |
-//! | 6 | [`vma`] |
-//! | 7 | [`space`] |
-//! | 8 | [`fault`] |
+//! | 6 | [`shmem`] |
+//! | 7 | [`vma`] |
+//! | 8 | [`space`] |
+//! | 9 | [`fault`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -48,6 +49,8 @@ pub mod phys;
 pub mod port;
 #[cfg(not(all(loom, test)))]
 pub mod rmap;
+#[cfg(not(all(loom, test)))]
+pub mod shmem;
 #[cfg(not(all(loom, test)))]
 pub mod slab;
 #[cfg(not(all(loom, test)))]

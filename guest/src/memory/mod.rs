@@ -13,7 +13,6 @@
 //! | `slab` | the slab allocator, and its settings |
 //! | `vm` | the memory of contexts, and its settings |
 //! | `zones` | the borders of zones |
-//! | `nodes` | nodes of arrays |
 //! | `areas` | vmalloc, vmap and ioremap |
 //! | `highmem` | windows on frames outside the direct map |
 //! | `hugetlb` | pools of huge pages |
@@ -26,7 +25,6 @@ pub mod count;
 pub mod highmem;
 pub mod hugetlb;
 mod map;
-pub mod nodes;
 pub mod slab;
 pub mod stack;
 pub mod tables;

@@ -82,6 +82,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         for usage in usages(flags, vma.kind()) {
             child.counters.add_usage(usage, vma.pages());
         }
+        if vma.flags().contains(VmFlags::SHARED) {
+            // Its pages are found where they are when they are touched.
+            self.hold(vma.backing());
+            self.link_shared(twin);
+            return Ok(());
+        }
         if let Some(anchor) = vma.link.anchor() {
             // SAFETY: the parent's area is on the anchor's list, and its lock is held; the twin leaves the list before
             // it is freed.
@@ -111,7 +117,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 folio.get(1);
                 match self.share_rmap(folio, level) {
                     Counted::Hugetlb => child.counters.add_hugetlb(level.pages()),
-                    Counted::Anon => pages += level.pages(),
+                    Counted::Anon | Counted::Shmem => pages += level.pages(),
                 }
             }
             new

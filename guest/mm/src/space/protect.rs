@@ -20,6 +20,8 @@ struct Granted {
     rights: PteBits,
     /// None at all: every access faults.
     is_none: bool,
+    /// Of shared memory: nothing is copied, so all entries get all rights.
+    is_shared: bool,
 }
 
 impl Granted {
@@ -28,7 +30,7 @@ impl Granted {
     #[inline]
     fn apply<C: PteCodec>(self, pte: Pte, level: Level) -> Pte {
         let mut rights = self.rights & RIGHTS;
-        if !C::has(pte, ALONE) || C::has(pte, PteBits::SPECIAL) {
+        if !self.is_shared && (!C::has(pte, ALONE) || C::has(pte, PteBits::SPECIAL)) {
             rights -= PteBits::WRITE;
         }
         if C::is_present(pte) && !self.is_none {
@@ -134,7 +136,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         for usage in usages(flags, vma.kind()) {
             mm.counters.add_usage(usage, vma.pages());
         }
-        let granted = Granted { rights: flags.pte_bits(self.user_bits()), is_none: flags.is_none() };
+        let granted = Granted {
+            rights: flags.pte_bits(self.user_bits()),
+            is_none: flags.is_none(),
+            is_shared: flags.contains(VmFlags::SHARED) && !flags.contains(VmFlags::HUGETLB),
+        };
         let source = MmTables::new(self, mm, frames);
         let tree = mm.tree();
         let mut gather = tree.gather_on(&source, &mm.cpus);

@@ -6,7 +6,7 @@
 use super::gather::{Counted, Unmapped};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::Pfn;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::pgtable::{Gather, PageRange, PteSlot};
 use crate::phys::{FrameAllocator, FreeError};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
@@ -84,6 +84,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         if folio.flags().contains(FolioFlags::HUGETLB) {
             folio.sub_mapped(1);
             return Counted::Hugetlb;
+        }
+        if let Mapping::Space(_) = folio.mapping() {
+            if folio.sub_mapped(1) {
+                self.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FileMapped, 1);
+            }
+            return Counted::Shmem;
         }
         self.drop_anon_rmap(folio, level);
         Counted::Anon

@@ -7,8 +7,8 @@ use crate::commands::support::Random;
 use crate::commands::{Outcome, fail};
 use crate::console;
 use crate::machine::{Kernel, MACHINE};
-use crate::memory::nodes::nodes;
 use crate::memory::slab::FRAMES;
+use crate::memory::vm::VM;
 use core::hint::black_box;
 use mm::phys::{GfpFlags, ZoneAllocator};
 use mm::port::Machine as _;
@@ -26,7 +26,7 @@ type Supply<'a> = Source<'a, 'static, 'static, Kernel, ZoneAllocator<'static, Ke
 /// Runs it.
 pub fn xarray(rounds: u64) -> Outcome {
     let no_memory = || fail(ExitStatus::CheckFailed, format_args!("bench xarray: not enough memory"));
-    let Some(nodes) = nodes() else { return Err(no_memory()) };
+    let Some(nodes) = VM.nodes() else { return Err(no_memory()) };
     let source = nodes.with(&FRAMES, GfpFlags::GFP_KERNEL);
     let array = XArray::new();
     let (mut store, mut load) = (Least::of(ENTRIES), Least::of(LOOKUPS));
