@@ -9,7 +9,7 @@ use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
-use crate::space::{Codec, Rss};
+use crate::space::Codec;
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -86,7 +86,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         // No CPU may read the old page after another has written the new one.
         let _ = slot.take();
         self.flush_pages(self.vpn, 1);
-        self.vm.add_rmap(copy, Level::PTE);
+        match folio {
+            Some(_) => self.vm.add_rmap(copy, Level::PTE),
+            None => self.count_mapped(copy, Level::PTE),
+        }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
         drop(locked);
         let cpu = self.vm.machine().cpu();
@@ -98,10 +101,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
                 self.vm.stat().count(cpu, VmEvent::PgCow, 1);
                 Ok(Flavour::Cow)
             }
-            None => {
-                self.mm.counters().add_rss(Rss::Anon, 1);
-                Ok(Flavour::Anon)
-            }
+            None => Ok(Flavour::Anon),
         }
     }
 

@@ -77,7 +77,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     ) -> Result<(Level, Table<'m>), Why> {
         let below = level.down().ok_or(Why::Corrupt)?;
         let pfn = gather.frames().alloc_table().ok_or(Why::NoFrames)?;
-        let filled = self.fill_and_link(below, slot, pfn, |leaf| Codec::<M>::is_huge(leaf));
+        let filled = self.fill_and_link(below, slot, pfn, Codec::<M>::is_huge);
         if filled.is_some() {
             gather.add_split(range, level);
         } else {

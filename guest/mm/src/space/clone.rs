@@ -85,14 +85,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         if vma.flags().contains(VmFlags::SHARED) {
             // Its pages are found where they are when they are touched.
             self.hold(vma.backing());
-            self.link_shared(twin);
+            twin.link_to_object(self.machine().cpu());
             return Ok(());
         }
-        if let Some(anchor) = vma.link.anchor() {
-            // SAFETY: the parent's area is on the anchor's list, and its lock is held; the twin leaves the list before
-            // it is freed.
-            unsafe { twin.link.attach(self.machine().cpu(), anchor) };
-        }
+        twin.share_anchor(self.machine().cpu(), vma);
         self.clone_entries(parent, child, vma, frames)
     }
 
