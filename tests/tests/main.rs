@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `machine` | the tour, traps, CPU features |
 //! | `memory` | T01, T13, T15: memory map, direct map, frames |
+//! | `contexts` | T02 to T09, T22, T24: contexts and their memory |
 //! | `tables` | T16 to T21: page tables |
 //! | `api` | T31, T43, T49, T50, T83, T84: the calls of kernel developers |
 //! | `buddy` | T27 to T33: the buddy system |
@@ -34,6 +35,7 @@
 
 mod api;
 mod buddy;
+mod contexts;
 mod crash;
 mod disk_faults;
 mod disks;

@@ -18,6 +18,7 @@ mod frag;
 mod hostile;
 mod hugetlb;
 mod kmap;
+mod layout;
 mod machine;
 mod mempool;
 mod mm;
@@ -37,7 +38,7 @@ mod zones;
 
 use crate::arch::time;
 use crate::{console, stats};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use shared::exit::ExitStatus;
 use shared::script;
 use shared::stats::CommandRecord;
@@ -76,6 +77,7 @@ static FAMILIES: &[&[Command]] = &[
     hostile::HOSTILE,
     hugetlb::HUGETLB,
     kmap::KMAP,
+    layout::LAYOUT,
     machine::MACHINE,
     mempool::MEMPOOL,
     mm::MM,
@@ -120,36 +122,38 @@ pub fn run_user_script(script: &str) -> ExitStatus {
     run_each(script, |line| {
         let (from, start) = (console::position(), time::since_boot_ns());
         let outcome = run_line(line);
-        let faulted = FAULTED.load(Ordering::Relaxed);
-        let status = match outcome {
-            Ok(()) if faulted => ExitStatus::GuestFault,
-            Ok(()) => ExitStatus::Ok,
-            Err(status) => status,
-        };
-        let status = status.code().into();
+        let status = status_of(outcome, KILLED.load(Ordering::Relaxed)).code().into();
         let ns = time::since_boot_ns().saturating_sub(start);
         stats::record(&CommandRecord { from, to: console::position(), status, ns });
         outcome
     })
 }
 
-/// A context was killed by a fault since this was looked at last: the run goes on, and ends with a status of its own.
-static FAULTED: AtomicBool = AtomicBool::new(false);
+/// The status of the last kill of a context since this was looked at: the run goes on, and ends with it. 0 for none.
+static KILLED: AtomicU32 = AtomicU32::new(0);
 
 /// Prints why a context was killed. Nobody expected it.
-pub fn unexpected_fault(killed: &crate::context::Killed) {
+pub fn unexpected_kill(killed: &crate::context::Killed) {
     console::print(format_args!("{killed}\n"));
-    FAULTED.store(true, Ordering::Relaxed);
+    KILLED.store(killed.status().code(), Ordering::Relaxed);
+}
+
+/// The status of what has just run.
+fn status_of(outcome: Outcome, killed: u32) -> ExitStatus {
+    match outcome {
+        Ok(()) => ExitStatus::from_code(killed).unwrap_or(ExitStatus::GuestFault),
+        Err(status) => status,
+    }
 }
 
 fn run_each(script: &str, run: impl Fn(&str) -> Outcome) -> ExitStatus {
     let mut last = ExitStatus::Ok;
     for line in script::commands(script) {
-        if let Err(status) = run(line) {
-            return status;
-        }
-        if FAULTED.swap(false, Ordering::Relaxed) {
-            last = ExitStatus::GuestFault;
+        let outcome = run(line);
+        match status_of(outcome, KILLED.swap(0, Ordering::Relaxed)) {
+            ExitStatus::Ok => {}
+            status if outcome.is_err() => return status,
+            status => last = status,
         }
     }
     last

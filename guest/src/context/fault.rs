@@ -15,6 +15,7 @@ use mm::addr::VirtAddr;
 use mm::fault::{Fault, Segv};
 use mm::port::Access;
 use mm::vma::VmFlags;
+use shared::exit::ExitStatus;
 
 /// First address of the upper half.
 const LOWER_END: u64 = 1 << 47;
@@ -43,6 +44,16 @@ enum Why {
     NoPage,
     /// No address at all.
     NotCanonical,
+}
+
+impl Killed {
+    /// What a run ends with in which a context was killed for this, and nobody expected it.
+    pub fn status(&self) -> ExitStatus {
+        match self.why {
+            Why::NoMemory => ExitStatus::OutOfMemory,
+            _ => ExitStatus::GuestFault,
+        }
+    }
 }
 
 /// Rights as `/proc/PID/maps` shows them.

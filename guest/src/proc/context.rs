@@ -115,7 +115,9 @@ fn status(context: &Context, w: &mut dyn Write) -> fmt::Result {
         rss_shmem: kb(counters.rss(Rss::Shmem)),
         vm_data: usage(Usage::Data),
         vm_stk: usage(Usage::Stack),
+        // All code is the context's own.
         vm_exe: usage(Usage::Exec),
+        vm_lib: 0,
         // As Linux counts them, without the root.
         vm_pte: kb(counters.tables().saturating_sub(1)),
         vm_swap: 0,

@@ -1,6 +1,7 @@
 //! Tests of what host and guest agree on.
 
 mod cmdline;
+mod context;
 mod cross;
 mod disk;
 mod exit;

@@ -2,7 +2,7 @@
 
 use super::unmap::pages_of;
 use super::{Codec, Mm, Vm};
-use crate::addr::{Order, VirtAddr};
+use crate::addr::{Order, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Vma, VmaInit};
@@ -34,6 +34,19 @@ pub struct Resident {
     pub private_hugetlb: u64,
     /// Entries that map a page of zeroes, in pages; they count as nothing else.
     pub zero: u64,
+}
+
+/// A block of frames that contexts map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FolioUse {
+    /// Its first frame.
+    pub head: Pfn,
+    /// References.
+    pub refs: u32,
+    /// Entries that map it or a part of it.
+    pub entries: u64,
+    /// Entries that map it as a whole, of more than one page.
+    pub entire: u32,
 }
 
 /// How many of a share's units are a page.
@@ -83,6 +96,13 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// The area at `va`, or the first above it, as it is now.
     pub fn area_from(&self, mm: &Mm<'p, M>, va: VirtAddr) -> Option<VmaInit> {
         mm.areas.read(self.machine().cpu()).next_from(va.vpn().get()).map(Vma::init)
+    }
+
+    /// The folio that the frame `pfn` is a part of, if contexts may map it.
+    pub fn folio(&self, pfn: Pfn) -> Option<FolioUse> {
+        let folio = Folio::of(self.frame_table()?, pfn)?;
+        let entire = if folio.order() == Order::ZERO { 0 } else { folio.entire_mapcount() };
+        Some(FolioUse { head: folio.pfn(), refs: folio.refs(), entries: folio.mapcount(), entire })
     }
 
     /// What there is of pages `first..end`; nothing where the tables are corrupt.

@@ -12,7 +12,7 @@ use crate::memory::areas::{self, AREAS, Place};
 use crate::report;
 pub use alias::vmap as api_vmap;
 use core::sync::atomic::{AtomicU64, Ordering};
-use fragments::Fragments;
+pub use fragments::Fragments;
 use mm::addr::VirtAddr;
 use mm::phys::GfpFlags;
 use mm::port::Level;

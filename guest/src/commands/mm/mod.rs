@@ -4,9 +4,11 @@ mod stress;
 
 use super::support::{Agreement, Pool, Random, Window, parse};
 use super::{Args, Command, Outcome, fail, usage};
+use crate::context;
 use crate::memory::PHYS;
 use crate::memory::areas::AREAS;
 use crate::memory::slab::SLABS;
+use crate::memory::vm::VM;
 use crate::{console, report};
 use mm::addr::{PAGE_SIZE, Pfn};
 use mm::memblock::{Memblock, PageRange};
@@ -150,10 +152,14 @@ fn folio(args: &mut Args<'_>) -> Outcome {
         FolioState::Free => ("free", 0),
         FolioState::Allocated => ("allocated", 1),
     };
+    let mapped = VM.folio(pfn);
+    let refs = mapped.map_or(refs, |mapped| mapped.refs);
     console::print(format_args!(
-        "order={} head={:#x} refs={refs} state={state} type={} node={} zone={} arena={}\n",
+        "order={} head={:#x} refs={refs} map={} entire={} state={state} type={} node={} zone={} arena={}\n",
         folio.order.get(),
         folio.head.get(),
+        mapped.map_or(0, |mapped| mapped.entries),
+        mapped.map_or(0, |mapped| mapped.entire),
         folio.migrate_type.name(),
         folio.zone.node.index(),
         folio.zone.kind.name(),
@@ -171,6 +177,11 @@ fn check_all() {
     }
     if let Err(what) = AREAS.verify() {
         report::corruption(format_args!("vmalloc: {what}"));
+    }
+    for context in context::all() {
+        if let Err(what) = VM.verify(context.mm()) {
+            report::corruption(format_args!("context {}: {what}", context.pid()));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use sparse::sparse;
 /// The family.
 pub const PT: &[Command] = &[Command {
     name: "pt",
-    usage: "walk VA | pte VA | levels | cost | verify N | roots | switch [A B] | \
+    usage: "walk VA | pte VA | levels | cost | verify N | roots [--after vmalloc SIZE] | switch [A B] | \
                 map size=4K|2M|1G [count=N] | unmap VA",
     summary: "page tables: entries, cost of a walk, walker against MMU, roots, mappings",
     run: pt,
@@ -37,7 +37,7 @@ fn pt(args: &mut Args<'_>) -> Outcome {
         Some("levels") => show::levels(),
         Some("cost") => show::cost(),
         Some("verify") => verify(args),
-        Some("roots") => roots::list(),
+        Some("roots") => roots::list(args),
         Some("switch") => roots::switch(args),
         Some("map") => map::map(args),
         Some("unmap") => map::unmap(args),

@@ -2,8 +2,10 @@
 
 use crate::arch::cpu;
 use crate::commands::support::{Block, parse};
-use crate::commands::{Args, Outcome, fail};
+use crate::commands::{Args, Outcome, fail, usage};
+use crate::context;
 use crate::machine::{Kernel, MACHINE};
+use crate::memory::areas;
 use crate::memory::boot::{kernel_root, ring_bits};
 use crate::memory::tables::{self, KernelTables};
 use crate::{console, report};
@@ -37,11 +39,38 @@ fn print_root(name: &str, root: &Root) {
     console::print(format_args!("root={name} cr3={cr3:#x} lower={lower:016x} upper={upper:016x}\n"));
 }
 
-/// The kernel's root and the one in use.
-pub fn list() -> Outcome {
-    print_root("kernel", &kernel_root());
+/// The kernel's root, those of all contexts, and the one in use; whether all have the same upper half.
+fn print_all() -> Outcome {
+    let kernel = kernel_root();
+    print_root("kernel", &kernel);
+    let (mut roots, mut equal) = (1, true);
+    for context in context::all() {
+        let root = context.mm().tree();
+        print_root(context.name().as_str(), &root);
+        roots += 1;
+        equal &= halves(&root).1 == halves(&kernel).1;
+    }
     console::print(format_args!("active cr3={:#x}\n", cpu::read_cr3().get()));
-    Ok(())
+    console::print(format_args!("roots={roots} upper={}\n", if equal { "equal" } else { "different" }));
+    if equal { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("pt roots: upper halves differ"))) }
+}
+
+/// `pt roots [--after vmalloc SIZE]`.
+pub fn list(args: &mut Args<'_>) -> Outcome {
+    if !args.take("--after") {
+        return print_all();
+    }
+    if !args.take("vmalloc") {
+        return Err(usage(format_args!("pt roots: expected --after vmalloc SIZE")));
+    }
+    let size = parse::size("size", args.next_word().unwrap_or(""))?;
+    let area = areas::vmalloc(size)
+        .map_err(|error| fail(ExitStatus::CheckFailed, format_args!("pt roots: vmalloc: {error}")))?;
+    let result = print_all();
+    if let Err(error) = areas::vfree(area) {
+        report::corruption(format_args!("{error}"));
+    }
+    result
 }
 
 fn no_memory() -> ExitStatus {

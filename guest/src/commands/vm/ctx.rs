@@ -1,5 +1,6 @@
 //! `ctx`: contexts by name.
 
+use super::once::once;
 use super::refused;
 use super::session::{self, Session};
 use crate::commands::{Args, Outcome, usage};
@@ -11,7 +12,7 @@ use shared::exit::ExitStatus;
 
 const KB: u64 = PAGE_SIZE / 1024;
 
-/// `ctx new|list|use|clone|kill`.
+/// `ctx new|list|use|clone|kill|once`.
 pub fn ctx(args: &mut Args<'_>) -> Outcome {
     match args.next_word() {
         Some("new") => new(args),
@@ -19,8 +20,9 @@ pub fn ctx(args: &mut Args<'_>) -> Outcome {
         Some("use") => choose(args),
         Some("clone") => clone(args),
         Some("kill") => kill(args),
+        Some("once") => once(args),
         other => Err(usage(format_args!(
-            "ctx: expected new, list, use, clone or kill, not '{}'",
+            "ctx: expected new, list, use, clone, kill or once, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }

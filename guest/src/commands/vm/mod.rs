@@ -7,10 +7,15 @@
 //! | `session` | the context that commands work on, and what they have mapped in it |
 //! | `map` | mapping, unmapping, rights |
 //! | `touch` | reading and writing, checking what was written |
-//! | `ctx` | contexts themselves |
+//! | `contig` | addresses that lie together, frames that do not |
+//! | `places` | the parts that every context has |
+//! | `ctx`, `once` | contexts themselves |
 
+mod contig;
 mod ctx;
 mod map;
+mod once;
+mod places;
 mod session;
 mod touch;
 
@@ -30,10 +35,11 @@ pub const VM: &[Command] = &[
         name: "vm",
         usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
                 protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] | read ADDR | write ADDR | verify | \
-                sparse N stride=SIZE",
+                poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE",
         summary: "memory of a context",
         run: vm,
     },
+    Command { name: "stack", usage: "grow SIZE", summary: "lets the stack of the context grow", run: places::stack },
     Command {
         name: "rss",
         usage: "",
@@ -47,7 +53,7 @@ pub const VM: &[Command] = &[
 /// The family of contexts.
 pub const CTX: &[Command] = &[Command {
     name: "ctx",
-    usage: "new NAME | list | use NAME | clone NAME [NEW] | kill NAME",
+    usage: "new NAME | list | use NAME | clone NAME [NEW] | kill NAME | once COMMAND",
     summary: "contexts",
     run: ctx::ctx,
 }];
@@ -63,9 +69,11 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("read") => touch::read(args),
         Some("write") => touch::write(args),
         Some("verify") => touch::verify(args),
+        Some("poke") => places::poke(args),
+        Some("contig") => contig::contig(args),
         Some("sparse") => sparse(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify or sparse, not '{}'",
+            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify, poke, contig or sparse, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }

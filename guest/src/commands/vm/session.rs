@@ -171,7 +171,7 @@ pub fn with<T>(work: impl FnOnce(&mut Session) -> Result<T, ExitStatus>) -> Resu
 pub fn ended(failure: Failure) -> Result<(), ExitStatus> {
     match failure {
         Failure::Killed(killed) => {
-            crate::commands::unexpected_fault(&killed);
+            crate::commands::unexpected_kill(&killed);
             Ok(())
         }
         Failure::Spawn(_) => Err(fail(ExitStatus::CheckFailed, format_args!("{failure}"))),

@@ -21,7 +21,7 @@ use shared::exit::ExitStatus;
 const KB: u64 = PAGE_SIZE / 1024;
 
 /// What the page at `address` holds of a mapping with `tag`.
-fn mark(address: u64, tag: u64) -> u64 {
+pub fn mark(address: u64, tag: u64) -> u64 {
     (address ^ tag.rotate_left(40)).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }
 
@@ -121,11 +121,11 @@ pub fn write(args: &mut Args<'_>) -> Outcome {
     })
 }
 
-/// Counts pages of a mapping that do not hold what was written.
-fn wrong_pages(mapping: &Mapping) -> u64 {
-    let pages = (0..mapping.marked).map(|page| mapping.start + page * PAGE_SIZE);
+/// Counts pages of a mapping, the first `pages` from `start` on, that do not hold what was written.
+pub fn wrong_pages(start: u64, pages: u64, tag: u64) -> u64 {
+    let pages = (0..pages).map(|page| start + page * PAGE_SIZE);
     // SAFETY: the mapping was written in this context; a page that is gone is a fault, which ends the task.
-    pages.filter(|at| unsafe { (*at as *const u64).read_volatile() } != mark(*at, mapping.tag)).count() as u64
+    pages.filter(|at| unsafe { (*at as *const u64).read_volatile() } != mark(*at, tag)).count() as u64
 }
 
 /// `vm verify`: what was written is there, and the context's structures agree with each other.
@@ -133,7 +133,7 @@ pub fn verify(_: &mut Args<'_>) -> Outcome {
     session::with(|session| {
         let mappings = session.mappings();
         let checked: u64 = mappings.iter().map(|mapping| mapping.marked).sum();
-        let sum = || mappings.iter().map(wrong_pages).sum::<u64>();
+        let sum = || mappings.iter().map(|part| wrong_pages(part.start, part.marked, part.tag)).sum::<u64>();
         let wrong = match context::run(&session.context, percpu::cpu(), sum) {
             Ok(wrong) => wrong,
             Err(failure) => return ended(failure),
