@@ -41,7 +41,6 @@ pub mod maple;
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
-#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]

@@ -26,6 +26,8 @@ pub struct Bag<'p> {
 
 // SAFETY: the blocks are the bag's alone.
 unsafe impl Send for Bag<'_> {}
+// SAFETY: a shared bag tells its length only.
+unsafe impl Sync for Bag<'_> {}
 
 impl Default for Bag<'_> {
     fn default() -> Self {

@@ -8,6 +8,7 @@ use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::folio::FolioFlags;
+use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteBits, PteCodec};
 use crate::vma::{Areas, VmFlags, Vma, VmaInit};
@@ -99,12 +100,15 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let mut pages = 0;
         let into = MmTables::new(self, child, frames);
+        let mut own = PteBits::WRITE | PteBits::EXCLUSIVE;
+        own.set(PteBits::EXCLUSIVE, !planted("vm::clone.both_exclusive"));
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
-            let (old, new) = slot.update(|now| {
-                Codec::<M>::with_bits(now, Codec::<M>::bits(now) - PteBits::WRITE - PteBits::EXCLUSIVE)
-            });
-            gather.changed(range, old, new);
+            let (old, new) =
+                slot.update(|now| Codec::<M>::with_bits(now, Codec::<M>::bits(now) - own));
+            if !planted("vm::flush.clone") {
+                gather.changed(range, old, new);
+            }
             if let Some(folio) = self.folio_of(new) {
                 folio.get(1);
                 self.add_rmap(folio, level);

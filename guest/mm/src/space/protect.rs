@@ -3,6 +3,7 @@
 use super::unmap::{checked, pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::VirtAddr;
+use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, VmFlags, Vma};
@@ -124,7 +125,9 @@ impl<'p, M: Machine> Vm<'p, M> {
                 let new = with_rights::<Codec<M>>(pte, flags, rights);
                 keep_size::<Codec<M>>(new, level)
             });
-            gather.changed(part, old, new);
+            if !planted("vm::flush.protect") {
+                gather.changed(part, old, new);
+            }
         })?;
         let _ = gather.finish();
         Ok(flags)

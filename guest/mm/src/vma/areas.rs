@@ -7,6 +7,7 @@
 use super::objects::Blank;
 use super::{Objects, VmFlags, Vma, VmaInit};
 use crate::maple::{Bag, Entry, MapleTree};
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator};
 use crate::port::{Cpu, Machine};
 use core::ops::Range;
@@ -211,7 +212,7 @@ impl<'p> Areas<'p> {
             return false;
         }
         let lower = self.area(entry);
-        if let Some(anchor) = anchor {
+        if let Some(anchor) = anchor.filter(|_| !planted("vm::rmap.split_has_no_anchor")) {
             // SAFETY: the lower part is on the anchor's list and stays there; the upper is in the tree, and leaves the
             // list before it is freed.
             unsafe { upper.as_ref().link.attach(cpu, anchor) };
