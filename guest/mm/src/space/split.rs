@@ -84,7 +84,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline]
     pub(crate) fn folio_of(&self, pte: crate::port::Pte) -> Option<Folio<'p>> {
         match Codec::<M>::view(pte) {
-            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => None,
+            PteView::Present { bits, .. } | PteView::ProtNone { bits, .. }
+                if bits.contains(PteBits::SPECIAL) =>
+            {
+                None
+            }
             PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
                 Folio::of(self.frame_table()?, addr.pfn())
             }

@@ -71,7 +71,12 @@ impl<'p, M: Machine> Vm<'p, M> {
             gather.changed(at, old, Pte::NONE);
         }
         match Codec::<M>::view(old) {
-            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => true,
+            // A page of zeroes.
+            PteView::Present { bits, .. } | PteView::ProtNone { bits, .. }
+                if bits.contains(PteBits::SPECIAL) =>
+            {
+                true
+            }
             PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
                 unmapped.push(addr.pfn(), level.pages(), self.drop_rmap(addr.pfn(), level))
             }

@@ -602,7 +602,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8000, ..ProptestConfig::default() })]
 
     #[test]
-    fn contexts_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..50)) {
+    fn contexts_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..100)) {
         SMALL.with(|worlds| run(worlds, ThpMode::Never, &ops));
     }
 }
@@ -611,7 +611,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn contexts_with_huge_pages_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..40)) {
+    fn contexts_with_huge_pages_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..80)) {
         HUGES.with(|worlds| run(worlds, ThpMode::Always, &ops));
     }
 }
