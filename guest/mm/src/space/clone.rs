@@ -104,8 +104,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         own.set(PteBits::EXCLUSIVE, !planted("vm::clone.both_exclusive"));
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
-            let (old, new) =
-                slot.update(|now| Codec::<M>::with_bits(now, Codec::<M>::bits(now) - own));
+            let (old, new) = slot.update(|now| Codec::<M>::with_bits(now, Codec::<M>::bits(now) - own));
             if !planted("vm::flush.clone") {
                 gather.changed(range, old, new);
             }

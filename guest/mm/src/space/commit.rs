@@ -88,7 +88,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Takes a promise back.
     pub(super) fn uncharge(&self, mm: &Mm<'p, M>, pages: u64) {
         mm.counters.sub_accounted(pages);
-        if planted("vm::model.promise_is_kept") {
+        if planted("vm::basic.promise_is_kept") {
             return;
         }
         self.commit.committed.fetch_sub(pages, Ordering::Relaxed);

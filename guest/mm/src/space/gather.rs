@@ -51,7 +51,7 @@ impl Unmapped {
 
     /// Gives the references back, after the flush.
     pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
-        if self.anon != 0 && !planted("vm::model.rss_sticks") {
+        if self.anon != 0 && !planted("vm::basic.rss_sticks") {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
         }
         if self.hugetlb != 0 {

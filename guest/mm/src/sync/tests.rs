@@ -84,7 +84,9 @@ fn lock_excludes_and_publishes() {
 /// A reader sees all of a change or nothing of it, writers lose nothing, and a writer that waits gets in.
 #[test]
 fn readers_and_writers_exclude_each_other() {
-    loom::model(|| {
+    let mut few = loom::model::Builder::new();
+    few.preemption_bound = Some(2);
+    few.check(|| {
         let lock = Arc::new(RwLock::new((0_u32, 0_u32)));
         let write = |lock: &RwLock<(u32, u32)>, id| {
             let core = Core::new(id);

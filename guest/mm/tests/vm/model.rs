@@ -58,14 +58,17 @@ fn op() -> impl Strategy<Value = (usize, u32, Op)> {
         let parts = (any::<bool>(), 0..PLACES, prop_oneof![3 => 1_u64..5, 1 => 5_u64..=PLACES]);
         parts.prop_map(|(overlay, first, places)| Span { overlay, first, places: places.min(PLACES - first) })
     };
-    let rights = || prop_oneof![
-        1 => Just(VmFlags::empty()),
-        2 => Just(VmFlags::READ),
-        1 => Just(VmFlags::READ | VmFlags::EXEC),
-        4 => Just(VmFlags::READ | VmFlags::WRITE),
-    ];
+    let rights = || {
+        prop_oneof![
+            1 => Just(VmFlags::empty()),
+            2 => Just(VmFlags::READ),
+            1 => Just(VmFlags::READ | VmFlags::EXEC),
+            4 => Just(VmFlags::READ | VmFlags::WRITE),
+        ]
+    };
     let how = prop_oneof![4 => Just(MapFlags::FIXED), 1 => Just(MapFlags::FIXED_NOREPLACE)];
-    let access = || prop_oneof![2 => Just(Access::Read), 4 => Just(Access::Write), 1 => Just(Access::Execute)];
+    let access =
+        || prop_oneof![2 => Just(Access::Read), 4 => Just(Access::Write), 1 => Just(Access::Execute)];
     let advice = prop_oneof![
         4 => Just(Advice::DontNeed),
         1 => Just(Advice::HugePage),
@@ -429,7 +432,8 @@ impl Oracle {
     fn bad(&self, n: usize, kind: u32) {
         let (mm, vm, frames) = (self.mm(n), &self.world.vm, &self.world.frames);
         let free = at(window(mm, true) - 8);
-        let map = |addr, len, flags| vm.mmap(mm, &MapRequest { addr, flags, ..MapRequest::anon(len) }, frames);
+        let map =
+            |addr, len, flags| vm.mmap(mm, &MapRequest { addr, flags, ..MapRequest::anon(len) }, frames);
         let odd = free.checked_add(8).unwrap();
         let others = VirtAddr::new(SLICE_BYTES * 200).unwrap();
         let low = VirtAddr::new(PAGE_SIZE).unwrap();
@@ -562,7 +566,8 @@ impl Oracle {
 
 /// A world that has been used once, so that what is made once is there.
 fn world(thp: ThpMode) -> (&'static World, u64) {
-    let world: &'static World = Box::leak(Box::new(World::with(96, CPUS, thp == ThpMode::Never)));
+    let ram = if thp == ThpMode::Never { 16 } else { 96 };
+    let world: &'static World = Box::leak(Box::new(World::with(ram, CPUS, thp == ThpMode::Never)));
     world.vm.settings().set_thp(thp);
     let mm = world.context();
     let at = world.map(mm, HUGE);
@@ -599,7 +604,7 @@ thread_local! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8000, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn contexts_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..100)) {
@@ -608,7 +613,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 50, ..ProptestConfig::default() })]
 
     #[test]
     fn contexts_with_huge_pages_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..80)) {

@@ -191,9 +191,8 @@ fn a_page_that_is_protected_does_not_change() {
     let world = world(ThpMode::Never);
     let mm = world.context();
     let at = world.map(mm, 16);
-    let changed = |pages: &[u64]| {
-        (0..16).filter(|n| world.load(mm, page(at, *n)) != Ok(pages[*n as usize])).count()
-    };
+    let changed =
+        |pages: &[u64]| (0..16).filter(|n| world.load(mm, page(at, *n)) != Ok(pages[*n as usize])).count();
     let change = |_| {
         world.vm.mprotect(mm, at, 16 * PAGE_SIZE, VmFlags::READ, &world.frames).unwrap();
         let now: Vec<_> = (0..16).map(|n| world.load(mm, page(at, n)).unwrap()).collect();
