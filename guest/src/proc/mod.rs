@@ -15,8 +15,11 @@
 //! | `machine` | cmdline, version |
 //! | `tasks` | stat, uptime, loadavg, cpuinfo, swaps |
 //! | `node` | `/sys/devices/system/node` |
+//! | `context` | `/proc/PID/maps`, `smaps`, `status` |
+//! | `thp` | `/sys/kernel/mm/transparent_hugepage` |
 
 mod blocks;
+mod context;
 mod interrupts;
 mod iomem;
 mod machine;
@@ -25,10 +28,12 @@ mod node;
 mod page_owner;
 mod slabinfo;
 mod tasks;
+mod thp;
 mod vmallocinfo;
 mod vmstat;
 mod zoneinfo;
 
+use crate::context::Context;
 use crate::settings::{self, Shown};
 pub use blocks::free_blocks;
 use core::fmt::{self, Write};
@@ -66,6 +71,8 @@ const FILES: &[(&str, Render)] = &[
     ("/sys/kernel/debug/extfrag/unusable_index", blocks::unusable_index),
     ("/sys/kernel/debug/page_owner", page_owner::page_owner),
     ("/sys/kernel/debug/page_owner_stacks/show_stacks", page_owner::show_stacks),
+    ("/sys/kernel/mm/transparent_hugepage/enabled", thp::enabled),
+    ("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", thp::hpage_pmd_size),
 ];
 
 /// Where `sysctl vm.*` is a directory.
@@ -78,6 +85,8 @@ pub enum File {
     Plain(Render),
     /// A file of a node.
     Node(node::Render, &'static Node),
+    /// A file of a context.
+    Context(context::Render, Context),
     /// A setting.
     Setting(&'static ParamSpec),
 }
@@ -92,6 +101,9 @@ pub fn find(path: &str) -> Option<File> {
             |spec: &&ParamSpec| spec.sysctl_name().and_then(|n| n.strip_prefix(SETTING_PREFIX)) == Some(name);
         return settings::sysctls().filter(|spec| Shown(spec).is_readable()).find(is_it).map(File::Setting);
     }
+    if let Some((render, context)) = context::find(path) {
+        return Some(File::Context(render, context));
+    }
     node::find(path).map(|(render, node)| File::Node(render, node))
 }
 
@@ -102,6 +114,7 @@ pub fn paths(visit: &mut dyn FnMut(fmt::Arguments<'_>)) {
     }
     visit(format_args!("{SETTINGS}"));
     node::paths(visit);
+    context::paths(visit);
 }
 
 impl File {
@@ -113,6 +126,7 @@ impl File {
         match self {
             Self::Plain(render) => render(w),
             Self::Node(render, node) => render(node, w),
+            Self::Context(render, context) => render(context, w),
             Self::Setting(spec) => writeln!(w, "{}", Shown(spec)),
         }
     }

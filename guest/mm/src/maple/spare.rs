@@ -26,7 +26,7 @@ pub struct Bag<'p> {
 
 // SAFETY: the blocks are the bag's alone.
 unsafe impl Send for Bag<'_> {}
-// SAFETY: a shared bag tells its length only.
+// SAFETY: whoever only has a shared reference can count the blocks, not reach them.
 unsafe impl Sync for Bag<'_> {}
 
 impl Default for Bag<'_> {

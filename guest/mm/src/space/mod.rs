@@ -34,6 +34,7 @@ mod ptl;
 mod query;
 mod remap;
 mod settings;
+mod shared;
 mod split;
 mod tables;
 mod unmap;
@@ -50,6 +51,7 @@ use crate::slab::{Cache, Slabs};
 use crate::sync::{Once, RwLock};
 use crate::vma::{Areas, Objects};
 use crate::vmstat::VmStat;
+use crate::xarray::NodeCache;
 pub use brk::Brk;
 pub use commit::{Commit, CommitInfo};
 use core::fmt::Display;
@@ -61,6 +63,7 @@ pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};
 pub use mapped::FolioInfo;
+pub use query::{PSS_UNITS, Resident};
 pub use remap::Moving;
 pub use settings::{OvercommitMode, Settings, ThpMode};
 pub(crate) use tables::MmTables;
@@ -91,6 +94,10 @@ struct Ground<'p, M: Machine> {
     objects: Objects<'p, M>,
     /// Where contexts come from.
     mm: &'p Cache,
+    /// Where objects of shared memory come from.
+    shmem: &'p Cache,
+    /// Where the nodes of their indexes come from.
+    nodes: NodeCache<'p, 'p, M>,
     table: &'p FrameTable,
     /// The kernel's tables: the upper half of every root.
     kernel: PageTable<'p, M>,
@@ -183,6 +190,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(always)]
     pub(crate) fn objects(&self) -> Option<&Objects<'p, M>> {
         self.ground().map(|ground| &ground.objects)
+    }
+
+    /// The nodes of indexes, for all arrays of the machine; none before boot.
+    pub fn nodes(&self) -> Option<&NodeCache<'p, 'p, M>> {
+        self.ground().map(|ground| &ground.nodes)
     }
 
     /// What entries must say so that contexts can use them.

@@ -24,7 +24,7 @@ pub(super) struct Blank(NonNull<u8>);
 
 // SAFETY: the memory is the holder's alone.
 unsafe impl Send for Blank {}
-// SAFETY: who shares it cannot reach the memory.
+// SAFETY: only whoever has it by value can reach the memory.
 unsafe impl Sync for Blank {}
 
 impl Blank {
