@@ -3,6 +3,7 @@
 
 use super::{Flavour, Stop, Touch};
 use crate::addr::{Order, Pfn};
+use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
@@ -162,7 +163,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         // What was there needs no care: nobody counts the huge page of zeroes.
         let _ = slot.take();
-        self.flush_pages(self.huge_start(), PAGES);
+        if !planted("vm::flush.huge_zero") {
+            self.flush_pages(self.huge_start(), PAGES);
+        }
         self.count_mapped(folio, Level::PMD);
         slot.set(self.exclusive_entry(pfn, Level::PMD));
         drop(locked);

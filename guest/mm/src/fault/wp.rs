@@ -6,6 +6,7 @@
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::folio::Folio;
+use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
@@ -85,7 +86,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         // No CPU may read the old page after another has written the new one.
         let _ = slot.take();
-        self.flush_pages(self.vpn, 1);
+        let forgets = if folio.is_some() { planted("vm::flush.copy") } else { planted("vm::flush.zero") };
+        if !forgets {
+            self.flush_pages(self.vpn, 1);
+        }
         match folio {
             Some(_) => self.vm.add_rmap(copy, Level::PTE),
             None => self.count_mapped(copy, Level::PTE),

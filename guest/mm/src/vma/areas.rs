@@ -7,6 +7,7 @@
 use super::objects::Blank;
 use super::{Backing, Objects, VmFlags, Vma, VmaInit};
 use crate::maple::{Bag, Entry, MapleTree};
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator};
 use crate::port::{Cpu, Machine};
 use core::ops::Range;
@@ -225,8 +226,10 @@ impl<'p> Areas<'p> {
             // SAFETY: the lower part has a reference.
             unsafe { object.as_ref() }.get();
         }
-        // SAFETY: the upper part is in the tree now.
-        unsafe { upper.as_ref() }.share_anchor(cpu, lower);
+        if !planted("vm::rmap.split_has_no_anchor") {
+            // SAFETY: the upper part is in the tree now.
+            unsafe { upper.as_ref() }.share_anchor(cpu, lower);
+        }
         lower.link.set_range(cpu, entry.first, vpn, lower.pgoff());
         true
     }
