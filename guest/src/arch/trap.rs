@@ -110,8 +110,8 @@ extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
     let ask = |handler: &AtomicPtr<()>, frame: &mut TrapFrame| {
         as_handler(handler.load(Ordering::Acquire)).is_some_and(|handler| handler(frame))
     };
-    let handled = frame.bad_stack == 0
-        && (ask(&CONTEXT_HANDLER, frame) || probe::fix(frame) || ask(&HANDLER, frame));
+    let handled =
+        frame.bad_stack == 0 && (ask(&CONTEXT_HANDLER, frame) || probe::fix(frame) || ask(&HANDLER, frame));
     if !handled {
         report::unhandled_trap(frame)
     }

@@ -39,6 +39,8 @@ enum Why {
     Rights(VmFlags),
     /// There was no memory for the page.
     NoMemory,
+    /// The pool of huge pages has none for it.
+    NoPage,
     /// No address at all.
     NotCanonical,
 }
@@ -69,6 +71,9 @@ impl fmt::Display for Killed {
                 write!(f, "fault: {access} {rights} addr={address:#x} (maps to SIGSEGV ACCERR)")
             }
             Why::NoMemory => write!(f, "fault: no memory for {access} addr={address:#x} (maps to SIGKILL)"),
+            Why::NoPage => {
+                write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)")
+            }
             Why::NotCanonical => {
                 write!(f, "fault: #GP non-canonical addr={address:#x} (maps to SIGSEGV SI_KERNEL)")
             }
@@ -84,7 +89,9 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
         return false;
     }
     match frame.vector {
-        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => page_fault(frame, id),
+        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => {
+            page_fault(frame, id)
+        }
         trap::GENERAL_PROTECTION => touch::address_of(frame).is_some_and(|address| {
             kill(id, Killed { address, access: Access::Read, why: Why::NotCanonical })
         }),
@@ -104,6 +111,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let why = match fault {
         Fault::Minor(_) => None,
         Fault::Oom => Some(Why::NoMemory),
+        Fault::Sigbus => Some(Why::NoPage),
         Fault::Segv(Segv::MapErr) => Some(Why::NoArea),
         Fault::Segv(Segv::AccErr) => {
             let area = VM.area_from(mm, va).filter(|area| area.start <= va.vpn().get());

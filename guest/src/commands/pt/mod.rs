@@ -8,7 +8,6 @@ mod roots;
 mod show;
 mod sparse;
 
-pub use sparse::sparse;
 use super::support::{Agreement, Pool, Random, Window, parse};
 use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
@@ -18,17 +17,16 @@ use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::frame::Frame;
 use shared::exit::ExitStatus;
 use shared::layout::VMEMMAP;
+pub use sparse::sparse;
 
 /// The family.
-pub const PT: &[Command] = &[
-    Command {
-        name: "pt",
-        usage: "walk VA | pte VA | levels | cost | verify N | roots | switch [A B] | \
+pub const PT: &[Command] = &[Command {
+    name: "pt",
+    usage: "walk VA | pte VA | levels | cost | verify N | roots | switch [A B] | \
                 map size=4K|2M|1G [count=N] | unmap VA",
-        summary: "page tables: entries, cost of a walk, walker against MMU, roots, mappings",
-        run: pt,
-    },
-];
+    summary: "page tables: entries, cost of a walk, walker against MMU, roots, mappings",
+    run: pt,
+}];
 
 const DEFAULT_CHECKS: u64 = 10_000;
 

@@ -51,7 +51,11 @@ fn make(session: &mut Session, wishes: &Wishes) -> Outcome {
     }
     session.add(Mapping { start: at.get(), bytes, ..Mapping::default() });
     let (end, rights) = (at.get() + bytes, Rights(request.vm));
-    console::print(format_args!("mapped={:#x}-{end:#x} pages={} rights={rights}\n", at.get(), bytes / PAGE_SIZE));
+    console::print(format_args!(
+        "mapped={:#x}-{end:#x} pages={} rights={rights}\n",
+        at.get(),
+        bytes / PAGE_SIZE
+    ));
     Ok(())
 }
 

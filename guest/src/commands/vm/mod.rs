@@ -34,7 +34,12 @@ pub const VM: &[Command] = &[
         summary: "memory of a context",
         run: vm,
     },
-    Command { name: "rss", usage: "", summary: "what the context has more than at its start", run: touch::rss },
+    Command {
+        name: "rss",
+        usage: "",
+        summary: "what the context has more than at its start",
+        run: touch::rss,
+    },
     Command { name: "touch", usage: "N/M", summary: "the same as vm touch", run: touch::touch },
     Command { name: "populate", usage: "", summary: "the same as vm populate", run: map::populate },
 ];
@@ -92,7 +97,8 @@ fn range(command: &str, args: &mut Args<'_>, session: &Session) -> Result<(VirtA
         Some(word) => {
             let at = parse::number("address", word)?;
             let len = args.next_word().map_or(Ok(PAGE_SIZE), |word| parse::size("size", word))?;
-            let at = VirtAddr::new(at).ok_or_else(|| refused(Errno::Einval, "not an address of a context"))?;
+            let at =
+                VirtAddr::new(at).ok_or_else(|| refused(Errno::Einval, "not an address of a context"))?;
             Ok((at, len))
         }
     }

@@ -105,7 +105,8 @@ pub fn read(args: &mut Args<'_>) -> Outcome {
 pub fn write(args: &mut Args<'_>) -> Outcome {
     let at = address(args)?;
     let value = args.next_word().map_or(Ok(0), |word| parse::number("byte", word))? as u8;
-    if at >= mm::space::layout::TASK_SIZE && mm::addr::VirtAddr::new(at).is_some_and(|va| va.is_canonical(4)) {
+    if at >= mm::space::layout::TASK_SIZE && mm::addr::VirtAddr::new(at).is_some_and(|va| va.is_canonical(4))
+    {
         return Err(refused(mm::space::Errno::Efault, "an address of the kernel"));
     }
     session::with(|session| {
@@ -138,7 +139,8 @@ pub fn verify(_: &mut Args<'_>) -> Outcome {
             Err(failure) => return ended(failure),
         };
         let verdict = VM.verify(session.context.mm());
-        let census = verdict.map_err(|what| fail(ExitStatus::Corruption, format_args!("vm verify: {what}")))?;
+        let census =
+            verdict.map_err(|what| fail(ExitStatus::Corruption, format_args!("vm verify: {what}")))?;
         let result = if wrong == 0 { "ok" } else { "wrong" };
         console::print(format_args!(
             "verify={result} checked={checked} wrong={wrong} areas={} pages={} zero_pages={}\n",
