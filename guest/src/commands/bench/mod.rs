@@ -3,6 +3,7 @@
 //! Owns: the loops. Each number is the least of many rounds, less what reading the counter costs, so it is the cost
 //! without disturbance. Every number is per operation, to a tenth.
 
+mod fault;
 mod vmalloc;
 
 use super::support::{Random, Words, parse};
@@ -18,13 +19,14 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects and of areas the same",
+    usage: "buddy|slab|vmalloc|fault [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas and page faults",
     run: bench,
 }];
 
 const DEFAULT_ROUNDS: u64 = 2000;
 const VMALLOC_ROUNDS: u64 = 5;
+const FAULT_ROUNDS: u64 = 3;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -41,9 +43,10 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("buddy") => (buddy, DEFAULT_ROUNDS),
         Some("slab") => (super::slab::counts, DEFAULT_ROUNDS),
         Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
+        Some("fault") => (fault::fault, FAULT_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            return Err(usage(format_args!("bench: expected buddy, slab or vmalloc, not '{other}'")));
+            return Err(usage(format_args!("bench: expected buddy, slab, vmalloc or fault, not '{other}'")));
         }
     };
     while let Some(word) = args.next_word() {
@@ -66,6 +69,11 @@ impl Least {
     /// Of measurements of `ops` operations each.
     pub fn of(ops: u64) -> Self {
         Self { tsc: u64::MAX, ops }
+    }
+
+    /// Takes a measurement that was made elsewhere.
+    pub fn take(&mut self, tsc: u64) {
+        self.tsc = self.tsc.min(tsc);
     }
 
     /// Measures `run`, less what reading the counter costs.
