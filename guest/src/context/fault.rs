@@ -71,7 +71,9 @@ impl fmt::Display for Killed {
                 write!(f, "fault: {access} {rights} addr={address:#x} (maps to SIGSEGV ACCERR)")
             }
             Why::NoMemory => write!(f, "fault: no memory for {access} addr={address:#x} (maps to SIGKILL)"),
-            Why::NoPage => write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)"),
+            Why::NoPage => {
+                write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)")
+            }
             Why::NotCanonical => {
                 write!(f, "fault: #GP non-canonical addr={address:#x} (maps to SIGSEGV SI_KERNEL)")
             }
@@ -87,7 +89,9 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
         return false;
     }
     match frame.vector {
-        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => page_fault(frame, id),
+        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => {
+            page_fault(frame, id)
+        }
         trap::GENERAL_PROTECTION => touch::address_of(frame).is_some_and(|address| {
             kill(id, Killed { address, access: Access::Read, why: Why::NotCanonical })
         }),

@@ -13,7 +13,8 @@ use mm::space::{BootError, Config, OvercommitMode, ThpMode, Vm};
 use shared::params::Value;
 
 /// The memory of all contexts.
-pub static VM: Vm<'static, Kernel> = Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
+pub static VM: Vm<'static, Kernel> =
+    Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
 
 /// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
 ///
@@ -21,8 +22,7 @@ pub static VM: Vm<'static, Kernel> = Vm::new(&PHYS, &SLABS, |what| report::corru
 /// [`BootError`].
 pub fn boot() -> Result<(), BootError> {
     let mut pools = hugetlb::pools();
-    let pools = [pools.next(), pools.next()];
-    let config = Config { kernel: kernel_root(), user: ring_bits(), pools };
+    let config = Config { kernel: kernel_root(), user: ring_bits(), pools: [pools.next(), pools.next()] };
     // SAFETY: boot has filled all entries of the upper half of the kernel's root that will ever be used; entries with
     // the bits of this ring are what code that runs here can use.
     unsafe { VM.boot(&config, &FRAMES) }?;
