@@ -32,6 +32,24 @@ struct Part {
 static PARTS: [Part; MAX_CPUS] =
     [const { Part { wanted: AtomicU64::new(0), seen: AtomicU64::new(0) } }; MAX_CPUS];
 static FLUSHES: AtomicU64 = AtomicU64::new(0);
+static REMOTE: AtomicU64 = AtomicU64::new(0);
+static PAGES: AtomicU64 = AtomicU64::new(0);
+
+/// What was asked for since boot.
+pub struct Counts {
+    /// Flushes.
+    pub flushes: u64,
+    /// Those for which other CPUs were interrupted.
+    pub remote: u64,
+    /// Pages whose translations were dropped by them; a flush of everything names none.
+    pub pages: u64,
+}
+
+/// Counts since boot.
+pub fn counts() -> Counts {
+    let [flushes, remote, pages] = [&FLUSHES, &REMOTE, &PAGES].map(|counter| counter.load(Ordering::Relaxed));
+    Counts { flushes, remote, pages }
+}
 
 /// Flushes asked for since boot.
 pub fn flushes() -> u64 {
@@ -92,6 +110,7 @@ pub fn flush_range_on(cpus: u64, start: VirtAddr, pages: u64) {
     if cpus == 0 {
         return;
     }
+    PAGES.fetch_add(pages, Ordering::Relaxed);
     if pages > SINGLE_PAGES {
         return flush_on(cpus);
     }
@@ -129,6 +148,7 @@ fn flush_on(cpus: u64) {
     if others == 0 {
         return flush_here();
     }
+    REMOTE.fetch_add(1, Ordering::Relaxed);
     let number = GENERATION.fetch_add(1, Ordering::AcqRel) + 1;
     each(cpus).for_each(|cpu| _ = part(cpu).wanted.fetch_max(number, Ordering::AcqRel));
     service();

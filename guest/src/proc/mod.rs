@@ -15,6 +15,7 @@
 //! | `machine` | cmdline, version |
 //! | `tasks` | stat, uptime, loadavg, cpuinfo, swaps |
 //! | `node` | `/sys/devices/system/node` |
+//! | `thp` | `/sys/kernel/mm/transparent_hugepage` |
 
 mod blocks;
 mod interrupts;
@@ -25,6 +26,7 @@ mod node;
 mod page_owner;
 mod slabinfo;
 mod tasks;
+mod thp;
 mod vmallocinfo;
 mod vmstat;
 mod zoneinfo;
@@ -66,6 +68,9 @@ const FILES: &[(&str, Render)] = &[
     ("/sys/kernel/debug/extfrag/unusable_index", blocks::unusable_index),
     ("/sys/kernel/debug/page_owner", page_owner::page_owner),
     ("/sys/kernel/debug/page_owner_stacks/show_stacks", page_owner::show_stacks),
+    ("/sys/kernel/mm/transparent_hugepage/enabled", thp::enabled),
+    ("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", thp::hpage_pmd_size),
+    ("/sys/kernel/mm/transparent_hugepage/use_zero_page", thp::use_zero_page),
 ];
 
 /// Where `sysctl vm.*` is a directory.

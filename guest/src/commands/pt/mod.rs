@@ -17,6 +17,7 @@ use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::frame::Frame;
 use shared::exit::ExitStatus;
 use shared::layout::VMEMMAP;
+pub use map::leaf;
 pub use sparse::sparse;
 
 /// The family.

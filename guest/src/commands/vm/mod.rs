@@ -8,29 +8,38 @@
 //! | `map` | mapping, unmapping, rights |
 //! | `touch` | reading and writing, checking what was written |
 //! | `ctx` | contexts themselves |
+//! | `scratch` | contexts of one command's own |
+//! | `cow`, `faults`, `leaves` | demonstrations: copy-on-write, the ways of faults, sizes of leaves |
 
+mod cow;
 mod ctx;
+mod faults;
+mod leaves;
 mod map;
+mod scratch;
 mod session;
 mod touch;
 
 use super::pt::sparse;
 use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
+use crate::context::{self, Context};
 use crate::memory::vm;
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::space::{Errno, OvercommitMode};
 use mm::vma::VmFlags;
+pub use scratch::{Scratch, load, store};
 use session::Session;
+pub use session::ended;
 use shared::exit::ExitStatus;
 
 /// The family of memory.
 pub const VM: &[Command] = &[
     Command {
         name: "vm",
-        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
+        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
                 protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] | read ADDR | write ADDR | verify | \
-                sparse N stride=SIZE",
+                sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,
     },
@@ -52,6 +61,27 @@ pub const CTX: &[Command] = &[Command {
     run: ctx::ctx,
 }];
 
+/// Contexts that one command makes and ends.
+pub const DEMOS: &[Command] = &[
+    Command {
+        name: "cow",
+        usage: "demo [PAGES]",
+        summary: "clones a context: pages are shared, copied when written, and left to the last owner",
+        run: cow::cow,
+    },
+    Command {
+        name: "fault",
+        usage: "flavours | trace [N]",
+        summary: "drives each kind of page fault once; the last faults with handler and frame",
+        run: faults::fault,
+    },
+];
+
+/// The context that commands work on, if there is one.
+pub fn chosen() -> Option<Context> {
+    session::current().and_then(context::find)
+}
+
 fn vm(args: &mut Args<'_>) -> Outcome {
     match args.next_word() {
         Some("map") => map::map(args),
@@ -64,8 +94,10 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("write") => touch::write(args),
         Some("verify") => touch::verify(args),
         Some("sparse") => sparse(args),
+        Some("leaves") => leaves::leaves(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify or sparse, not '{}'",
+            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify, sparse or \
+             leaves, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }
