@@ -71,6 +71,9 @@ static SLOTS: [Slot; MAX_MMS] = [const {
 
 static NEXT_PID: AtomicU32 = AtomicU32::new(1);
 
+/// The pid of the context that `/proc/self` means; 0 for none.
+static SELF: AtomicU32 = AtomicU32::new(0);
+
 /// One of those who have a context.
 pub struct Context {
     slot: &'static Slot,
@@ -126,6 +129,19 @@ pub fn all() -> impl Iterator<Item = Context> {
         slot.holders.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
         Some(Context { slot, id }).filter(|_| slot.listed.load(Ordering::Acquire))
     })
+}
+
+/// From now on `/proc/self` is this context.
+pub fn choose(context: &Context) {
+    SELF.store(context.pid(), Ordering::Relaxed);
+}
+
+/// The pid of the context that was chosen last.
+pub fn chosen() -> Option<u32> {
+    match SELF.load(Ordering::Relaxed) {
+        0 => None,
+        pid => Some(pid),
+    }
 }
 
 /// The context with this number.

@@ -9,7 +9,7 @@ use super::{PHYS, hugetlb};
 use crate::machine::Kernel;
 use crate::{report, settings};
 use mm::addr::PAGE_SIZE;
-use mm::space::{BootError, Config, OvercommitMode, ThpMode, Vm};
+use mm::space::{BootError, CommitInfo, Config, OvercommitMode, ThpMode, Vm};
 use shared::params::Value;
 
 /// The memory of all contexts.
@@ -56,5 +56,10 @@ pub fn apply_settings() {
     // The same seed gives the same layouts; no seed is one, too.
     let moves = !settings::is_on("norandmaps");
     to.set_seed(if moves { number("seed", 0).wrapping_add(1).max(1) } else { 0 });
+}
+
+/// What can be promised, and what has been; what is in pools of huge pages now cannot be.
+pub fn commit_info() -> CommitInfo {
     VM.commit().set_hugetlb(hugetlb::pools().map(|pool| pool.counts(None).total * pool.frames()).sum());
+    VM.commit_info()
 }

@@ -5,11 +5,12 @@ use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
+use crate::memory::vm::{self, VM};
 use crate::memory::{PHYS, boot, hugetlb, stack, tables};
-use crate::settings;
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
 use mm::port::Level;
+use mm::vmstat::NodeStat;
 use shared::text::meminfo::Meminfo;
 
 /// Writes `/proc/meminfo`.
@@ -23,6 +24,8 @@ pub fn numbers() -> Meminfo {
     let leaves = boot::direct_map_leaves();
     let slabs = SLABS.totals(None);
     let huge = hugetlb::default_pool().counts(None);
+    let commit = vm::commit_info();
+    let stat = |stat| kb(VM.stat().total(stat));
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),
@@ -32,14 +35,22 @@ pub fn numbers() -> Meminfo {
         sreclaimable: kb(slabs.reclaimable),
         sunreclaim: kb(slabs.unreclaimable + slabs.large),
         kernel_stack: kb(stack::pages_in_use()),
-        page_tables: kb(tables::in_use()),
-        commit_limit: commit_limit(total),
+        mlocked: stat(NodeStat::Mlocked),
+        anon_pages: stat(NodeStat::AnonMapped),
+        mapped: stat(NodeStat::FileMapped),
+        shmem: stat(NodeStat::Shmem),
+        page_tables: kb(tables::in_use()) + stat(NodeStat::PageTables),
+        commit_limit: kb(commit.limit),
+        committed_as: kb(commit.committed),
+        anon_huge_pages: stat(NodeStat::AnonThps),
         // As Linux counts it: its end is the last address, not the first one after.
         vmalloc_total: (areas::size() - 1) >> 10,
         vmalloc_used: kb(AREAS.used_pages()),
         percpu: kb(u64::from(smp::online()) * (size_of::<PerCpu>() as u64).div_ceil(PAGE_SIZE)),
         huge_pages_total: huge.total,
         huge_pages_free: huge.free,
+        huge_pages_rsvd: huge.reserved,
+        huge_pages_surp: huge.surplus,
         huge_page_size: kb(hugetlb::default_pool().frames()),
         hugetlb: hugetlb::pools().map(|pool| kb(pool.counts(None).total * pool.frames())).sum(),
         direct_map_4k: kb(leaves.pte),
@@ -55,12 +66,4 @@ pub fn numbers() -> Meminfo {
 fn available(free: u64, reclaimable: u64) -> u64 {
     let low: u64 = PHYS.populated_zones().map(|zone| zone.watermarks().low).sum();
     (free + reclaimable - low.min(reclaimable / 2)).saturating_sub(PHYS.reserved_pages())
-}
-
-/// What `vm.overcommit_memory=2` allows, in kB, of a machine with `total` pages and no swap.
-fn commit_limit(total: u64) -> u64 {
-    match settings::number("sysctl.vm.overcommit_kbytes") {
-        Some(kbytes @ 1..) => kbytes,
-        _ => kb(total * settings::number("sysctl.vm.overcommit_ratio").unwrap_or(0) / 100),
-    }
 }

@@ -15,9 +15,11 @@
 //! | `machine` | cmdline, version |
 //! | `tasks` | stat, uptime, loadavg, cpuinfo, swaps |
 //! | `node` | `/sys/devices/system/node` |
+//! | `context` | `/proc/PID/maps`, `smaps`, `status` |
 //! | `thp` | `/sys/kernel/mm/transparent_hugepage` |
 
 mod blocks;
+mod context;
 mod interrupts;
 mod iomem;
 mod machine;
@@ -31,6 +33,7 @@ mod vmallocinfo;
 mod vmstat;
 mod zoneinfo;
 
+use crate::context::Context;
 use crate::settings::{self, Shown};
 pub use blocks::free_blocks;
 use core::fmt::{self, Write};
@@ -70,7 +73,6 @@ const FILES: &[(&str, Render)] = &[
     ("/sys/kernel/debug/page_owner_stacks/show_stacks", page_owner::show_stacks),
     ("/sys/kernel/mm/transparent_hugepage/enabled", thp::enabled),
     ("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", thp::hpage_pmd_size),
-    ("/sys/kernel/mm/transparent_hugepage/use_zero_page", thp::use_zero_page),
 ];
 
 /// Where `sysctl vm.*` is a directory.
@@ -83,6 +85,8 @@ pub enum File {
     Plain(Render),
     /// A file of a node.
     Node(node::Render, &'static Node),
+    /// A file of a context.
+    Context(context::Render, Context),
     /// A setting.
     Setting(&'static ParamSpec),
 }
@@ -97,6 +101,9 @@ pub fn find(path: &str) -> Option<File> {
             |spec: &&ParamSpec| spec.sysctl_name().and_then(|n| n.strip_prefix(SETTING_PREFIX)) == Some(name);
         return settings::sysctls().filter(|spec| Shown(spec).is_readable()).find(is_it).map(File::Setting);
     }
+    if let Some((render, context)) = context::find(path) {
+        return Some(File::Context(render, context));
+    }
     node::find(path).map(|(render, node)| File::Node(render, node))
 }
 
@@ -107,6 +114,7 @@ pub fn paths(visit: &mut dyn FnMut(fmt::Arguments<'_>)) {
     }
     visit(format_args!("{SETTINGS}"));
     node::paths(visit);
+    context::paths(visit);
 }
 
 impl File {
@@ -118,6 +126,7 @@ impl File {
         match self {
             Self::Plain(render) => render(w),
             Self::Node(render, node) => render(node, w),
+            Self::Context(render, context) => render(context, w),
             Self::Setting(spec) => writeln!(w, "{}", Shown(spec)),
         }
     }

@@ -5,10 +5,12 @@
 use super::kb;
 use crate::arch::smp;
 use crate::memory::slab::SLABS;
+use crate::memory::vm::VM;
 use crate::memory::{PHYS, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::NodeId;
 use mm::phys::{Event, Node};
+use mm::vmstat::NodeStat;
 
 /// Writes one text about a node.
 pub type Render = fn(&Node, &mut dyn Write) -> fmt::Result;
@@ -17,8 +19,8 @@ const ROOT: &str = "/sys/devices/system/node/node";
 const FILES: &[(&str, Render)] =
     &[("cpulist", cpulist), ("distance", distance), ("meminfo", meminfo), ("numastat", numastat)];
 
-/// The lines of a node's meminfo that have no number here, up to those about its kernel memory.
-const UNCOUNTED: &[&str] = &[
+/// The lines of a node's meminfo between its size and those about its kernel memory.
+const MIDDLE: &[&str] = &[
     "SwapCached",
     "Active",
     "Inactive",
@@ -135,9 +137,20 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
     line("MemTotal", kb(total))?;
     line("MemFree", kb(free))?;
     line("MemUsed", kb(total.saturating_sub(free)))?;
-    UNCOUNTED.iter().try_for_each(|name| line(name, 0))?;
+    let stat = |stat| VM.stat().on_node(node.id(), stat);
+    for name in MIDDLE {
+        let pages = match *name {
+            "Mlocked" => stat(NodeStat::Mlocked),
+            "FilePages" => stat(NodeStat::FilePages),
+            "Mapped" => stat(NodeStat::FileMapped),
+            "AnonPages" => stat(NodeStat::AnonMapped),
+            "Shmem" => stat(NodeStat::Shmem),
+            _ => 0,
+        };
+        line(name, kb(pages))?;
+    }
     line("KernelStack", kb(stack::pages_in_use_on(node.id())))?;
-    line("PageTables", kb(tables::in_use_on(node.id())))?;
+    line("PageTables", kb(tables::in_use_on(node.id()) + stat(NodeStat::PageTables)))?;
     let slabs = SLABS.totals(Some(node.id()));
     let unreclaimable = slabs.unreclaimable + slabs.large;
     for name in LATER {
@@ -145,6 +158,7 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
             "KReclaimable" | "SReclaimable" => slabs.reclaimable,
             "SUnreclaim" => unreclaimable,
             "Slab" => slabs.reclaimable + unreclaimable,
+            "AnonHugePages" => stat(NodeStat::AnonThps),
             _ => 0,
         };
         line(name, kb(pages))?;

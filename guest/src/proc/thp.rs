@@ -1,11 +1,12 @@
-//! `/sys/kernel/mm/transparent_hugepage`. Source: Linux `mm/huge_memory.c`.
+//! `/sys/kernel/mm/transparent_hugepage`: when a first touch is given a huge page.
 
 use crate::memory::vm::VM;
 use core::fmt::{self, Write};
+use mm::addr::PAGE_SIZE;
 use mm::port::Level;
 use mm::space::ThpMode;
 
-/// Who gets huge pages: the one that holds in brackets.
+/// Writes the modes, the one in effect in brackets.
 pub fn enabled(w: &mut dyn Write) -> fmt::Result {
     w.write_str(match VM.settings().thp() {
         ThpMode::Always => "[always] madvise never\n",
@@ -14,12 +15,7 @@ pub fn enabled(w: &mut dyn Write) -> fmt::Result {
     })
 }
 
-/// Bytes of a huge page.
+/// Writes the bytes of a huge page.
 pub fn hpage_pmd_size(w: &mut dyn Write) -> fmt::Result {
-    writeln!(w, "{}", Level::PMD.size())
-}
-
-/// Whether reads are given a huge page of zeroes.
-pub fn use_zero_page(w: &mut dyn Write) -> fmt::Result {
-    writeln!(w, "{}", u8::from(VM.settings().use_zero_page()))
+    writeln!(w, "{}", Level::PMD.pages() * PAGE_SIZE)
 }

@@ -3,14 +3,14 @@
 //! The numbers of a zone and of a node are collected here once; `/proc/zoneinfo` shows the same ones.
 
 use super::{kb, place};
-use crate::arch::percpu::{self, Counter};
-use crate::arch::smp;
 use crate::memory::slab::SLABS;
+use crate::memory::vm::VM;
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
 use mm::frame::{MigrateType, ZoneKind};
 use mm::phys::{Event, Node, Zone};
+use mm::vmstat::{NodeStat, VmEvent};
 use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use shared::text::vmstat::Vmstat;
 
@@ -27,7 +27,29 @@ const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
 const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
-const PGFAULT: usize = place(&VM_EVENTS, "pgfault");
+
+/// Counters of contexts' memory on a node, by name.
+const NODE: [(NodeStat, usize); 5] = [
+    (NodeStat::AnonMapped, place(&NODE_STATS, "nr_anon_pages")),
+    (NodeStat::AnonThps, place(&NODE_STATS, "nr_anon_transparent_hugepages")),
+    (NodeStat::FileMapped, place(&NODE_STATS, "nr_mapped")),
+    (NodeStat::FilePages, place(&NODE_STATS, "nr_file_pages")),
+    (NodeStat::Shmem, place(&NODE_STATS, "nr_shmem")),
+];
+
+/// Events of contexts' memory, by name.
+const EVENTS: [(VmEvent, usize); 10] = [
+    (VmEvent::PgFault, place(&VM_EVENTS, "pgfault")),
+    (VmEvent::PgMajFault, place(&VM_EVENTS, "pgmajfault")),
+    (VmEvent::PgReuse, place(&VM_EVENTS, "pgreuse")),
+    (VmEvent::ThpFaultAlloc, place(&VM_EVENTS, "thp_fault_alloc")),
+    (VmEvent::ThpFaultFallback, place(&VM_EVENTS, "thp_fault_fallback")),
+    (VmEvent::ThpSplitPmd, place(&VM_EVENTS, "thp_split_pmd")),
+    (VmEvent::ThpZeroPageAlloc, place(&VM_EVENTS, "thp_zero_page_alloc")),
+    (VmEvent::ThpZeroPageAllocFailed, place(&VM_EVENTS, "thp_zero_page_alloc_failed")),
+    (VmEvent::PgMlocked, place(&VM_EVENTS, "unevictable_pgs_mlocked")),
+    (VmEvent::PgMunlocked, place(&VM_EVENTS, "unevictable_pgs_munlocked")),
+];
 
 /// Events that have a counter for each kind of zone: those of DMA, DMA32, Normal and Movable. Linux has none for
 /// HighMem where it has 64 bits.
@@ -89,7 +111,10 @@ pub fn zone_stats(zone: &Zone) -> ZoneStats {
 pub fn node_stats(node: &Node) -> NodeStats {
     let mut stats = [0; NODE_STATS.len()];
     stats[KERNEL_STACK] = kb(stack::pages_in_use_on(node.id()));
-    stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id());
+    stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id()) + VM.stat().on_node(node.id(), NodeStat::PageTables);
+    for (stat, place) in NODE {
+        stats[place] = VM.stat().on_node(node.id(), stat);
+    }
     let slabs = SLABS.totals(Some(node.id()));
     stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
     stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable + slabs.large;
@@ -123,9 +148,8 @@ pub fn numbers() -> Vmstat {
         add(&mut all.node, &node_stats(node));
     }
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
-    all.events[PGFAULT] = (0..smp::online())
-        .filter_map(smp::area)
-        .map(|area| percpu::counter_of(area, Counter::PageFaults))
-        .sum();
+    for (event, place) in EVENTS {
+        all.events[place] = VM.stat().event(event);
+    }
     all
 }

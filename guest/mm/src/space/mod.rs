@@ -60,6 +60,7 @@ pub use error::Errno;
 pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};
+pub use query::{PSS_UNITS, Resident};
 pub use remap::Moving;
 pub use settings::{OvercommitMode, Settings, ThpMode};
 pub(crate) use tables::MmTables;

@@ -1,13 +1,109 @@
-//! What a context has, for whoever shows it.
+//! What a context has, for whoever shows it (Linux `smaps_pte_range`).
 
-use super::{Mm, Vm};
-use crate::addr::VirtAddr;
-use crate::port::Machine;
+use super::unmap::pages_of;
+use super::{Codec, Mm, Vm};
+use crate::addr::{Order, VirtAddr};
+use crate::folio::{Folio, FolioFlags};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Vma, VmaInit};
+
+/// What there is of a range, in pages; shares in 4096ths of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Resident {
+    /// Pages that are mapped (`Rss`), those of pools left out.
+    pub rss: u64,
+    /// Each divided by how many map it (`Pss`).
+    pub pss: u64,
+    /// The part of it that was written (`Pss_Dirty`).
+    pub pss_dirty: u64,
+    /// Mapped elsewhere too, and not written.
+    pub shared_clean: u64,
+    /// Mapped elsewhere too, and written.
+    pub shared_dirty: u64,
+    /// Mapped here only, and not written.
+    pub private_clean: u64,
+    /// Mapped here only, and written.
+    pub private_dirty: u64,
+    /// Used.
+    pub referenced: u64,
+    /// Mapped as parts of a huge page (`AnonHugePages`).
+    pub huge: u64,
+    /// Pages of pools that are mapped elsewhere too.
+    pub shared_hugetlb: u64,
+    /// Pages of pools that are mapped here only.
+    pub private_hugetlb: u64,
+    /// Entries that map a page of zeroes, in pages; they count as nothing else.
+    pub zero: u64,
+}
+
+/// How many of a share's units are a page.
+pub const PSS_UNITS: u64 = 1 << 12;
+
+/// How many map a page of `folio`, on average where its pages are not counted one by one.
+fn mappers(folio: Folio<'_>) -> u64 {
+    let (entries, pages) = (folio.mapcount(), folio.order().pages());
+    if folio.order() == Order::ZERO {
+        return entries.max(1);
+    }
+    let whole = u64::from(folio.entire_mapcount());
+    (whole + entries.saturating_sub(whole).div_ceil(pages)).max(1)
+}
+
+impl Resident {
+    fn add(&mut self, folio: Folio<'_>, bits: PteBits, level: Level) {
+        let (pages, mappers) = (level.pages(), mappers(folio));
+        let is_shared = mappers > 1 && !bits.contains(PteBits::EXCLUSIVE);
+        if folio.flags().contains(FolioFlags::HUGETLB) {
+            *(if is_shared { &mut self.shared_hugetlb } else { &mut self.private_hugetlb }) += pages;
+            return;
+        }
+        let share = if is_shared { pages * PSS_UNITS / mappers } else { pages * PSS_UNITS };
+        self.rss += pages;
+        self.pss += share;
+        let is_dirty = bits.contains(PteBits::DIRTY);
+        if is_dirty {
+            self.pss_dirty += share;
+        }
+        *match (is_shared, is_dirty) {
+            (true, false) => &mut self.shared_clean,
+            (true, true) => &mut self.shared_dirty,
+            (false, false) => &mut self.private_clean,
+            (false, true) => &mut self.private_dirty,
+        } += pages;
+        if bits.contains(PteBits::ACCESSED) {
+            self.referenced += pages;
+        }
+        if level != Level::PTE {
+            self.huge += pages;
+        }
+    }
+}
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// The area at `va`, or the first above it, as it is now.
     pub fn area_from(&self, mm: &Mm<'p, M>, va: VirtAddr) -> Option<VmaInit> {
         mm.areas.read(self.machine().cpu()).next_from(va.vpn().get()).map(Vma::init)
+    }
+
+    /// What there is of pages `first..end`; nothing where the tables are corrupt.
+    pub fn resident(&self, mm: &Mm<'p, M>, first: u64, end: u64) -> Resident {
+        let mut sum = Resident::default();
+        let Ok(range) = pages_of(first, end) else { return sum };
+        let _areas = mm.areas.read(self.machine().cpu());
+        let scanned = mm.tree().scan(range, |slot, level, _| self.add_entry(&mut sum, slot.load(), level));
+        if scanned.is_err() {
+            return Resident::default();
+        }
+        sum
+    }
+
+    fn add_entry(&self, sum: &mut Resident, pte: Pte, level: Level) {
+        match Codec::<M>::view(pte) {
+            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => sum.zero += level.pages(),
+            PteView::Present { bits, .. } | PteView::ProtNone { bits, .. } => {
+                self.folio_of(pte).into_iter().for_each(|folio| sum.add(folio, bits, level));
+            }
+            _ => {}
+        }
     }
 }

@@ -42,7 +42,7 @@ fn session_of(context: &Context) -> Result<Session, ExitStatus> {
 
 /// Keeps a new context, chooses it, and says so.
 fn adopt(session: Session) -> Outcome {
-    session::choose(&session);
+    context::choose(&session.context);
     let context = &session.context;
     console::print(format_args!(
         "pid={} name={} cr3={:#x}\n",
@@ -66,7 +66,7 @@ fn clone(args: &mut Args<'_>) -> Outcome {
 
 fn choose(args: &mut Args<'_>) -> Outcome {
     let session = session_of(&find(args)?)?;
-    session::choose(&session);
+    context::choose(&session.context);
     session::keep(session)
 }
 
@@ -88,7 +88,7 @@ fn list() -> Outcome {
             counters.usage(Usage::Total) * KB,
             counters.resident() * KB,
             counters.tables() * KB,
-            if session::current() == Some(pid) { " *" } else { "" }
+            if context::chosen() == Some(pid) { " *" } else { "" }
         ));
     }
     Ok(())

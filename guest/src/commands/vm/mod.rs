@@ -79,7 +79,7 @@ pub const DEMOS: &[Command] = &[
 
 /// The context that commands work on, if there is one.
 pub fn chosen() -> Option<Context> {
-    session::current().and_then(context::find)
+    context::chosen().and_then(context::find)
 }
 
 fn vm(args: &mut Args<'_>) -> Outcome {
@@ -150,7 +150,7 @@ fn refused(errno: Errno, why: &str) -> ExitStatus {
 
 /// As [`refused`], of a mapping that may have been too much to promise.
 fn not_mapped(errno: Errno, bytes: u64) -> ExitStatus {
-    let info = vm::VM.commit_info();
+    let info = vm::commit_info();
     let limited = vm::VM.settings().overcommit() == OvercommitMode::Never;
     if errno == Errno::Enomem && limited && info.committed + bytes.div_ceil(PAGE_SIZE) > info.limit {
         let limit = info.limit * (PAGE_SIZE / 1024);

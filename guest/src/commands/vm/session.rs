@@ -8,7 +8,6 @@ use crate::context::{self, Context, Failure};
 use crate::machine::CPU;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
-use core::sync::atomic::{AtomicU32, Ordering};
 use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use mm::space::{Errno, MapFlags, MapRequest, Usage, layout};
 use mm::sync::SpinLock;
@@ -49,22 +48,6 @@ pub struct Session {
 }
 
 static ALL: SpinLock<[Option<Session>; SESSIONS]> = SpinLock::new([const { None }; SESSIONS]);
-/// The pid of the context that commands work on; 0 for none.
-static CURRENT: AtomicU32 = AtomicU32::new(0);
-
-/// The pid of the context that commands work on, if there is one.
-pub fn current() -> Option<u32> {
-    match CURRENT.load(Ordering::Relaxed) {
-        0 => None,
-        pid => Some(pid),
-    }
-}
-
-/// From now on commands work on this context.
-pub fn choose(session: &Session) {
-    CURRENT.store(session.context.pid(), Ordering::Relaxed);
-}
-
 impl Session {
     /// A context with code, data, a heap and a stack, and its session.
     pub fn create(name: &str) -> Result<Self, Errno> {
@@ -171,12 +154,12 @@ pub fn take(pid: u32) -> Option<Session> {
 
 /// Runs `work` on the session that commands work on; without one, a context is made.
 pub fn with<T>(work: impl FnOnce(&mut Session) -> Result<T, ExitStatus>) -> Result<T, ExitStatus> {
-    let session = current().and_then(take);
+    let session = context::chosen().and_then(take);
     let mut session = match session {
         Some(session) => session,
         None => Session::create("task").map_err(|errno| super::refused(errno, "no context"))?,
     };
-    choose(&session);
+    context::choose(&session.context);
     let result = work(&mut session);
     if session.context.killed().is_none() {
         keep(session)?;
