@@ -33,7 +33,6 @@ static PARTS: [Part; MAX_CPUS] =
     [const { Part { wanted: AtomicU64::new(0), seen: AtomicU64::new(0) } }; MAX_CPUS];
 static FLUSHES: AtomicU64 = AtomicU64::new(0);
 static REMOTE: AtomicU64 = AtomicU64::new(0);
-static PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// What was asked for since boot.
 pub struct Counts {
@@ -41,14 +40,12 @@ pub struct Counts {
     pub flushes: u64,
     /// Those for which other CPUs were interrupted.
     pub remote: u64,
-    /// Pages whose translations were dropped by them; a flush of everything names none.
-    pub pages: u64,
 }
 
 /// Counts since boot.
 pub fn counts() -> Counts {
-    let [flushes, remote, pages] = [&FLUSHES, &REMOTE, &PAGES].map(|counter| counter.load(Ordering::Relaxed));
-    Counts { flushes, remote, pages }
+    let [flushes, remote] = [&FLUSHES, &REMOTE].map(|counter| counter.load(Ordering::Relaxed));
+    Counts { flushes, remote }
 }
 
 /// Flushes asked for since boot.
@@ -110,7 +107,6 @@ pub fn flush_range_on(cpus: u64, start: VirtAddr, pages: u64) {
     if cpus == 0 {
         return;
     }
-    PAGES.fetch_add(pages, Ordering::Relaxed);
     if pages > SINGLE_PAGES {
         return flush_on(cpus);
     }

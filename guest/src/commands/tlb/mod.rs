@@ -16,6 +16,8 @@ use super::{Args, Command, Outcome, fail, usage};
 use crate::arch::{smp, tlb as arch_tlb};
 use crate::console;
 use crate::context::Place;
+use crate::memory::PHYS;
+use mm::phys::Event;
 use shared::exit::ExitStatus;
 
 /// The family.
@@ -75,13 +77,11 @@ fn two_places(scratch: &Scratch) -> [Place<'_>; 2] {
     [here, (here + 1) % smp::online()].map(|cpu| Place { context: &scratch.context, cpu })
 }
 
-/// `tlb stats`: flushes since boot, those that other CPUs were interrupted for, and the pages they were for.
+/// `tlb stats`: flushes since boot, those that other CPUs were interrupted for, and the pages that were freed.
 fn stats() -> Outcome {
     let counts = arch_tlb::counts();
-    console::print(format_args!(
-        "flushes={} remote={} pages={}\n",
-        counts.flushes, counts.remote, counts.pages
-    ));
+    let pages: u64 = PHYS.populated_zones().map(|zone| PHYS.events(zone, Event::PgFree)).sum();
+    console::print(format_args!("flushes={} remote={} pages={pages}\n", counts.flushes, counts.remote));
     Ok(())
 }
 

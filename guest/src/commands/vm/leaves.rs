@@ -10,7 +10,7 @@ use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
-use mm::addr::{PAGE_SIZE, VirtAddr};
+use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use mm::pgtable::{PageRange, walk_refs};
 use mm::port::{Access, Level};
 use mm::space::{Advice, Errno, MapRequest, ThpMode};
@@ -44,8 +44,12 @@ pub fn leaves(args: &mut Args<'_>) -> Outcome {
 /// Maps `bytes` with leaves of `level`, reports, and gives what a random read takes, in picoseconds.
 fn one_size(bytes: u64, level: Level, advice: Advice) -> Result<u64, ExitStatus> {
     let scratch = Scratch::new("leaves")?;
-    let at = scratch.map(&MapRequest::anon(bytes), Some(advice))?;
-    let (mm, va) = (scratch.context.mm(), VirtAddr::truncate(at));
+    let mm = scratch.context.mm();
+    // At the start of a table, so that there are as few as can be.
+    let wish = (mm.layout().start << PAGE_SHIFT).next_multiple_of(Level::PUD.size()) + Level::PUD.size();
+    let request = MapRequest { addr: VirtAddr::new(wish), ..MapRequest::anon(bytes) };
+    let at = scratch.map(&request, Some(advice))?;
+    let va = VirtAddr::truncate(at);
     VM.populate(mm, va, bytes, Access::Write, &FRAMES).map_err(|errno| not_mapped(errno, bytes))?;
     let tree = mm.tree();
     let census = PageRange::new(va, bytes / PAGE_SIZE).and_then(|range| tree.census(range)).unwrap_or_default();
