@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::pgtable::X86_64;
 use mm::port::{self, CpuId, Level, Machine};
+use shared::layout::DIRECT_MAP;
 
 /// The running CPU.
 pub static CPU: Cpu = Cpu;
@@ -91,6 +92,19 @@ impl port::Mmu for Mmu {
     }
 }
 
+/// Writes zeroes to `pages` pages.
+///
+/// # Safety
+/// They are mapped in a row from `at` on, and the caller owns them.
+#[inline]
+unsafe fn fill_with_zeroes(at: *mut u8, pages: u64) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        asm!("rep stosq", inout("rcx") pages * PAGE_SIZE / 8 => _, inout("rdi") at => _, in("rax") 0,
+            options(nostack, preserves_flags));
+    }
+}
+
 /// Where this CPU sees a frame until it unmaps it. Who asks for a zeroed page must get one, so no window is the end.
 fn window(pfn: Pfn) -> NonNull<u8> {
     match highmem::kmap_local_page(pfn) {
@@ -108,22 +122,35 @@ impl port::PhysMem for DirectMap {
         if addr.get() >= paging::direct_map_end() {
             return None;
         }
-        NonNull::new((shared::layout::DIRECT_MAP + addr.get()) as *mut u8)
+        NonNull::new((DIRECT_MAP + addr.get()) as *mut u8)
     }
 
     #[inline]
     fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr> {
-        PhysAddr::new((ptr.as_ptr() as u64).wrapping_sub(shared::layout::DIRECT_MAP))
+        PhysAddr::new((ptr.as_ptr() as u64).wrapping_sub(DIRECT_MAP))
     }
 
+    #[inline]
     unsafe fn zero(&self, pfn: Pfn) {
-        let page = window(pfn);
-        // SAFETY: the caller owns the frame, all of which is seen at the mapping.
-        unsafe {
-            asm!("rep stosq", inout("rcx") PAGE_SIZE / 8 => _, inout("rdi") page.as_ptr() => _, in("rax") 0,
-                options(nostack, preserves_flags));
+        // SAFETY: promised by the caller.
+        unsafe { self.zero_block(pfn, 1) };
+    }
+
+    #[inline]
+    unsafe fn zero_block(&self, first: Pfn, pages: u64) {
+        let end = first.addr().get() + pages * PAGE_SIZE;
+        if end <= paging::direct_map_end() {
+            // SAFETY: the caller owns the frames, and the direct map shows all of them in a row.
+            unsafe { fill_with_zeroes((DIRECT_MAP + first.addr().get()) as *mut u8, pages) };
+            return;
         }
-        highmem::kunmap_local(page);
+        for n in 0..pages {
+            let Some(pfn) = first.checked_add(n) else { return };
+            let page = window(pfn);
+            // SAFETY: the caller owns the frame, all of which is seen at the window.
+            unsafe { fill_with_zeroes(page.as_ptr(), 1) };
+            highmem::kunmap_local(page);
+        }
     }
 
     unsafe fn copy(&self, from: Pfn, to: Pfn) {

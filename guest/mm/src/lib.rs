@@ -14,10 +14,11 @@
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`folio`], [`vmstat`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`] |
-//! | 6 | [`vma`] |
-//! | 7 | [`space`] |
-//! | 8 | [`fault`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`] |
+//! | 6 | [`shmem`] |
+//! | 7 | [`vma`] |
+//! | 8 | [`space`] |
+//! | 9 | [`fault`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -41,7 +42,6 @@ pub mod maple;
 pub mod memblock;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
-#[cfg(not(all(loom, test)))]
 mod mutant;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
@@ -49,6 +49,8 @@ pub mod phys;
 pub mod port;
 #[cfg(not(all(loom, test)))]
 pub mod rmap;
+#[cfg(not(all(loom, test)))]
+pub mod shmem;
 #[cfg(not(all(loom, test)))]
 pub mod slab;
 #[cfg(not(all(loom, test)))]
@@ -60,3 +62,4 @@ pub mod vma;
 pub mod vmalloc;
 #[cfg(not(all(loom, test)))]
 pub mod vmstat;
+pub mod xarray;

@@ -111,7 +111,8 @@ pub fn zone_stats(zone: &Zone) -> ZoneStats {
 pub fn node_stats(node: &Node) -> NodeStats {
     let mut stats = [0; NODE_STATS.len()];
     stats[KERNEL_STACK] = kb(stack::pages_in_use_on(node.id()));
-    stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id()) + VM.stat().on_node(node.id(), NodeStat::PageTables);
+    stats[PAGE_TABLE_PAGES] =
+        tables::in_use_on(node.id()) + VM.stat().on_node(node.id(), NodeStat::PageTables);
     for (stat, place) in NODE {
         stats[place] = VM.stat().on_node(node.id(), stat);
     }

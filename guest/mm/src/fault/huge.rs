@@ -29,7 +29,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             ThpMode::Never => false,
         };
         allowed
-            && !flags.intersects(VmFlags::NOHUGEPAGE | VmFlags::SHARED)
+            && !flags.contains(VmFlags::NOHUGEPAGE)
             && self.vma.backing() == Backing::Anon
             && start >= self.vma.start()
             && start + PAGES <= self.vma.end()

@@ -12,6 +12,7 @@
 //! | `wp` | a page that may be written but whose entry says no: reused, or copied |
 //! | `huge` | the same for huge pages |
 //! | `hugetlb` | pages from a pool of huge pages |
+//! | `shared` | a page of shared memory |
 //! | `stack` | the pages below a stack |
 //! | `populate` | many pages at once, before they are used |
 
@@ -19,6 +20,7 @@ mod anon;
 mod huge;
 mod hugetlb;
 mod populate;
+mod shared;
 mod stack;
 mod wp;
 
@@ -48,6 +50,8 @@ pub enum Flavour {
     HugeZero,
     /// A write to a page that others have, too: a copy.
     Cow,
+    /// A page of shared memory, whether it is new or another area has it already.
+    Shared,
     /// The first touch of a page from a pool of huge pages.
     Hugetlb,
     /// A write to a page that its only owner may write from now on.
@@ -200,13 +204,19 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn small(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         let entry = slot.load();
         if entry.is_none() {
-            return self.anon_page(slot);
+            return match self.vm.shmem_of(self.vma.backing()) {
+                Some(object) => self.shared_page(slot, object),
+                None => self.anon_page(slot),
+            };
         }
         if !Codec::<M>::is_present(entry) {
             // Areas without rights were refused before; nothing else is parked yet.
             return Err(Stop::Corrupt);
         }
         if self.write && !Codec::<M>::bits(entry).contains(PteBits::WRITE) {
+            if self.vma.flags().contains(VmFlags::SHARED) {
+                return self.share_write(slot, entry);
+            }
             return self.write_protected(slot, entry);
         }
         Ok(Flavour::Spurious)

@@ -26,6 +26,8 @@ pub struct Bag<'p> {
 
 // SAFETY: the blocks are the bag's alone.
 unsafe impl Send for Bag<'_> {}
+// SAFETY: whoever only has a shared reference can count the blocks, not reach them.
+unsafe impl Sync for Bag<'_> {}
 
 impl Default for Bag<'_> {
     fn default() -> Self {

@@ -59,6 +59,9 @@ fn is_stale<C: PteCodec>(old: Pte, new: Pte) -> bool {
     if !C::is_present(new) || C::addr(old) != C::addr(new) {
         return true;
     }
+    if old == new {
+        return false;
+    }
     let (was, is) = (C::bits(old), C::bits(new));
     (was - is).intersects(LOSS) || (is - was).intersects(GAIN) || (was ^ is).intersects(CHANGE)
 }
@@ -100,6 +103,11 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
         if is_stale::<Codec<M>>(old, new) {
             self.add_range(range);
         }
+    }
+
+    /// What CPUs have cached of `range` may be wrong. For changes made through a [`PteSlot`].
+    pub fn add(&mut self, range: PageRange) {
+        self.add_range(range);
     }
 
     #[inline]

@@ -118,6 +118,22 @@ impl PteCodec for X86_64 {
     }
 
     #[inline]
+    fn set(pte: Pte, bits: PteBits) -> Pte {
+        Pte::from_raw(pte.raw() | (pack(bits) & !P))
+    }
+
+    #[inline]
+    fn clear(pte: Pte, bits: PteBits) -> Pte {
+        Pte::from_raw(pte.raw() & !(pack(bits) & !P))
+    }
+
+    #[inline]
+    fn has(pte: Pte, bits: PteBits) -> bool {
+        let bits = pack(bits);
+        pte.raw() & bits == bits
+    }
+
+    #[inline]
     fn prot_none(pte: Pte) -> Pte {
         Pte::from_raw(pte.raw() & (ADDR | FLAGS) & !P | PROT_NONE)
     }

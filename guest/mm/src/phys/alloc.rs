@@ -133,12 +133,8 @@ impl<M: Machine> Phys<M> {
     /// Zeroes a block that nobody knows yet.
     #[inline(never)]
     pub(super) fn zero(&self, idx: FrameIdx, order: Order) {
-        for n in 0..order.pages() {
-            if let Some(pfn) = idx.pfn().checked_add(n) {
-                // SAFETY: the block was just allocated and nobody knows it yet.
-                unsafe { self.machine.physmem().zero(pfn) };
-            }
-        }
+        // SAFETY: the block was just allocated and nobody knows it yet.
+        unsafe { self.machine.physmem().zero_block(idx.pfn(), order.pages()) };
     }
 
     /// Makes a handle again of what [`Frames::into_raw`] returned.

@@ -19,6 +19,20 @@ pub trait PhysMem {
     /// The caller owns the frame: nobody else reads or writes it during the call.
     unsafe fn zero(&self, pfn: Pfn);
 
+    /// Fills `pages` frames in a row with zeroes.
+    ///
+    /// # Safety
+    /// As for [`PhysMem::zero`], of each of them.
+    #[inline]
+    unsafe fn zero_block(&self, first: Pfn, pages: u64) {
+        for n in 0..pages {
+            if let Some(pfn) = first.checked_add(n) {
+                // SAFETY: promised by the caller.
+                unsafe { self.zero(pfn) };
+            }
+        }
+    }
+
     /// Copies one frame to another.
     ///
     /// # Safety

@@ -182,6 +182,21 @@ pub trait PteCodec: 'static {
     ///
     /// For entries that have flags: not for none and poisoned ones.
     fn with_bits(pte: Pte, bits: PteBits) -> Pte;
+    /// `pte` with flag bits set; as [`PteCodec::with_bits`].
+    #[inline]
+    fn set(pte: Pte, bits: PteBits) -> Pte {
+        Self::with_bits(pte, Self::bits(pte) | bits)
+    }
+    /// `pte` with flag bits cleared; as [`PteCodec::with_bits`].
+    #[inline]
+    fn clear(pte: Pte, bits: PteBits) -> Pte {
+        Self::with_bits(pte, Self::bits(pte) - bits)
+    }
+    /// Whether all of the flag bits are set.
+    #[inline]
+    fn has(pte: Pte, bits: PteBits) -> bool {
+        Self::bits(pte).contains(bits)
+    }
     /// What the present entry `pte` is as [`PteView::ProtNone`].
     fn prot_none(pte: Pte) -> Pte;
     /// The same entry for the frame (or swap page) `pages` further on. Wraps past the end of the field.

@@ -303,6 +303,12 @@ impl Cache {
         bytes as usize
     }
 
+    /// One more than the largest number of a CPU.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpu_count
+    }
+
     /// The name it was made under.
     #[must_use]
     pub fn name(&self) -> &Name {

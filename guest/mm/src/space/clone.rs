@@ -4,13 +4,16 @@
 //! that two contexts map is writable in neither and exclusive to neither; all CPUs that use the parent have forgotten
 //! that they could write before the clone is there.
 
+use super::gather::Counted;
 use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
-use crate::folio::FolioFlags;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteBits, PteCodec};
 use crate::vma::{Areas, VmFlags, Vma, VmaInit};
+
+/// What an entry says of a page that is its area's alone.
+const SOLE: PteBits = PteBits::WRITE.union(PteBits::EXCLUSIVE);
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Makes a context that has what `parent` has in the overlay window (Linux `fork`).
@@ -79,6 +82,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         for usage in usages(flags, vma.kind()) {
             child.counters.add_usage(usage, vma.pages());
         }
+        if vma.flags().contains(VmFlags::SHARED) {
+            // Its pages are found where they are when they are touched.
+            self.hold(vma.backing());
+            self.link_shared(twin);
+            return Ok(());
+        }
         if let Some(anchor) = vma.link.anchor() {
             // SAFETY: the parent's area is on the anchor's list, and its lock is held; the twin leaves the list before
             // it is freed.
@@ -97,24 +106,25 @@ impl<'p, M: Machine> Vm<'p, M> {
         let range = pages_of(vma.start(), vma.end())?;
         let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
         let mut gather = tree.gather_on(&source, &parent.cpus);
-        let mut pages = 0;
+        let (mut pages, mut could_write) = (0, false);
         let into = MmTables::new(self, child, frames);
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
-            let (old, new) = slot.update(|now| {
-                Codec::<M>::with_bits(now, Codec::<M>::bits(now) - PteBits::WRITE - PteBits::EXCLUSIVE)
-            });
-            gather.changed(range, old, new);
+            let (old, new) = slot.update(|now| Codec::<M>::clear(now, SOLE));
+            // One flush for all of them, if any could be written.
+            could_write |= Codec::<M>::has(old, PteBits::WRITE);
             if let Some(folio) = self.folio_of(new) {
                 folio.get(1);
-                self.add_rmap(folio, level);
-                match folio.flags().contains(FolioFlags::HUGETLB) {
-                    true => child.counters.add_hugetlb(level.pages()),
-                    false => pages += level.pages(),
+                match self.share_rmap(folio, level) {
+                    Counted::Hugetlb => child.counters.add_hugetlb(level.pages()),
+                    Counted::Anon | Counted::Shmem => pages += level.pages(),
                 }
             }
             new
         });
+        if could_write {
+            gather.add(range);
+        }
         child.counters.add_rss(Rss::Anon, pages);
         let _ = gather.finish();
         copied.map_err(Errno::from)

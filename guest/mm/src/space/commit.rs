@@ -34,6 +34,16 @@ impl Commit {
         Self { committed: AtomicU64::new(0), hugetlb: AtomicU64::new(0), swap: AtomicU64::new(0) }
     }
 
+    /// `pages` more are promised; how many were before.
+    pub(super) fn add(&self, pages: u64) -> u64 {
+        self.committed.fetch_add(pages, Ordering::Relaxed)
+    }
+
+    /// `pages` fewer are promised.
+    pub(super) fn sub(&self, pages: u64) {
+        self.committed.fetch_sub(pages, Ordering::Relaxed);
+    }
+
     /// Promised pages.
     #[must_use]
     pub fn committed(&self) -> u64 {
@@ -60,16 +70,17 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Promises `pages` to `mm`; whether that may be.
     #[must_use = "what is not promised must not be mapped"]
     pub(super) fn charge(&self, mm: &Mm<'p, M>, pages: u64) -> bool {
-        let before = self.commit.committed.fetch_add(pages, Ordering::Relaxed);
-        if self.is_enough(mm, pages, before + pages) {
+        let before = self.commit.add(pages);
+        if self.would_do(pages, before + pages, mm.counters.usage(Usage::Total)) {
             mm.counters.add_accounted(pages);
             return true;
         }
-        self.commit.committed.fetch_sub(pages, Ordering::Relaxed);
+        self.commit.sub(pages);
         false
     }
 
-    fn is_enough(&self, mm: &Mm<'p, M>, pages: u64, committed: u64) -> bool {
+    /// Whether `pages` more may be promised to who has mapped `mapped` pages, when all promises are `committed` then.
+    pub(super) fn would_do(&self, pages: u64, committed: u64, mapped: u64) -> bool {
         match self.settings.overcommit() {
             OvercommitMode::Always => true,
             OvercommitMode::Guess => {
@@ -77,7 +88,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 pages <= self.phys.total_managed_pages() + swap
             }
             OvercommitMode::Never => {
-                let own = (mm.counters.usage(Usage::Total) / 32).min(self.settings.user_reserve());
+                let own = (mapped / 32).min(self.settings.user_reserve());
                 let kept = self.settings.admin_reserve() + own;
                 committed < self.commit_info().limit.saturating_sub(kept)
             }
@@ -87,6 +98,6 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Takes a promise back.
     pub(super) fn uncharge(&self, mm: &Mm<'p, M>, pages: u64) {
         mm.counters.sub_accounted(pages);
-        self.commit.committed.fetch_sub(pages, Ordering::Relaxed);
+        self.commit.sub(pages);
     }
 }

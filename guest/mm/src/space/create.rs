@@ -7,9 +7,11 @@ use crate::hugetlb::HugePool;
 use crate::pgtable::PageTable;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Machine, PteBits};
+use crate::shmem::Shmem;
 use crate::slab::{CacheRequest, CreateError, SlabFlags};
 use crate::sync::{InitError, RwLock};
 use crate::vma::{Areas, Objects};
+use crate::xarray::NodeCache;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,18 +55,18 @@ impl<'p, M: Machine> Vm<'p, M> {
         let table = self.phys.frame_table().ok_or(BootError::NotReady)?;
         let filled = self.ground.init(|slot| {
             let objects = Objects::new(self.slabs, frames).map_err(BootError::Cache)?;
-            let request = CacheRequest {
-                name: "mm_struct",
-                size: size_of::<Mm<'p, M>>() as u32,
-                align: align_of::<Mm<'p, M>>() as u32,
-                flags: SlabFlags::HWCACHE_ALIGN,
-                ctor: None,
+            let cache = |name, size: usize, align: usize| {
+                let (size, align) = (size as u32, align as u32);
+                let request = CacheRequest { name, size, align, flags: SlabFlags::HWCACHE_ALIGN, ctor: None };
+                self.slabs.create(&request, frames).map_err(BootError::Cache)
             };
-            let mm = self.slabs.create(&request, frames).map_err(BootError::Cache)?;
+            let mm = cache("mm_struct", size_of::<Mm<'p, M>>(), align_of::<Mm<'p, M>>())?;
+            let shmem = cache("shmem_inode_cache", size_of::<Shmem>(), align_of::<Shmem>())?;
+            let nodes = NodeCache::new(self.slabs, frames).map_err(BootError::Cache)?;
             let gfp = GfpFlags::GFP_KERNEL | GfpFlags::__GFP_ZERO;
             let zero = frames.alloc(gfp, Order::ZERO).map_err(BootError::NoMemory)?.into_raw().0;
             let Config { kernel, user, pools } = *config;
-            *slot = Some(Ground { objects, mm, table, kernel, user, zero, pools });
+            *slot = Some(Ground { objects, mm, shmem, nodes, table, kernel, user, zero, pools });
             Ok(())
         });
         filled.map_err(|error| match error {

@@ -17,6 +17,7 @@ pub(super) struct Unmapped {
     len: usize,
     anon: u64,
     hugetlb: u64,
+    shmem: u64,
 }
 
 /// What unmapped pages count as.
@@ -26,11 +27,13 @@ pub(super) enum Counted {
     Anon,
     /// Pages from a pool of huge pages.
     Hugetlb,
+    /// Resident pages of shared memory.
+    Shmem,
 }
 
 impl Unmapped {
     pub(super) fn new() -> Self {
-        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0 }
+        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0, shmem: 0 }
     }
 
     /// The page `pfn` is mapped no more: `pages` pages of this kind less are resident. Whether there is room for another.
@@ -44,6 +47,7 @@ impl Unmapped {
         match counted {
             Counted::Anon => self.anon += pages,
             Counted::Hugetlb => self.hugetlb += pages,
+            Counted::Shmem => self.shmem += pages,
         }
         self.len < BATCH
     }
@@ -52,6 +56,9 @@ impl Unmapped {
     pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
         if self.anon != 0 {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
+        }
+        if self.shmem != 0 {
+            mm.counters().sub_rss(Rss::Shmem, core::mem::take(&mut self.shmem));
         }
         if self.hugetlb != 0 {
             mm.counters().sub_hugetlb(core::mem::take(&mut self.hugetlb));

@@ -75,11 +75,29 @@ impl<'p, M: Machine> Vm<'p, M> {
         let unit = request.backing.pages() * PAGE_SIZE;
         let len = align_up(request.len, unit).filter(|len| *len <= TASK_SIZE).ok_or(Errno::Enomem)?;
         let promise = self.promise(request, len)?;
+        let request = &self.with_object(request, len, frames)?;
         let placed = self.place(mm, request, len, frames);
         if placed.is_err() {
             self.unpromise(promise);
+            self.let_go(request.backing);
         }
         Ok(VirtAddr::truncate(placed? << PAGE_SHIFT))
+    }
+
+    /// The request, with an object behind it if it is for shared memory.
+    fn with_object<A: FrameAllocator<'p>>(
+        &self,
+        request: &MapRequest,
+        len: u64,
+        frames: &A,
+    ) -> Result<MapRequest, Errno> {
+        if request.backing != Backing::Anon || !request.vm.contains(VmFlags::SHARED) {
+            return Ok(*request);
+        }
+        let is_promised = !request.flags.contains(MapFlags::NORESERVE)
+            || self.settings.overcommit() == super::OvercommitMode::Never;
+        let backing = self.make_shmem(len >> PAGE_SHIFT, is_promised, frames)?;
+        Ok(MapRequest { backing, ..*request })
     }
 
     /// Finds the place of `len` bytes and makes the area; its first page.
@@ -202,16 +220,20 @@ impl<'p, M: Machine> Vm<'p, M> {
             mm: mm.id,
             start,
             end,
-            pgoff: first,
+            // Shared memory begins with page 0.
+            pgoff: if flags.contains(VmFlags::SHARED) { 0 } else { first },
             flags,
             kind: request.kind,
             backing: request.backing,
         };
-        if areas.insert(&init).is_none() {
-            if flags.contains(VmFlags::ACCOUNT) {
-                self.uncharge(mm, pages);
+        match areas.insert(&init) {
+            Some(vma) => self.link_shared(vma),
+            None => {
+                if flags.contains(VmFlags::ACCOUNT) {
+                    self.uncharge(mm, pages);
+                }
+                return Err(Errno::Enomem);
             }
-            return Err(Errno::Enomem);
         }
         for usage in usages(flags, request.kind) {
             mm.counters.add_usage(usage, pages);
@@ -225,7 +247,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let Some(objects) = self.objects() else { return };
         let mut at = end;
         loop {
-            areas.join_at(objects, self.machine().cpu(), at);
+            let gone = areas.join_at(objects, self.machine().cpu(), at);
+            gone.into_iter().for_each(|backing| self.let_go(backing));
             // The next border below; what lies there may just have become one area.
             match areas.before(at).map(crate::vma::Vma::start) {
                 Some(first) if first >= start => at = first,

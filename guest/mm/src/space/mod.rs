@@ -31,9 +31,10 @@ mod map;
 mod pool;
 mod protect;
 mod ptl;
-mod remap;
 mod query;
+mod remap;
 mod settings;
+mod shared;
 mod split;
 mod tables;
 mod unmap;
@@ -50,6 +51,7 @@ use crate::slab::{Cache, Slabs};
 use crate::sync::{Once, RwLock};
 use crate::vma::{Areas, Objects};
 use crate::vmstat::VmStat;
+use crate::xarray::NodeCache;
 pub use brk::Brk;
 pub use commit::{Commit, CommitInfo};
 use core::fmt::Display;
@@ -91,6 +93,10 @@ struct Ground<'p, M: Machine> {
     objects: Objects<'p, M>,
     /// Where contexts come from.
     mm: &'p Cache,
+    /// Where objects of shared memory come from.
+    shmem: &'p Cache,
+    /// Where the nodes of their indexes come from.
+    nodes: NodeCache<'p, 'p, M>,
     table: &'p FrameTable,
     /// The kernel's tables: the upper half of every root.
     kernel: PageTable<'p, M>,
@@ -183,6 +189,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(always)]
     pub(crate) fn objects(&self) -> Option<&Objects<'p, M>> {
         self.ground().map(|ground| &ground.objects)
+    }
+
+    /// The nodes of indexes, for all arrays of the machine; none before boot.
+    pub fn nodes(&self) -> Option<&NodeCache<'p, 'p, M>> {
+        self.ground().map(|ground| &ground.nodes)
     }
 
     /// What entries must say so that contexts can use them.

@@ -4,29 +4,50 @@ use super::unmap::{checked, pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::VirtAddr;
 use crate::phys::FrameAllocator;
-use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, VmFlags, Vma};
 
 /// The bits of an entry that are rights.
 const RIGHTS: PteBits = PteBits::WRITE.union(PteBits::USER).union(PteBits::NO_EXEC);
 
-/// What the entry `pte` says in an area with `flags`, whose entries say `rights` at most. A private page becomes
-/// writable only if it is the area's alone and written already; else its next write must fault.
-#[inline]
-fn with_rights<C: PteCodec>(pte: Pte, flags: VmFlags, rights: PteBits) -> Pte {
-    let (addr, bits) = match C::view(pte) {
-        PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => (addr, bits),
-        _ => return pte,
-    };
-    let alone = PteBits::EXCLUSIVE | PteBits::DIRTY;
-    let mut new = (bits - RIGHTS) | (rights & RIGHTS);
-    if !bits.contains(alone) || bits.contains(PteBits::SPECIAL) {
-        new -= PteBits::WRITE;
-    }
-    if flags.is_none() {
-        C::encode(PteView::ProtNone { addr, bits: new - PteBits::PRESENT })
-    } else {
-        C::present(addr, new)
+/// What an entry says of a page that is its area's alone and written already.
+const ALONE: PteBits = PteBits::EXCLUSIVE.union(PteBits::DIRTY);
+
+/// The rights of an area, for its entries.
+#[derive(Clone, Copy)]
+struct Granted {
+    /// At most these.
+    rights: PteBits,
+    /// None at all: every access faults.
+    is_none: bool,
+    /// Of shared memory: nothing is copied, so all entries get all rights.
+    is_shared: bool,
+}
+
+impl Granted {
+    /// What the entry `pte` of `level` says with these rights. A private page becomes writable only if it is the area's
+    /// alone and written already; else its next write must fault.
+    #[inline]
+    fn apply<C: PteCodec>(self, pte: Pte, level: Level) -> Pte {
+        let mut rights = self.rights & RIGHTS;
+        if !self.is_shared && (!C::has(pte, ALONE) || C::has(pte, PteBits::SPECIAL)) {
+            rights -= PteBits::WRITE;
+        }
+        if C::is_present(pte) && !self.is_none {
+            return C::set(C::clear(pte, RIGHTS), rights);
+        }
+        match C::view(pte) {
+            PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => {
+                let mut bits = (bits - RIGHTS) | rights;
+                bits.set(PteBits::HUGE, level != Level::PTE);
+                if self.is_none {
+                    C::encode(PteView::ProtNone { addr, bits: bits - PteBits::PRESENT })
+                } else {
+                    C::present(addr, bits)
+                }
+            }
+            _ => pte,
+        }
     }
 }
 
@@ -115,27 +136,19 @@ impl<'p, M: Machine> Vm<'p, M> {
         for usage in usages(flags, vma.kind()) {
             mm.counters.add_usage(usage, vma.pages());
         }
-        let rights = flags.pte_bits(self.user_bits());
+        let granted = Granted {
+            rights: flags.pte_bits(self.user_bits()),
+            is_none: flags.is_none(),
+            is_shared: flags.contains(VmFlags::SHARED) && !flags.contains(VmFlags::HUGETLB),
+        };
         let source = MmTables::new(self, mm, frames);
         let tree = mm.tree();
         let mut gather = tree.gather_on(&source, &mm.cpus);
         tree.scan(pages_of(vma.start(), vma.end())?, |slot, level, part| {
-            let (old, new) = slot.update(|pte| {
-                let new = with_rights::<Codec<M>>(pte, flags, rights);
-                keep_size::<Codec<M>>(new, level)
-            });
+            let (old, new) = slot.update(|pte| granted.apply::<Codec<M>>(pte, level));
             gather.changed(part, old, new);
         })?;
         let _ = gather.finish();
         Ok(flags)
     }
-}
-
-/// A leaf of `level` says that it is one.
-#[inline]
-fn keep_size<C: PteCodec>(pte: Pte, level: crate::port::Level) -> Pte {
-    if level == crate::port::Level::PTE || !C::is_present(pte) {
-        return pte;
-    }
-    C::with_bits(pte, C::bits(pte) | PteBits::HUGE)
 }

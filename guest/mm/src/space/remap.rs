@@ -28,7 +28,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// then.
     ///
     /// # Errors
-    /// `Einval` for a bad range; `Efault` where not all of it is one area; `Enomem` without room, memory, or more
+    /// `Einval` for a bad range, pages of a pool, or shared memory that is to grow; `Efault` where not all of it is one area; `Enomem` without room, memory, or more
     /// promises. Nothing has changed then.
     pub fn mremap<A: FrameAllocator<'p>>(
         &self,
@@ -51,6 +51,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         if wanted <= pages {
             self.unmap_pages(mm, &mut areas, first + wanted, end, frames)?;
             return Ok(addr);
+        }
+        if flags.contains(VmFlags::SHARED) {
+            // An object has the size it was made with.
+            return Err(Errno::Einval);
         }
         let more = wanted - pages;
         let limit = mm.layout.limit_above(first);
@@ -125,6 +129,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(Errno::Enomem);
         };
         usages(init.flags, init.kind).for_each(|usage| mm.counters.add_usage(usage, pages));
+        self.hold(init.backing);
         if let Some(anchor) = anchor {
             // SAFETY: the area that this is the twin of is on the anchor's list, and the write lock is held; the twin
             // leaves the list before it is freed.

@@ -83,11 +83,14 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// The folio that an entry maps; none for pages of zeroes and entries that map nothing.
     #[inline]
     pub(crate) fn folio_of(&self, pte: crate::port::Pte) -> Option<Folio<'p>> {
+        if Codec::<M>::has(pte, PteBits::SPECIAL) {
+            return None;
+        }
+        if Codec::<M>::is_present(pte) {
+            return Folio::of(self.frame_table()?, Codec::<M>::addr(pte).pfn());
+        }
         match Codec::<M>::view(pte) {
-            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => None,
-            PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
-                Folio::of(self.frame_table()?, addr.pfn())
-            }
+            PteView::ProtNone { addr, .. } => Folio::of(self.frame_table()?, addr.pfn()),
             _ => None,
         }
     }

@@ -97,7 +97,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         while let Some(vma) = areas.next_from(first).filter(|vma| vma.start() < end) {
             self.uncount(mm, vma, vma.pages());
             let start = vma.start();
-            areas.remove(objects, cpu, start);
+            let backing = areas.remove(objects, cpu, start);
+            backing.into_iter().for_each(|backing| self.let_go(backing));
         }
         Ok(())
     }

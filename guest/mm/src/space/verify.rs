@@ -17,6 +17,8 @@ pub struct MmCensus {
     pub entries: u64,
     /// Pages of folios that are mapped.
     pub pages: u64,
+    /// Pages of shared memory that are mapped.
+    pub shmem: u64,
     /// Base pages of pages from a pool that are mapped.
     pub hugetlb: u64,
     /// Pages of zeroes that are mapped.
@@ -52,6 +54,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let counters = mm.counters();
         if census.pages != counters.rss(Rss::Anon) {
             return Err("resident pages are counted wrong");
+        }
+        if census.shmem != counters.rss(Rss::Shmem) {
+            return Err("resident pages of shared memory are counted wrong");
         }
         if census.hugetlb != counters.hugetlb() {
             return Err("pages of pools are counted wrong");
@@ -90,13 +95,22 @@ impl<'p, M: Machine> Vm<'p, M> {
             return if bits.contains(PteBits::WRITE) { Err("a writable page of zeroes") } else { Ok(()) };
         }
         let folio = self.folio_of(pte).ok_or("an entry that maps no folio")?;
+        let is_shmem = matches!(folio.mapping(), Mapping::Space(_));
         match folio.flags().contains(FolioFlags::HUGETLB) {
             true => census.hugetlb += level.pages(),
+            false if is_shmem => census.shmem += level.pages(),
             false => census.pages += level.pages(),
         }
         let inside = addr.pfn().get() - folio.pfn().get();
         if folio.index() + inside != vma.index_of(vpn) {
             return Err("a page at another place than its folio says");
+        }
+        if let Some(object) = self.shmem_of(vma.backing()) {
+            return if folio.mapping() == object.mapping() {
+                Ok(())
+            } else {
+                Err("a page of another object")
+            };
         }
         let anchor = vma.link.anchor().map(|anchor| anchor.as_ptr().addr() as u64);
         if !matches!((folio.mapping(), anchor), (Mapping::Anon(of), Some(anchor)) if of == anchor) {

@@ -6,7 +6,7 @@
 use super::gather::{Counted, Unmapped};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::Pfn;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::pgtable::{Gather, PageRange, PteSlot};
 use crate::phys::{FrameAllocator, FreeError};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
@@ -85,6 +85,12 @@ impl<'p, M: Machine> Vm<'p, M> {
             folio.sub_mapped(1);
             return Counted::Hugetlb;
         }
+        if let Mapping::Space(_) = folio.mapping() {
+            if folio.sub_mapped(1) {
+                self.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FileMapped, 1);
+            }
+            return Counted::Shmem;
+        }
         self.drop_anon_rmap(folio, level);
         Counted::Anon
     }
@@ -99,6 +105,20 @@ impl<'p, M: Machine> Vm<'p, M> {
         if folio.sub_mapped(1) {
             stat.shrink(cpu, folio.node(), NodeStat::AnonMapped, folio.order().pages());
         }
+    }
+
+    /// As [`Vm::add_rmap`], of a folio that another entry maps and keeps mapping meanwhile (Linux
+    /// `folio_try_dup_anon_rmap_ptes`).
+    #[inline]
+    pub(super) fn share_rmap(&self, folio: Folio<'_>, level: Level) -> Counted {
+        folio.add_mapped(1);
+        if folio.flags().contains(FolioFlags::HUGETLB) {
+            return Counted::Hugetlb;
+        }
+        if level != Level::PTE {
+            folio.add_entire();
+        }
+        Counted::Anon
     }
 
     /// One entry of `level` more maps `folio` (Linux `folio_add_anon_rmap_ptes`, `_pmd`). The reference is the

@@ -2,12 +2,17 @@
 //!
 //! Owns: the choice. Invariants: both sides have the same interface, so the code above has no `cfg`.
 
-#[cfg(not(all(loom, test)))]
-pub(super) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 #[cfg(all(loom, test))]
-pub(super) use loom::{
-    cell::UnsafeCell as DataCell,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+pub(super) use loom::cell::UnsafeCell as DataCell;
+#[cfg(not(all(loom, test)))]
+pub(crate) use {
+    core::hint::spin_loop,
+    core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
+};
+#[cfg(all(loom, test))]
+pub(crate) use {
+    loom::hint::spin_loop,
+    loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 
 /// `core`'s cell with loom's interface: access goes through a closure that gets a raw pointer.

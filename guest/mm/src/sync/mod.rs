@@ -1,7 +1,7 @@
-//! Locks and one-time initialisation.
+//! Locks, one-time initialisation, and reading without a lock.
 //!
-//! Owns: [`SpinLock`] and [`RwLock`], which mask interrupts while they are held, and [`Once`], a value built in place
-//! at boot.
+//! Owns: [`SpinLock`] and [`RwLock`], which mask interrupts while they are held; [`Once`], a value built in place at boot;
+//! [`rcu`], grace periods; a counter that tells readers of several words that a writer came between.
 //! Stays outside: sleeping (the memory manager never sleeps with a lock held) and what the locks protect.
 //! Invariants: data is reachable only through a guard; a guard never leaves its CPU.
 //!
@@ -12,10 +12,14 @@
 //!
 //! In a test build with `--cfg loom` the atomics are loom's, so that the model checker sees every access.
 
-mod atomic;
+pub(crate) mod atomic;
+#[cfg(all(loom, test))]
+pub(crate) mod loom_cpu;
 mod once;
 mod ownership;
+pub mod rcu;
 mod rwlock;
+mod seq;
 mod spin;
 #[cfg(all(loom, test))]
 mod tests;
@@ -24,4 +28,5 @@ pub use once::{InitError, Once};
 #[cfg(not(all(loom, test)))]
 pub(crate) use ownership::{Chain, Freed, Place, RemoteWord};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
+pub(crate) use seq::SeqCount;
 pub use spin::{SpinGuard, SpinLock};

@@ -6,6 +6,8 @@
 use super::VmFlags;
 use crate::port::Level;
 use crate::rmap::AnonLink;
+use crate::shmem::Shmem;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// What an area is for; it decides what it is called.
@@ -44,6 +46,8 @@ pub enum Backing {
     Anon,
     /// Pages from the pool of huge pages of this level.
     Hugetlb(Level),
+    /// An object that several areas may show.
+    Shmem(NonNull<Shmem>),
 }
 
 impl Backing {
@@ -51,11 +55,16 @@ impl Backing {
     #[must_use]
     pub const fn pages(self) -> u64 {
         match self {
-            Self::Anon => 1,
+            Self::Anon | Self::Shmem(_) => 1,
             Self::Hugetlb(level) => level.pages(),
         }
     }
 }
+
+// SAFETY: an object of shared memory may be used from any CPU, and whoever has a `Backing` of one has a reference.
+unsafe impl Send for Backing {}
+// SAFETY: as above.
+unsafe impl Sync for Backing {}
 
 /// See the module documentation.
 pub struct Vma {

@@ -5,7 +5,7 @@
 //! freed by a method that takes it exclusively, so none is used after it is gone.
 
 use super::objects::Blank;
-use super::{Objects, VmFlags, Vma, VmaInit};
+use super::{Backing, Objects, VmFlags, Vma, VmaInit};
 use crate::maple::{Bag, Entry, MapleTree};
 use crate::phys::{AllocError, FrameAllocator};
 use crate::port::{Cpu, Machine};
@@ -177,16 +177,27 @@ impl<'p> Areas<'p> {
         Some(unsafe { vma.as_ref() })
     }
 
-    /// Takes the area that starts at page `first` out and frees it, and its anchor if that has no other.
-    pub(crate) fn remove<M: Machine>(&mut self, objects: &Objects<'p, M>, cpu: &impl Cpu, first: u64) {
-        let Some(entry) = self.tree.remove(first, &mut self.bag) else { return };
+    /// Takes the area that starts at page `first` out and frees it, and its anchor if that has no other. Gives the memory
+    /// that was behind it, with the area's reference.
+    #[must_use = "who had the memory behind the area must let it go"]
+    pub(crate) fn remove<M: Machine>(
+        &mut self,
+        objects: &Objects<'p, M>,
+        cpu: &impl Cpu,
+        first: u64,
+    ) -> Option<Backing> {
+        let entry = self.tree.remove(first, &mut self.bag)?;
+        let backing = self.area(entry).backing();
         let last = self.area(entry).link.detach(cpu);
+        // The list of shared memory is a part of its object.
+        let anchor = last.filter(|_| !matches!(backing, Backing::Shmem(_)));
         // SAFETY: it is out of the tree and off its anchor's list, and no reference to an area lives beside `&mut self`.
         // Pages name an anchor only while an area linked to it maps them.
         unsafe {
-            last.into_iter().for_each(|anchor| objects.free_anchor(anchor));
+            anchor.into_iter().for_each(|anchor| objects.free_anchor(anchor));
             objects.free_vma(entry.value);
         }
+        Some(backing)
     }
 
     /// Divides the area that page `vpn` lies in, if it starts before it. Whether that could be done.
@@ -211,6 +222,10 @@ impl<'p> Areas<'p> {
             return false;
         }
         let lower = self.area(entry);
+        if let Backing::Shmem(object) = init.backing {
+            // SAFETY: the lower part has a reference.
+            unsafe { object.as_ref() }.get();
+        }
         if let Some(anchor) = anchor {
             // SAFETY: the lower part is on the anchor's list and stays there; the upper is in the tree, and leaves the
             // list before it is freed.
@@ -221,10 +236,17 @@ impl<'p> Areas<'p> {
     }
 
     /// Joins the areas that meet at page `vpn`, if one could be a part of the other.
-    pub(crate) fn join_at<M: Machine>(&mut self, objects: &Objects<'p, M>, cpu: &impl Cpu, vpn: u64) {
+    /// Gives the memory behind the one that is gone, with its reference.
+    #[must_use = "who had the memory behind the area must let it go"]
+    pub(crate) fn join_at<M: Machine>(
+        &mut self,
+        objects: &Objects<'p, M>,
+        cpu: &impl Cpu,
+        vpn: u64,
+    ) -> Option<Backing> {
         let lower = self.tree.prev(vpn).filter(|entry| entry.end == vpn);
         let upper = self.tree.find(vpn).filter(|entry| entry.first == vpn);
-        let (Some(lower), Some(upper)) = (lower, upper) else { return };
+        let (lower, upper) = (lower?, upper?);
         let (a, b) = (self.area(lower), self.area(upper));
         let anchors = (a.link.anchor(), b.link.anchor());
         let agree = match anchors {
@@ -232,7 +254,7 @@ impl<'p> Areas<'p> {
             _ => true,
         };
         if !agree || !a.continues_in(b) {
-            return;
+            return None;
         }
         if let (None, Some(anchor)) = anchors {
             // SAFETY: the upper area is on the anchor's list for now; the lower leaves it before it is freed.
@@ -240,9 +262,10 @@ impl<'p> Areas<'p> {
         }
         // Before the upper goes: a walk from a page of it finds one of the two at any time.
         a.link.set_range(cpu, lower.first, upper.end, a.pgoff());
-        self.remove(objects, cpu, upper.first);
+        let gone = self.remove(objects, cpu, upper.first);
         // The place was that of the area that is gone.
         let _ = self.tree.set_bounds(lower.first, lower.first..upper.end);
+        gone
     }
 
     /// Moves the start of the area at page `first` down to `start`; whether there was room.

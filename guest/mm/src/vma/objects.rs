@@ -24,6 +24,8 @@ pub(super) struct Blank(NonNull<u8>);
 
 // SAFETY: the memory is the holder's alone.
 unsafe impl Send for Blank {}
+// SAFETY: only whoever has it by value can reach the memory.
+unsafe impl Sync for Blank {}
 
 impl Blank {
     /// What an area is once nobody uses it.

@@ -11,6 +11,7 @@ mod hugetlb;
 mod model;
 mod race;
 mod remap;
+mod shared;
 
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;

@@ -5,6 +5,7 @@
 
 mod fault;
 mod vmalloc;
+mod xarray;
 
 use super::support::{Random, Words, parse};
 use super::{Args, Command, Outcome, fail, usage};
@@ -19,14 +20,15 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc|fault [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas and page faults",
+    usage: "buddy|slab|vmalloc|xarray|fault [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries and page faults",
     run: bench,
 }];
 
 const DEFAULT_ROUNDS: u64 = 2000;
 const VMALLOC_ROUNDS: u64 = 5;
 const FAULT_ROUNDS: u64 = 3;
+const XARRAY_ROUNDS: u64 = 5;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -43,10 +45,12 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("buddy") => (buddy, DEFAULT_ROUNDS),
         Some("slab") => (super::slab::counts, DEFAULT_ROUNDS),
         Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
+        Some("xarray") => (xarray::xarray, XARRAY_ROUNDS),
         Some("fault") => (fault::fault, FAULT_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            return Err(usage(format_args!("bench: expected buddy, slab, vmalloc or fault, not '{other}'")));
+            let known = "buddy, slab, vmalloc, xarray or fault";
+            return Err(usage(format_args!("bench: expected {known}, not '{other}'")));
         }
     };
     while let Some(word) = args.next_word() {

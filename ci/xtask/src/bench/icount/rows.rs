@@ -72,4 +72,6 @@ pub const ROWS: &[Row] = &[
     Row::without_aim("vmalloc_64k_pair", "vmalloc of 64 KiB and vfree", 4978.0).linux(9956.0),
     Row::without_aim("vmalloc_2m_pair", "vmalloc of 2 MiB in small pages and vfree", 110_489.0)
         .linux(220_979.0),
+    row("xarray_load", "xarray, load, random among 65,536", 155.0, 80.0).linux(155.0),
+    row("xarray_store", "xarray, store, 65,536 in a row with their nodes", 300.0, 200.0).linux(409.0),
 ];

@@ -1,0 +1,137 @@
+//! Shared memory of areas: made with the first, kept by all, gone with the last.
+
+use super::{Errno, Mm, Vm};
+use crate::addr::VirtAddr;
+use crate::folio::Folio;
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::Machine;
+use crate::shmem::Shmem;
+use crate::vma::{Backing, VmFlags, VmaInit};
+use crate::vmstat::NodeStat;
+use core::ptr::NonNull;
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Makes an object for `pages` pages, which are promised unless they need not be.
+    pub(super) fn make_shmem<A: FrameAllocator<'p>>(
+        &self,
+        pages: u64,
+        is_promised: bool,
+        frames: &A,
+    ) -> Result<Backing, Errno> {
+        let ground = self.ground().ok_or(Errno::Enomem)?;
+        let charged = if is_promised { pages } else { 0 };
+        if !self.charge_all(charged) {
+            return Err(Errno::Enomem);
+        }
+        let Ok(memory) = self.slabs.alloc(ground.shmem, frames, GfpFlags::GFP_KERNEL) else {
+            self.uncharge_all(charged);
+            return Err(Errno::Enomem);
+        };
+        let object = memory.cast::<Shmem>();
+        // SAFETY: a new object of the cache for these, which is ours alone.
+        unsafe { object.write(Shmem::new(charged)) };
+        Ok(Backing::Shmem(object))
+    }
+
+    /// The object behind an area, if it is shared memory.
+    #[inline]
+    pub(crate) fn shmem_of(&self, backing: Backing) -> Option<&Shmem> {
+        match backing {
+            // SAFETY: an area, or whoever is about to make one, has a reference of the object.
+            Backing::Shmem(object) => Some(unsafe { object.as_ref() }),
+            _ => None,
+        }
+    }
+
+    /// One more area has this memory behind it.
+    pub(super) fn hold(&self, backing: Backing) {
+        if let Some(object) = self.shmem_of(backing) {
+            object.get();
+        }
+    }
+
+    /// One area less has this memory behind it; with the last its pages go.
+    pub(super) fn let_go(&self, backing: Backing) {
+        let Some(object) = self.shmem_of(backing).filter(|object| object.put()) else { return };
+        let (Some(ground), Some(table)) = (self.ground(), self.frame_table()) else { return };
+        let (cpu, stat) = (self.machine().cpu(), self.stat());
+        object.empty(&ground.nodes, cpu, table, |folio: Folio<'_>| {
+            for what in [NodeStat::Shmem, NodeStat::FilePages] {
+                stat.shrink(cpu, folio.node(), what, 1);
+            }
+            if folio.put(1) {
+                self.free_folio(folio);
+            }
+        });
+        self.uncharge_all(object.charged());
+        let memory = NonNull::from(object).cast::<u8>();
+        // SAFETY: nobody has a reference of the object any more, and it came from this cache.
+        let _ = unsafe { self.slabs.free(ground.shmem, memory) };
+    }
+
+    /// Promises pages that belong to no context.
+    fn charge_all(&self, pages: u64) -> bool {
+        let before = self.commit.add(pages);
+        let is_fine = self.would_do(pages, before + pages, 0);
+        if !is_fine {
+            self.commit.sub(pages);
+        }
+        is_fine
+    }
+
+    fn uncharge_all(&self, pages: u64) {
+        self.commit.sub(pages);
+    }
+
+    /// Shows the shared memory that `from` has at `addr` in context `to`, too: all of its area, at the same address.
+    ///
+    /// # Errors
+    /// `Efault` where `from` has none; `Eexist` where `to` has something; `Enomem`.
+    pub fn share<A: FrameAllocator<'p>>(
+        &self,
+        from: &Mm<'p, M>,
+        addr: VirtAddr,
+        to: &Mm<'p, M>,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let init = {
+            let areas = from.areas.read(self.machine().cpu());
+            let vma = areas.find(addr.vpn().get()).ok_or(Errno::Efault)?;
+            self.shmem_of(vma.backing()).ok_or(Errno::Efault)?.get();
+            vma.init()
+        };
+        let result = self.add_shared(to, &init, frames);
+        if result.is_err() {
+            self.let_go(init.backing);
+        }
+        result
+    }
+
+    /// Makes the area of a context that shares memory with another. The caller's reference becomes the area's.
+    fn add_shared<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        init: &VmaInit,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let flags = init.flags - VmFlags::LOCKED;
+        let mut areas = self.write_areas(mm, 1, frames)?;
+        if areas.start_after(init.start).is_some_and(|start| start < init.end) {
+            return Err(Errno::Eexist);
+        }
+        let vma = areas.insert(&VmaInit { mm: mm.id, flags, ..*init }).ok_or(Errno::Enomem)?;
+        for usage in super::unmap::usages(flags, init.kind) {
+            mm.counters.add_usage(usage, vma.pages());
+        }
+        self.link_shared(vma);
+        Ok(())
+    }
+
+    /// Puts a new area of shared memory on the list of those that show it.
+    pub(super) fn link_shared(&self, vma: &crate::vma::Vma) {
+        if let Some(object) = self.shmem_of(vma.backing()) {
+            // SAFETY: the object lives as long as the area does, which leaves the list before it is freed.
+            unsafe { vma.link.attach(self.machine().cpu(), NonNull::from(object.areas())) };
+        }
+    }
+}
