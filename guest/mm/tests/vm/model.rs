@@ -7,7 +7,7 @@
 use super::{World, cpu, page, watch};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::fault::{Flavour, Segv};
-use mm::port::{Access, Cpu as _, Machine as _, Mmu as _};
+use mm::port::{Access, Machine as _, Mmu as _};
 use mm::space::layout::{OVERLAY_START, SLICE_BYTES};
 use mm::space::{Advice, Errno, MapFlags, MapRequest, Mm, Rss, ThpMode, Usage};
 use mm::vma::VmFlags;
@@ -256,7 +256,7 @@ impl Oracle {
             Flavour::Reuse => assert!(write && self.holders_of(body) == 1, "{flavour:?} for {body:?}"),
             Flavour::Huge | Flavour::HugeZero => self.went_huge(n, vpn, flavour == Flavour::Huge),
             Flavour::Spurious => {}
-            Flavour::Hugetlb => panic!("{flavour:?}"),
+            Flavour::Hugetlb | Flavour::Shared => panic!("{flavour:?}"),
         }
     }
 
