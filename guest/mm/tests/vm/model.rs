@@ -567,7 +567,7 @@ impl Oracle {
 /// A world that has been used once, so that what is made once is there.
 fn world(thp: ThpMode) -> (&'static World, u64) {
     let ram = if thp == ThpMode::Never { 16 } else { 96 };
-    let world: &'static World = Box::leak(Box::new(World::with(ram, CPUS, thp == ThpMode::Never)));
+    let world: &'static World = super::keep(World::with(ram, CPUS, thp == ThpMode::Never));
     world.vm.settings().set_thp(thp);
     let mm = world.context();
     let at = world.map(mm, HUGE);
