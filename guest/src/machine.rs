@@ -51,6 +51,10 @@ impl port::Cpu for Cpu {
     fn irq_disable(&self) {
         irq::disable();
     }
+    #[inline(always)]
+    fn irq_try_disable(&self) -> bool {
+        irq::try_disable()
+    }
     #[inline]
     fn irq_enable(&self) {
         irq::enable();

@@ -329,7 +329,7 @@ fn t41c_producer_and_consumer_lose_nothing() {
     }
     assert_eq!(cache.stats().active_objects, 0);
     slabs.verify().unwrap();
-    // What the consumer keeps is bounded: one mebibyte of slabs, the rest is reused or given back.
+    // What the consumer keeps is bounded: empty slabs are reused or given back.
     assert!(cache.stats().slabs <= 260, "{:?}", cache.stats());
     for cpu in [0, 1] {
         cpus.run_on(CpuId(cpu), || slabs.flush_cpu(cache));

@@ -10,6 +10,15 @@ pub trait Cpu {
     fn id(&self) -> CpuId;
     /// Masks interrupts on this CPU; nests.
     fn irq_disable(&self);
+    /// Masks interrupts unless they are masked already; whether it did. It need not read the depth to write it, so
+    /// sections that follow each other closely need not wait for the stores of those before.
+    fn irq_try_disable(&self) -> bool {
+        let is_outermost = self.can_wait();
+        if is_outermost {
+            self.irq_disable();
+        }
+        is_outermost
+    }
     /// Undoes one [`Cpu::irq_disable`]; the outermost delivers what came meanwhile.
     fn irq_enable(&self);
     /// Whether this code may wait for another CPU: interrupts are not masked.
@@ -23,11 +32,15 @@ pub trait Cpu {
     }
 
     /// Masks interrupts until the guard is dropped.
+    #[inline(always)]
     fn irq_guard(&self) -> IrqGuard<'_, Self>
     where
         Self: Sized,
     {
-        self.irq_disable();
+        if !self.irq_try_disable() {
+            core::hint::cold_path();
+            self.irq_disable();
+        }
         IrqGuard { cpu: self }
     }
 }
@@ -39,6 +52,7 @@ pub struct IrqGuard<'a, C: Cpu> {
 }
 
 impl<C: Cpu> Drop for IrqGuard<'_, C> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.cpu.irq_enable();
     }

@@ -1,8 +1,8 @@
 //! A cache in memory (Linux `struct kmem_cache`): its constants, then a part for each CPU, then one for each node.
 //!
 //! Owns: the layout, and what may be touched by whom. Invariants: the constants never change after the cache was
-//! published; the part of a CPU is touched by that CPU alone, with interrupts masked, but for its counters, which
-//! anybody may read; what is behind the lock of a node is touched under it.
+//! published; the part of a CPU is touched by that CPU alone, with interrupts masked, but for its counters and its
+//! object at hand, which anybody may read; what is behind the lock of a node is touched under it.
 //! Source: Linux `struct kmem_cache_cpu` and `struct kmem_cache_node` (`mm/slub.c`).
 
 use super::frame::{LocalList, SlabFrame};
@@ -13,7 +13,7 @@ use crate::sync::{Place, SpinGuard, SpinLock};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 /// The longest name of a cache in bytes.
 const NAME_BYTES: usize = 31;
@@ -116,6 +116,11 @@ pub(super) struct CpuSlab {
     pub(super) bytes: Cell<u32>,
     /// What the word of a slab says that the CPU owns.
     pub(super) tag: u32,
+    /// The object that this CPU has freed last, until it is allocated again or the next one is freed; null for none. Its
+    /// slab is the CPU's, and counts it as in use. Whoever frees one and takes one touches no list.
+    hand: AtomicPtr<u8>,
+    /// The head of its slab.
+    hand_slab: Cell<NonNull<Frame>>,
     pub(super) slab: Cell<Option<FrameIdx>>,
     pub(super) partial_count: Cell<u32>,
     /// Slabs of this CPU with something on their local list.
@@ -133,6 +138,8 @@ impl CpuSlab {
             base: Cell::new(core::ptr::null_mut()),
             bytes: Cell::new(0),
             tag: Place::Owned(cpu).tag(),
+            hand: AtomicPtr::new(core::ptr::null_mut()),
+            hand_slab: Cell::new(NonNull::from_ref(&NO_FRAME)),
             slab: Cell::new(None),
             partial_count: Cell::new(0),
             partial: UnsafeCell::new(FrameList::EMPTY),
@@ -152,6 +159,41 @@ impl CpuSlab {
     pub(super) fn local(&self) -> LocalList<'_> {
         // SAFETY: `set_active` stored the address of a descriptor; those stay as long as the allocator.
         LocalList::of(unsafe { self.active.get().as_ref() })
+    }
+
+    /// The object at hand.
+    #[inline(always)]
+    pub(super) fn hand(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.hand.load(Relaxed))
+    }
+
+    /// Takes the object at hand.
+    #[inline(always)]
+    pub(super) fn take_hand(&self) -> Option<NonNull<u8>> {
+        let object = self.hand()?;
+        self.hand.store(core::ptr::null_mut(), Relaxed);
+        Some(object)
+    }
+
+    /// Keeps a free object of a slab of this CPU at hand. Returns the slab of the one before.
+    #[inline(always)]
+    pub(super) fn set_hand(&self, object: NonNull<u8>, slab: &Frame) -> &Frame {
+        self.hand.store(object.as_ptr(), Relaxed);
+        // SAFETY: it came from a reference to a descriptor; those stay as long as the allocator.
+        unsafe { self.hand_slab.replace(NonNull::from_ref(slab)).as_ref() }
+    }
+
+    /// Takes the object at hand, and its slab.
+    pub(super) fn clear_hand(&self) -> Option<(NonNull<u8>, &Frame)> {
+        // SAFETY: as in `set_hand`.
+        Some((self.take_hand()?, unsafe { self.hand_slab.get().as_ref() }))
+    }
+
+    /// The active slab's head.
+    #[inline(always)]
+    pub(super) fn active(&self) -> &Frame {
+        // SAFETY: as in `local`.
+        unsafe { self.active.get().as_ref() }
     }
 
     /// Makes a slab that this CPU owns the active one, with objects from `base` on in `bytes` bytes.
@@ -265,9 +307,9 @@ impl Cache {
         Here { part: unsafe { self.cpus.add(cpu as usize).as_ref() }, _irq: irq }
     }
 
-    /// The part of each CPU: for its counters.
+    /// The part of each CPU: for its counters, and what it has at hand.
     pub(super) fn all_cpus(&self) -> impl Iterator<Item = &CpuSlab> {
-        // SAFETY: as in `here`; of another CPU's part only the counters may be read.
+        // SAFETY: as in `here`; of another CPU's part only what is atomic may be read.
         (0..self.cpu_count as usize).map(|cpu| unsafe { self.cpus.add(cpu).as_ref() })
     }
 

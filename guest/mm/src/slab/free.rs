@@ -6,12 +6,12 @@
 
 use super::Slabs;
 use super::alloc::Site;
-use super::cache::{Cache, Here, count};
+use super::cache::{Cache, CpuSlab, Here, count};
 use super::error::ObjectError;
-use super::frame::{Held, SlabFrame, held};
+use super::frame::{Held, LocalList, SlabFrame, held};
 use super::list::set_next_plain;
 use crate::addr::{Order, PAGE_SHIFT};
-use crate::frame::{FrameIdx, FrameTable};
+use crate::frame::{Frame, FrameIdx, FrameTable};
 use crate::mutant::planted;
 use crate::port::{Machine, PhysMem};
 use crate::sync::{Freed, Place};
@@ -40,18 +40,11 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let here = cache.here(self.machine().cpu());
         let part = here.part;
         let offset = object.as_ptr().addr().wrapping_sub(part.base.get().addr());
-        let local = part.local();
-        let first = local.freelist();
-        let twice = object.as_ptr().addr() == first && !planted("slab.freed_twice");
-        let is_plain = offset & cache.misaligned == 0 && !twice;
-        if offset < part.bytes.get() as usize && is_plain {
-            // SAFETY: the object lies in the active slab; the caller owned it, and now it is free.
-            unsafe { cache.set_next(object, first) };
-            local.set_freelist(object.as_ptr().addr());
-            // Never the last one of an active slab.
-            let _ = local.one_back();
-            count(&part.frees);
-            return Ok(());
+        if offset < part.bytes.get() as usize && offset & cache.misaligned == 0 {
+            // SAFETY: the object lies in the active slab; the caller owned it, and now it is free. So is the one at hand.
+            return self.free_owned(cache, here, part.active(), object, |object, next| unsafe {
+                cache.set_next(object, next)
+            });
         }
         // SAFETY: promised by the caller.
         unsafe { self.free_elsewhere(cache, here, object, Location::caller()) }
@@ -86,7 +79,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
     }
 
     /// Frees an object that lies `offset` bytes into `slab`, which is one of `cache`.
@@ -107,7 +100,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return self.free_unusual(cache, here, slab, offset, object, site);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
     }
 
     /// As [`Slabs::free_in`], for cases that are not worth a place in every caller.
@@ -151,7 +144,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             cache.zero(object);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
     }
 
     /// Frees an object of a plain slab (`frame::plain`).
@@ -167,36 +160,59 @@ impl<'p, M: Machine> Slabs<'p, M> {
     ) -> Result<(), ObjectError> {
         let here = cache.here(self.machine().cpu());
         // SAFETY: promised by the caller.
-        self.free_owned(cache, here, slab, object, |first| unsafe { set_next_plain(object, first) })
+        unsafe { self.free_quick(cache, here, slab, object, |object, next| set_next_plain(object, next)) }
     }
 
-    /// Frees an object of a slab, which needs no more care: with plain accesses if this CPU owns the slab. `link` links
-    /// the object, which is free then, to the first one of the local list.
+    /// Frees an object of a slab, which needs no more care: with plain accesses if this CPU owns the slab. `link` links a
+    /// free object of the cache to another of its slab, or to none.
     #[inline(always)]
-    fn free_owned(
+    fn free_quick(
         &self,
         cache: &Cache,
         here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
         object: NonNull<u8>,
-        link: impl FnOnce(usize),
+        link: impl FnOnce(NonNull<u8>, usize),
     ) -> Result<(), ObjectError> {
         if !slab.word().load().has_tag(here.part.tag) {
             return self.free_shared(cache, here, slab, object);
         }
-        let local = slab.local();
-        let first = local.freelist();
-        if first == object.as_ptr().addr() {
+        self.free_owned(cache, here, slab.frame(), object, link)
+    }
+
+    /// Takes an object of a slab of this CPU in hand, and lists the one that was.
+    #[inline(always)]
+    fn free_owned(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: &Frame,
+        object: NonNull<u8>,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> Result<(), ObjectError> {
+        let part = here.part;
+        let before = part.hand();
+        let is_free = LocalList::of(slab).freelist() == object.as_ptr().addr() || before == Some(object);
+        if is_free && !planted("slab.freed_twice") {
             drop(here);
             return double_free(cache, object);
         }
-        link(first);
-        local.set_freelist(object.as_ptr().addr());
-        count(&here.part.frees);
-        if local.one_back() {
-            self.let_go_of_empty(cache, here, slab);
+        count(&part.frees);
+        let slab = part.set_hand(object, slab);
+        if let Some(before) = before
+            && LocalList::of(slab).push(before, link)
+        {
+            self.let_go_of_empty(cache, here, before);
         }
         Ok(())
+    }
+
+    /// Puts what is at hand on the list of its slab.
+    pub(super) fn clear_hand(&self, cache: &Cache, part: &CpuSlab) {
+        if let Some((object, slab)) = part.clear_hand() {
+            // SAFETY: what is at hand is free, and this CPU owns its slab.
+            let _ = LocalList::of(slab).push(object, |object, next| unsafe { cache.set_next(object, next) });
+        }
     }
 
     /// Frees into a slab that this CPU does not own.
@@ -259,14 +275,15 @@ impl<'p, M: Machine> Slabs<'p, M> {
         }
     }
 
-    /// A slab that this CPU keeps has become empty: gives it back unless there are few.
+    /// The slab of `object`, which this CPU keeps, has become empty: gives it back unless there are few.
     #[cold]
     #[inline(never)]
-    fn let_go_of_empty(&self, cache: &Cache, here: Here<'_, M::Cpu>, slab: SlabFrame<'_>) {
+    fn let_go_of_empty(&self, cache: &Cache, here: Here<'_, M::Cpu>, object: NonNull<u8>) {
         let part = here.part;
         if part.partial_count.get() <= cache.cpu_empty_max {
             return;
         }
+        let Some(Found::Slab(slab, _)) = find(&cache.table, self.machine(), object) else { return };
         // SAFETY: as in `keep`.
         unsafe { &mut *part.partial.get() }.remove(&cache.table, slab.idx());
         part.partial_count.set(part.partial_count.get() - 1);

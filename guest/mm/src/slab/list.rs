@@ -26,10 +26,9 @@ impl Cache {
         object.as_ptr().wrapping_add(self.link).cast()
     }
 
-    /// `word` as a hardened cache stores it at `link`, and the other way round. Out of line, so that it costs nothing
-    /// where it is not wanted.
-    #[cold]
-    #[inline(never)]
+    /// `word` as a hardened cache stores it at `link`, and the other way round. In line: for a call the short ways would
+    /// have to save registers, wanted or not.
+    #[inline(always)]
     fn coded(&self, link: *mut usize, word: usize) -> usize {
         word ^ self.key ^ link.addr().swap_bytes()
     }

@@ -24,6 +24,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Gives up all slabs of `cache` that this CPU owns: to their nodes, or to the page allocator when empty.
     pub fn flush_cpu(&self, cache: &Cache) {
         let here = cache.here(self.machine().cpu());
+        self.clear_hand(cache, here.part);
         if let Some(idx) = self.deactivate(cache, &here) {
             self.hand_to_node(cache, idx);
         }
@@ -60,6 +61,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Hands slabs that this CPU keeps to their nodes, those longest unused first, until it keeps `left`.
     pub(super) fn spill(&self, cache: &Cache, here: &Here<'_, M::Cpu>, left: u32) {
         let part = here.part;
+        // Its slab may be among them.
+        self.clear_hand(cache, part);
         while part.partial_count.get() > left {
             // SAFETY: the list is this CPU's, interrupts are masked, and this is the only reference.
             let list = unsafe { &mut *part.partial.get() };
