@@ -32,8 +32,17 @@ pub trait Cpu {
     }
 
     /// Masks interrupts until the guard is dropped.
-    #[inline(always)]
     fn irq_guard(&self) -> IrqGuard<'_, Self>
+    where
+        Self: Sized,
+    {
+        self.irq_disable();
+        IrqGuard { cpu: self }
+    }
+
+    /// As [`Cpu::irq_guard`] by way of [`Cpu::irq_try_disable`], for the shortest sections.
+    #[inline(always)]
+    fn irq_guard_short(&self) -> IrqGuard<'_, Self>
     where
         Self: Sized,
     {

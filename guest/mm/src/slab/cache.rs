@@ -116,11 +116,9 @@ pub(super) struct CpuSlab {
     pub(super) bytes: Cell<u32>,
     /// What the word of a slab says that the CPU owns.
     pub(super) tag: u32,
-    /// The object that this CPU has freed last, until it is allocated again or the next one is freed; null for none. Its
-    /// slab is the CPU's, and counts it as in use. Whoever frees one and takes one touches no list.
+    /// The object of the active slab that this CPU has freed last, until it is allocated again or the next one is freed;
+    /// null for none. The slab counts it as in use. Whoever frees one and takes one touches no list.
     hand: AtomicPtr<u8>,
-    /// The head of its slab.
-    hand_slab: Cell<NonNull<Frame>>,
     pub(super) slab: Cell<Option<FrameIdx>>,
     pub(super) partial_count: Cell<u32>,
     /// Slabs of this CPU with something on their local list.
@@ -139,7 +137,6 @@ impl CpuSlab {
             bytes: Cell::new(0),
             tag: Place::Owned(cpu).tag(),
             hand: AtomicPtr::new(core::ptr::null_mut()),
-            hand_slab: Cell::new(NonNull::from_ref(&NO_FRAME)),
             slab: Cell::new(None),
             partial_count: Cell::new(0),
             partial: UnsafeCell::new(FrameList::EMPTY),
@@ -175,25 +172,16 @@ impl CpuSlab {
         Some(object)
     }
 
-    /// Keeps a free object of a slab of this CPU at hand. Returns the slab of the one before.
+    /// Keeps a free object of the active slab at hand.
     #[inline(always)]
-    pub(super) fn set_hand(&self, object: NonNull<u8>, slab: &Frame) -> &Frame {
+    pub(super) fn set_hand(&self, object: NonNull<u8>) {
         self.hand.store(object.as_ptr(), Relaxed);
-        // SAFETY: it came from a reference to a descriptor; those stay as long as the allocator.
-        unsafe { self.hand_slab.replace(NonNull::from_ref(slab)).as_ref() }
     }
 
-    /// Takes the object at hand, and its slab.
-    pub(super) fn clear_hand(&self) -> Option<(NonNull<u8>, &Frame)> {
-        // SAFETY: as in `set_hand`.
-        Some((self.take_hand()?, unsafe { self.hand_slab.get().as_ref() }))
-    }
-
-    /// The active slab's head.
+    /// Whether the slab with this head is the active one.
     #[inline(always)]
-    pub(super) fn active(&self) -> &Frame {
-        // SAFETY: as in `local`.
-        unsafe { self.active.get().as_ref() }
+    pub(super) fn is_active(&self, slab: SlabFrame<'_>) -> bool {
+        core::ptr::eq(self.active.get().as_ptr(), slab.frame())
     }
 
     /// Makes a slab that this CPU owns the active one, with objects from `base` on in `bytes` bytes.
@@ -301,7 +289,7 @@ impl Cache {
     /// This CPU's part. Interrupts stay masked until the result is dropped.
     #[inline(always)]
     pub(super) fn here<'a, C: Cpu>(&'a self, cpu: &'a C) -> Here<'a, C> {
-        let irq = cpu.irq_guard();
+        let irq = cpu.irq_guard_short();
         let CpuId(cpu) = cpu.id();
         // SAFETY: boot was promised that CPU numbers are below `cpu_count`, and `cpus` has that many parts.
         Here { part: unsafe { self.cpus.add(cpu as usize).as_ref() }, _irq: irq }

@@ -8,10 +8,10 @@ use super::Slabs;
 use super::alloc::Site;
 use super::cache::{Cache, CpuSlab, Here, count};
 use super::error::ObjectError;
-use super::frame::{Held, LocalList, SlabFrame, held};
+use super::frame::{Held, SlabFrame, held};
 use super::list::set_next_plain;
 use crate::addr::{Order, PAGE_SHIFT};
-use crate::frame::{Frame, FrameIdx, FrameTable};
+use crate::frame::{FrameIdx, FrameTable};
 use crate::mutant::planted;
 use crate::port::{Machine, PhysMem};
 use crate::sync::{Freed, Place};
@@ -42,9 +42,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let offset = object.as_ptr().addr().wrapping_sub(part.base.get().addr());
         if offset < part.bytes.get() as usize && offset & cache.misaligned == 0 {
             // SAFETY: the object lies in the active slab; the caller owned it, and now it is free. So is the one at hand.
-            return self.free_owned(cache, here, part.active(), object, |object, next| unsafe {
-                cache.set_next(object, next)
-            });
+            return self
+                .free_active(cache, here, object, |object, next| unsafe { cache.set_next(object, next) });
         }
         // SAFETY: promised by the caller.
         unsafe { self.free_elsewhere(cache, here, object, Location::caller()) }
@@ -79,7 +78,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
+        self.free_owned(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// Frees an object that lies `offset` bytes into `slab`, which is one of `cache`.
@@ -100,7 +99,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return self.free_unusual(cache, here, slab, offset, object, site);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
+        self.free_sound(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// As [`Slabs::free_in`], for cases that are not worth a place in every caller.
@@ -144,7 +143,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             cache.zero(object);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        unsafe { self.free_quick(cache, here, slab, object, |object, next| cache.set_next(object, next)) }
+        self.free_owned(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// Frees an object of a plain slab (`frame::plain`).
@@ -160,13 +159,31 @@ impl<'p, M: Machine> Slabs<'p, M> {
     ) -> Result<(), ObjectError> {
         let here = cache.here(self.machine().cpu());
         // SAFETY: promised by the caller.
-        unsafe { self.free_quick(cache, here, slab, object, |object, next| set_next_plain(object, next)) }
+        let link = |object, next| unsafe { set_next_plain(object, next) };
+        self.free_sound(cache, here, slab, object, link)
     }
 
-    /// Frees an object of a slab, which needs no more care: with plain accesses if this CPU owns the slab. `link` links a
-    /// free object of the cache to another of its slab, or to none.
+    /// Frees an object of a slab, which needs no more care. `link` links a free object of the cache to another of its
+    /// slab, or to none.
     #[inline(always)]
-    fn free_quick(
+    fn free_sound(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        object: NonNull<u8>,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> Result<(), ObjectError> {
+        if here.part.is_active(slab) {
+            self.free_active(cache, here, object, link)
+        } else {
+            self.free_owned(cache, here, slab, object, link)
+        }
+    }
+
+    /// As [`Slabs::free_sound`] for what is not in the active slab: with plain accesses if this CPU owns the slab.
+    #[inline(always)]
+    fn free_owned(
         &self,
         cache: &Cache,
         here: Here<'_, M::Cpu>,
@@ -177,41 +194,47 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if !slab.word().load().has_tag(here.part.tag) {
             return self.free_shared(cache, here, slab, object);
         }
-        self.free_owned(cache, here, slab.frame(), object, link)
+        if slab.local().freelist() == object.as_ptr().addr() {
+            drop(here);
+            return double_free(cache, object);
+        }
+        count(&here.part.frees);
+        if slab.local().push(object, link) {
+            self.let_go_of_empty(cache, here, slab);
+        }
+        Ok(())
     }
 
-    /// Takes an object of a slab of this CPU in hand, and lists the one that was.
+    /// Takes an object of the active slab in hand, and lists the one that was.
     #[inline(always)]
-    fn free_owned(
+    fn free_active(
         &self,
         cache: &Cache,
         here: Here<'_, M::Cpu>,
-        slab: &Frame,
         object: NonNull<u8>,
         link: impl FnOnce(NonNull<u8>, usize),
     ) -> Result<(), ObjectError> {
         let part = here.part;
-        let before = part.hand();
-        let is_free = LocalList::of(slab).freelist() == object.as_ptr().addr() || before == Some(object);
+        let (local, before) = (part.local(), part.hand());
+        let is_free = local.freelist() == object.as_ptr().addr() || before == Some(object);
         if is_free && !planted("slab.freed_twice") {
             drop(here);
             return double_free(cache, object);
         }
         count(&part.frees);
-        let slab = part.set_hand(object, slab);
-        if let Some(before) = before
-            && LocalList::of(slab).push(before, link)
-        {
-            self.let_go_of_empty(cache, here, before);
+        part.set_hand(object);
+        if let Some(before) = before {
+            // Never the last one of an active slab.
+            let _ = local.push(before, link);
         }
         Ok(())
     }
 
     /// Puts what is at hand on the list of its slab.
     pub(super) fn clear_hand(&self, cache: &Cache, part: &CpuSlab) {
-        if let Some((object, slab)) = part.clear_hand() {
-            // SAFETY: what is at hand is free, and this CPU owns its slab.
-            let _ = LocalList::of(slab).push(object, |object, next| unsafe { cache.set_next(object, next) });
+        if let Some(object) = part.take_hand() {
+            // SAFETY: what is at hand is free, and its slab is the active one.
+            let _ = part.local().push(object, |object, next| unsafe { cache.set_next(object, next) });
         }
     }
 
@@ -275,15 +298,14 @@ impl<'p, M: Machine> Slabs<'p, M> {
         }
     }
 
-    /// The slab of `object`, which this CPU keeps, has become empty: gives it back unless there are few.
+    /// A slab that this CPU keeps has become empty: gives it back unless there are few.
     #[cold]
     #[inline(never)]
-    fn let_go_of_empty(&self, cache: &Cache, here: Here<'_, M::Cpu>, object: NonNull<u8>) {
+    fn let_go_of_empty(&self, cache: &Cache, here: Here<'_, M::Cpu>, slab: SlabFrame<'_>) {
         let part = here.part;
         if part.partial_count.get() <= cache.cpu_empty_max {
             return;
         }
-        let Some(Found::Slab(slab, _)) = find(&cache.table, self.machine(), object) else { return };
         // SAFETY: as in `keep`.
         unsafe { &mut *part.partial.get() }.remove(&cache.table, slab.idx());
         part.partial_count.set(part.partial_count.get() - 1);

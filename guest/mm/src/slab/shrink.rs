@@ -24,7 +24,6 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Gives up all slabs of `cache` that this CPU owns: to their nodes, or to the page allocator when empty.
     pub fn flush_cpu(&self, cache: &Cache) {
         let here = cache.here(self.machine().cpu());
-        self.clear_hand(cache, here.part);
         if let Some(idx) = self.deactivate(cache, &here) {
             self.hand_to_node(cache, idx);
         }
@@ -53,6 +52,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
 
     /// Takes the active slab out of use; `None` if there is none or no object of it is free.
     fn deactivate(&self, cache: &Cache, here: &Here<'_, M::Cpu>) -> Option<FrameIdx> {
+        self.clear_hand(cache, here.part);
         let slab = here.part.take_active(&cache.table)?;
         let is_full = slab.local().freelist() == 0 && slab.word().retire(here.part.cpu());
         (!is_full).then_some(slab.idx())
@@ -61,8 +61,6 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Hands slabs that this CPU keeps to their nodes, those longest unused first, until it keeps `left`.
     pub(super) fn spill(&self, cache: &Cache, here: &Here<'_, M::Cpu>, left: u32) {
         let part = here.part;
-        // Its slab may be among them.
-        self.clear_hand(cache, part);
         while part.partial_count.get() > left {
             // SAFETY: the list is this CPU's, interrupts are masked, and this is the only reference.
             let list = unsafe { &mut *part.partial.get() };

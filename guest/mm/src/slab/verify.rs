@@ -94,7 +94,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         Ok(slabs)
     }
 
-    /// Checks what CPUs have at hand: a free object each, of a slab of theirs, on no list. How many there are.
+    /// Checks what CPUs have at hand: a free object each, of their active slab, on no list. How many there are.
     fn verify_hands(&self, cache: &Cache) -> Result<u64, SlabViolation> {
         let mut hands = 0;
         for part in cache.all_cpus() {
