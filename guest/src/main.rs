@@ -76,6 +76,7 @@ fn kernel_main(entry: Entry) -> ! {
     settings::apply_reserves();
     memory::hugetlb::boot(cmdline);
     memory::areas::count_cpus();
+    memory::shrinkers::init();
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {

@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`] |
 //! | 5 | [`vmalloc`], [`kmap`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -38,6 +38,8 @@ pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;
 pub mod port;
+#[cfg(not(all(loom, test)))]
+pub mod shrinker;
 #[cfg(not(all(loom, test)))]
 pub mod slab;
 pub mod sync;

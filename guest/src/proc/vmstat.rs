@@ -5,6 +5,7 @@
 use super::{kb, place};
 use crate::arch::percpu::{self, Counter};
 use crate::arch::smp;
+use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
@@ -27,6 +28,7 @@ const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
 const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
+const SLABS_SCANNED: usize = place(&VM_EVENTS, "slabs_scanned");
 const PGFAULT: usize = place(&VM_EVENTS, "pgfault");
 
 /// Events that have a counter for each kind of zone: those of DMA, DMA32, Normal and Movable. Linux has none for
@@ -123,6 +125,7 @@ pub fn numbers() -> Vmstat {
         add(&mut all.node, &node_stats(node));
     }
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
+    all.events[SLABS_SCANNED] = SHRINKERS.scanned();
     all.events[PGFAULT] = (0..smp::online())
         .filter_map(smp::area)
         .map(|area| percpu::counter_of(area, Counter::PageFaults))

@@ -64,6 +64,8 @@ pub struct Cache {
     pub(super) link: usize,
     /// Bits that are 0 in the offset of every object in its slab.
     pub(super) misaligned: usize,
+    /// 2^64 divided by the size, rounded up: tells whether an object starts at an offset.
+    pub(super) inverse: u64,
     /// Links are not stored in the clear.
     pub(super) hardened: bool,
     /// Objects lie at multiples of a power of two all over a slab, with their links, in the clear, at their start; and

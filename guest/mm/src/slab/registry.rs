@@ -221,6 +221,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 hardened: config.hardened,
                 is_plain: !needs_care && is_full && !config.hardened && geometry.offset == 0,
                 misaligned: ((geometry.size & geometry.size.wrapping_neg()) - 1) as usize,
+                inverse: u64::MAX / u64::from(geometry.size) + 1,
                 zero_on_alloc: config.init_on_alloc,
                 zero_on_free: config.init_on_free,
                 is_unusual: config.init_on_free || request.flags.intersects(SlabFlags::DEBUG),
