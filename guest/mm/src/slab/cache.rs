@@ -62,7 +62,8 @@ pub struct Cache {
     pub(super) key: usize,
     /// Where the link of a free object lies.
     pub(super) link: usize,
-    /// Bits that are 0 in the offset of every object in its slab.
+    /// Bits that are 0 in the offset of every object in its slab. All bits if frees need more than this quick look: they are
+    /// checked or zeroed, or the size is no power of two.
     pub(super) misaligned: usize,
     /// 2^64 divided by the size, rounded up: tells whether an object starts at an offset.
     pub(super) inverse: u64,
@@ -76,9 +77,6 @@ pub struct Cache {
     pub(super) zero_on_free: bool,
     /// Frees are checked or zeroed.
     pub(super) is_unusual: bool,
-    /// Frees need more than the quick look: they are checked or zeroed, or objects do not lie at multiples of a power
-    /// of two.
-    pub(super) needs_care: bool,
     /// What the frame of a slab says if it is one of this cache.
     pub(super) mark: u32,
     /// Bytes of a slab, less one.

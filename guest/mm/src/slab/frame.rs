@@ -55,10 +55,16 @@ impl<'t> LocalList<'t> {
         self.0.held_words()[1].store(object as u64, Relaxed);
     }
 
-    /// Puts a free object of the slab on the local list, with a link to the one that was first; as [`LocalList::one_back`].
+    /// Puts a free object of the slab on the local list, with a link to `first`, the one that is first now; as
+    /// [`LocalList::one_back`].
     #[inline(always)]
-    pub(super) fn push(self, object: NonNull<u8>, link: impl FnOnce(NonNull<u8>, usize)) -> bool {
-        link(object, self.freelist());
+    pub(super) fn push(
+        self,
+        object: NonNull<u8>,
+        first: usize,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> bool {
+        link(object, first);
         self.set_freelist(object.as_ptr().addr());
         self.one_back()
     }

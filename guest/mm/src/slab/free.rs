@@ -72,7 +72,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if !slab.has_mark(cache.mark) && !planted("slab.any_cache_will_do") {
             return self.not_of(cache, here, object);
         }
-        if cache.needs_care || addr.get() as usize & cache.misaligned != 0 {
+        if addr.get() as usize & cache.misaligned != 0 {
             let offset = addr.get() as usize & cache.slab_mask;
             // SAFETY: promised by the caller; the slab is one of this cache.
             return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
@@ -194,12 +194,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if !slab.word().load().has_tag(here.part.tag) {
             return self.free_shared(cache, here, slab, object);
         }
-        if slab.local().freelist() == object.as_ptr().addr() {
+        let first = slab.local().freelist();
+        if first == object.as_ptr().addr() {
             drop(here);
             return double_free(cache, object);
         }
         count(&here.part.frees);
-        if slab.local().push(object, link) {
+        if slab.local().push(object, first, link) {
             self.let_go_of_empty(cache, here, slab);
         }
         Ok(())
@@ -216,7 +217,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
     ) -> Result<(), ObjectError> {
         let part = here.part;
         let (local, before) = (part.local(), part.hand());
-        let is_free = local.freelist() == object.as_ptr().addr() || before == Some(object);
+        let first = local.freelist();
+        let is_free = first == object.as_ptr().addr() || before == Some(object);
         if is_free && !planted("slab.freed_twice") {
             drop(here);
             return double_free(cache, object);
@@ -225,7 +227,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         part.set_hand(object);
         if let Some(before) = before {
             // Never the last one of an active slab.
-            let _ = local.push(before, link);
+            let _ = local.push(before, first, link);
         }
         Ok(())
     }
@@ -234,7 +236,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
     pub(super) fn clear_hand(&self, cache: &Cache, part: &CpuSlab) {
         if let Some(object) = part.take_hand() {
             // SAFETY: what is at hand is free, and its slab is the active one.
-            let _ = part.local().push(object, |object, next| unsafe { cache.set_next(object, next) });
+            let local = part.local();
+            let _ =
+                local.push(object, local.freelist(), |object, next| unsafe { cache.set_next(object, next) });
         }
     }
 
