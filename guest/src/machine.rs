@@ -4,12 +4,12 @@
 
 use crate::arch::{call, cpu, irq, paging, percpu, tlb};
 use crate::memory::highmem;
-use crate::report;
+use crate::{report, task};
 use core::arch::asm;
 use core::ptr::NonNull;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::pgtable::X86_64;
-use mm::port::{self, CpuId, Level, Machine};
+use mm::port::{self, CpuId, Level, Machine, TaskFlags};
 use shared::layout::DIRECT_MAP;
 
 /// The running CPU.
@@ -52,6 +52,10 @@ impl port::Cpu for Cpu {
     fn irq_disable(&self) {
         irq::disable();
     }
+    #[inline(always)]
+    fn irq_try_disable(&self) -> bool {
+        irq::try_disable()
+    }
     #[inline]
     fn irq_enable(&self) {
         irq::enable();
@@ -62,6 +66,13 @@ impl port::Cpu for Cpu {
     }
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
         call::on(cpu.0, work);
+    }
+    #[inline]
+    fn task_flags(&self) -> TaskFlags {
+        task::flags()
+    }
+    fn set_task_flags(&self, flags: TaskFlags) {
+        task::set_flags(flags);
     }
     #[inline]
     fn relax(&self) {

@@ -79,6 +79,7 @@ fn kernel_main(entry: Entry) -> ! {
     memory::hugetlb::boot(cmdline);
     memory::areas::count_cpus();
     start_contexts();
+    memory::shrinkers::init();
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {

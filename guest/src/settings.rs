@@ -9,7 +9,7 @@
 
 use crate::console;
 use crate::machine::CPU;
-use crate::memory::{PHYS, vm};
+use crate::memory::{PHYS, shrinkers, vm};
 use core::fmt;
 use mm::addr::PAGE_SIZE;
 use mm::frame::ZoneKind;
@@ -89,14 +89,21 @@ const EFFECTIVE: &[&str] = &[
     "sysctl.vm.nr_overcommit_hugepages",
     MIN_FREE,
     SCALE_FACTOR,
+    BOOST_FACTOR,
+    DROP_CACHES,
+    STAT_INTERVAL,
     LOWMEM_RATIO,
     HIGH_FRACTION,
 ];
 
 /// Settings that decide how much each zone keeps for whom, and each CPU of a zone.
-const RESERVES: &[&str] = &[MIN_FREE, SCALE_FACTOR, LOWMEM_RATIO, HIGH_FRACTION];
+const RESERVES: &[&str] = &[MIN_FREE, SCALE_FACTOR, BOOST_FACTOR, LOWMEM_RATIO, HIGH_FRACTION];
 
 const SCALE_FACTOR: &str = "sysctl.vm.watermark_scale_factor";
+const BOOST_FACTOR: &str = "sysctl.vm.watermark_boost_factor";
+const DROP_CACHES: &str = "sysctl.vm.drop_caches";
+/// Seconds between looks at what CPUs keep to themselves.
+pub const STAT_INTERVAL: &str = "sysctl.vm.stat_interval";
 const LOWMEM_RATIO: &str = "sysctl.vm.lowmem_reserve_ratio";
 const HIGH_FRACTION: &str = "sysctl.vm.percpu_pagelist_high_fraction";
 const MIN_FREE: &str = "sysctl.vm.min_free_kbytes";
@@ -194,6 +201,7 @@ pub fn apply_reserves() {
     PHYS.set_reserves(&ReserveConfig {
         min_free_kbytes: number(MIN_FREE).unwrap_or(0),
         watermark_scale_factor: number(SCALE_FACTOR).unwrap_or(0),
+        watermark_boost_factor: number(BOOST_FACTOR).unwrap_or(0),
         lowmem_reserve_ratio: ratio,
         high_fraction: number(HIGH_FRACTION).unwrap_or(0),
     });
@@ -288,6 +296,10 @@ pub fn set<'a>(name: &str, text: &'a str) -> Result<&'static ParamSpec, Refused<
         return Err(Refused::TooMuch(quarter));
     }
     store(spec, value);
+    // Bit 0 is for the page cache.
+    if spec.name == DROP_CACHES && value.as_u64().is_some_and(|what| what & 2 != 0) {
+        shrinkers::drop_slab();
+    }
     if RESERVES.contains(&spec.name) {
         apply_reserves();
     }

@@ -189,3 +189,26 @@ fn t49e_who_needs_an_address_gets_no_highmem() {
     let run = small(&commands).append("highmem=64M").start().assert_ok();
     assert_eq!(run.output(5).line_with("data=").fact("zero"), "ok", "{run}");
 }
+
+/// A scope of a task takes from the flags of all its allocations what it forbids, and ends.
+#[test]
+fn t50c_scopes_hold_for_every_allocation_in_them() {
+    let commands = [
+        "gfp scope nofs GFP_KERNEL",
+        "gfp scope noio GFP_KERNEL",
+        "gfp scope pin GFP_HIGHUSER_MOVABLE",
+        "gfp scope noreclaim GFP_KERNEL",
+    ];
+    let run = Guest::on(any_host()).mem("128M").append("movablecore=64M").run(&commands).start().assert_ok();
+    for (n, inside) in ["GFP_NOFS", "GFP_NOIO", "GFP_HIGHUSER", "GFP_KERNEL"].into_iter().enumerate() {
+        let [before, within, after] = ["before", "inside", "after"].map(|when| run.output(n).line_with(when));
+        assert!(within.fact("flags").ends_with(&format!("({inside})")), "{run}");
+        for fact in ["flags", "zone", "type"] {
+            assert_eq!(before.fact(fact), after.fact(fact), "{run}");
+        }
+    }
+    // Pages that are pinned for long are none of the movable zone.
+    let [before, within] = ["before", "inside"].map(|when| run.output(2).line_with(when));
+    assert_eq!((before.fact("zone"), before.fact("type")), ("Movable", "Movable"), "{run}");
+    assert_eq!((within.fact("zone"), within.fact("type")), ("DMA32", "Unmovable"), "{run}");
+}

@@ -140,3 +140,32 @@ fn a_failing_command_is_no_end_of_the_prompt() {
     keyboard.write_all(b"exit\n").unwrap();
     assert!(child.wait().unwrap().success());
 }
+
+/// What a burst leaves on the lists of a CPU goes back to the zones while the CPU waits, a part each
+/// `vm.stat_interval`.
+#[test]
+fn t34d_a_cpu_without_work_shortens_its_lists() {
+    let (mut keyboard, slave) = terminal();
+    let mut command = Guest::on(any_host()).mem("256M").cpus(1).script("").command();
+    command.stdin(slave).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let output = stream(child.stdout.take().unwrap());
+    let mut all = Vec::new();
+    wait_for("> ", &output, &mut all);
+    let mut kept = vec![];
+    for (n, line) in ["alloc until-fail gfp=GFP_KERNEL; pcp", "pcp", "pcp", "pcp"].into_iter().enumerate() {
+        if n > 0 {
+            // Longer than the interval, one second.
+            thread::sleep(Duration::from_millis(1100));
+        }
+        let from = all.len();
+        keyboard.write_all(format!("{line}; echo end {n}\n").as_bytes()).unwrap();
+        wait_for(&format!("\nend {n}\n"), &output, &mut all);
+        let text = String::from_utf8_lossy(&all[from..]).into_owned();
+        let counts = text.split_whitespace().filter_map(|word| word.strip_prefix("count="));
+        kept.push(counts.map(|count| count.parse::<u64>().unwrap()).sum::<u64>());
+    }
+    keyboard.write_all(b"exit\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(kept.windows(2).all(|pair| pair[1] < pair[0]), "{kept:?}");
+}

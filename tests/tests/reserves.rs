@@ -200,3 +200,38 @@ fn t50b_movable_memory_is_for_movable_pages() {
     assert!((28 * 256..=36 * 256).contains(&pages), "{run}");
     assert!(run.output(1).fact("zone") == "Movable" && run.output(2).fact("zone") == "DMA32", "{run}");
 }
+
+/// The boosts of all zones in a zoneinfo.
+fn boosts(run: &Run, n: usize) -> u64 {
+    let lines = run.output(n).lines().filter_map(|line| line.trim_start().strip_prefix("boost"));
+    lines.map(|number| number.trim().parse::<u64>().unwrap()).sum()
+}
+
+/// A pageblock that gets pages of two types raises the marks; a boost makes nobody fail who could wait.
+#[test]
+fn t35f_a_pageblock_that_mixes_types_boosts_the_watermarks() {
+    const NOWAIT: &str = "alloc until-fail gfp=GFP_NOWAIT|__GFP_NOMEMALLOC";
+    let commands = [
+        "alloc 0 gfp=GFP_HIGHUSER_MOVABLE",
+        "drain; cat /proc/zoneinfo",
+        NOWAIT,
+        "drain; cat /proc/zoneinfo",
+        "alloc until-fail gfp=GFP_KERNEL",
+        "drain; cat /proc/zoneinfo",
+        "mm verify",
+    ];
+    let guest = |factor| {
+        let parameter = format!("sysctl.vm.watermark_boost_factor={factor}");
+        Guest::on(any_host()).mem("64M").cpus(1).append(&parameter).run(&commands).start().assert_ok()
+    };
+    let run = guest(15_000);
+    let (calm, boosted) = (zoneinfo(run.output(1)), zoneinfo(run.output(3)));
+    let boost = boosts(&run, 3);
+    assert!(boosts(&run, 1) == 0 && boost > 0 && boost.is_multiple_of(512), "{run}");
+    let sum = |zones: &[ZoneInfo], mark: usize| zones.iter().map(|zone| zone.watermarks[mark]).sum::<u64>();
+    (0..4).for_each(|mark| assert_eq!(sum(&boosted, mark), sum(&calm, mark) + boost, "{run}"));
+    assert_eq!(boosts(&run, 5), 0, "{run}");
+    // Without a factor nothing rises.
+    let without = guest(0);
+    assert_eq!(boosts(&without, 3), 0, "{without}");
+}

@@ -210,3 +210,42 @@ fn b18c_everything_works_under_all_checks() {
         .assert_ok();
     assert!(run.output(0).number("red_left_pad") > 0 && run.output(1).number("red_left_pad") == 0, "{run}");
 }
+
+/// Objects that nobody uses go when shrinkers are asked: a share of them by priority, all of them by `drop_caches`.
+#[test]
+fn t44c_shrinkers_give_back_what_nobody_uses() {
+    let run = small(&[
+        "slab fill 100000",
+        "cat /proc/meminfo",
+        "slab shrinkers priority=6",
+        "cat /proc/vmstat",
+        "sysctl vm.drop_caches=1; slab shrinkers",
+        "sysctl vm.drop_caches=2; slab shrinkers",
+        "cat /proc/meminfo",
+        "slab verify",
+    ])
+    .start()
+    .assert_ok();
+    assert_eq!(run.output(0).number("objects"), 100_000, "{run}");
+    // 100000 >> 6 is 1562, times 4 by 2 seeks is 3124: 24 batches of 128, the rest another time.
+    let asked = run.output(2).line_with("priority=6");
+    assert_eq!((asked.number("freed"), asked.number("scanned") >= 3072), (3072, true), "{run}");
+    let kept = run.output(2).line_with("shrinker=unused");
+    assert_eq!((kept.number("objects"), kept.number("deferred")), (100_000 - 3072, 52), "{run}");
+    run.output(3).assert_line(&format!("slabs_scanned {}", asked.number("scanned")));
+    // Bit 0 is for the page cache alone.
+    assert_eq!(run.output(4).line_with("shrinker=unused").number("objects"), 100_000 - 3072, "{run}");
+    assert_eq!(run.output(5).line_with("shrinker=unused").number("objects"), 0, "{run}");
+    let [full, empty] = [1, 6].map(|n| meminfo(run.output(n), "SReclaimable"));
+    assert!(full > 100_000 * 192 / 1024 && empty < full / 20, "{full} {empty}\n{run}");
+}
+
+/// Freed areas that wait for a flush are among what is given back.
+#[test]
+fn t44c_freed_areas_are_flushed_for_those_who_need_memory() {
+    let run = small(&["vmalloc 1M; vfree last", "slab shrinkers", "slab shrinkers priority=12", "mm verify"]);
+    let run = run.start().assert_ok();
+    let waiting = |n| run.output(n).line_with("shrinker=vmap-lazy").number("objects");
+    assert_eq!((waiting(1), waiting(2)), (257, 0), "{run}");
+    assert_eq!(run.output(2).line_with("priority=12").number("freed"), 257, "{run}");
+}

@@ -6,6 +6,7 @@
 //! Invariants: one machine in the process, one thread plays a CPU, and no interrupts exist; the main thread plays any
 //! CPU, while nobody measures.
 
+use std::arch::asm;
 use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -54,7 +55,18 @@ impl port::Cpu for Cpus {
 
     #[inline(always)]
     fn irq_disable(&self) {
-        MASKED.set(MASKED.get() + 1);
+        // SAFETY: a number of this thread, raised in one instruction, as in the guest: the compiler shall not make
+        // `irq_try_disable` and this one read and write of it.
+        unsafe { asm!("inc dword ptr [{}]", in(reg) MASKED.with(Cell::as_ptr), options(nostack)) }
+    }
+
+    #[inline(always)]
+    fn irq_try_disable(&self) -> bool {
+        let is_outermost = MASKED.get() == 0;
+        if is_outermost {
+            MASKED.set(1);
+        }
+        is_outermost
     }
 
     #[inline(always)]

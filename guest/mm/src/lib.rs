@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`folio`], [`vmstat`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`] |
 //! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`] |
 //! | 6 | [`shmem`] |
 //! | 7 | [`vma`] |
@@ -51,6 +51,8 @@ pub mod port;
 pub mod rmap;
 #[cfg(not(all(loom, test)))]
 pub mod shmem;
+#[cfg(not(all(loom, test)))]
+pub mod shrinker;
 #[cfg(not(all(loom, test)))]
 pub mod slab;
 #[cfg(not(all(loom, test)))]

@@ -74,11 +74,12 @@ pub struct Plan {
     pub merge: bool,
 }
 
-/// Linux's defaults, with so much memory kept free.
+/// Linux's defaults but for a boost, with so much memory kept free.
 pub fn reserves(min_free_kbytes: u64) -> ReserveConfig {
     ReserveConfig {
         min_free_kbytes,
         watermark_scale_factor: 10,
+        watermark_boost_factor: 0,
         lowmem_reserve_ratio: [256, 256, 32, 0, 0],
         high_fraction: 0,
     }

@@ -23,6 +23,8 @@ mod page_checks;
 mod pcp;
 mod pte;
 mod reserves;
+mod scopes;
+mod shrinker;
 mod slab;
 mod slab_checked;
 mod slab_fixture;

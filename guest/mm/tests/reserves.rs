@@ -96,3 +96,62 @@ fn pageblocks_are_held_back_for_those_who_cannot_wait() {
     board.verify().unwrap();
     assert!(board.take(KERNEL, order(9).get()).is_some());
 }
+
+/// A zone of 256 MiB whose marks rise when pageblocks mix, with single movable pages all over it.
+fn mixed(factor: u64) -> (Board, Vec<u64>) {
+    let reserves = mm::phys::ReserveConfig { watermark_boost_factor: factor, ..reserves(4096) };
+    let board = Plan::ram(&[16 * MIB..272 * MIB]).lists(reserves).boot();
+    let pages: Vec<_> = std::iter::from_fn(|| board.take(GfpFlags::GFP_HIGHUSER_MOVABLE, 0)).collect();
+    // Three of four pages of each pageblock are free, in blocks of 2 pages at most.
+    let (kept, freed): (Vec<u64>, Vec<u64>) = pages.into_iter().partition(|page| page % 4 == 0);
+    freed.into_iter().for_each(|page| board.give(page, 0).unwrap());
+    board.drain_all_pages();
+    (board, kept)
+}
+
+/// A pageblock that gets pages of another type raises all marks by its size, as far as the setting allows (Linux
+/// `boost_watermark`).
+#[test]
+fn mixing_raises_the_marks() {
+    for factor in [0, 100, 15_000] {
+        let (board, _kept) = mixed(factor);
+        let zone = board.zone(zone_id(0, ZoneKind::Dma32)).unwrap();
+        let before = zone.watermarks();
+        assert_eq!(zone.watermark_boost(), 0);
+        let most = if factor == 0 { 0 } else { (before.high * factor / 10_000).max(512) };
+        let mut seen = vec![];
+        for _ in 0..4000 {
+            board.take(KERNEL, 0).unwrap();
+            if seen.last() != Some(&zone.watermark_boost()) {
+                seen.push(zone.watermark_boost());
+            }
+            let (boost, now) = (zone.watermark_boost(), zone.watermarks());
+            let raised = [before.min, before.low, before.high, before.promo].map(|mark| mark + boost);
+            assert_eq!([now.min, now.low, now.high, now.promo], raised);
+        }
+        let steps: Vec<_> = (0..).map(|n| (n * 512).min(most)).take(seen.len()).collect();
+        assert_eq!((seen.last(), &seen), (Some(&most), &steps), "factor {factor}");
+        // New settings end it.
+        board.set_reserves(&reserves(4096));
+        assert_eq!(zone.watermarks(), before);
+        board.verify().unwrap();
+    }
+}
+
+/// A boost keeps no page from anybody who would fail for it: it ends first. Urgent single pages do not see it.
+#[test]
+fn a_boost_makes_no_allocation_fail() {
+    let (board, _kept) = mixed(15_000);
+    let zone = board.zone(zone_id(0, ZoneKind::Dma32)).unwrap();
+    let mut held = vec![];
+    let (min, nowait) = (zone.watermarks().min, GfpFlags::GFP_NOWAIT | GfpFlags::__GFP_NOMEMALLOC);
+    let left = exhaust(&board, nowait, &mut held);
+    let boost = zone.watermark_boost();
+    assert!(boost > 0 && left > min + boost - 64, "{left} {min} {boost}");
+    held.push(board.take(KERNEL | GfpFlags::__GFP_HIGH | GfpFlags::__GFP_NORETRY, 0).unwrap());
+    assert!(zone.watermark_boost() >= boost);
+    let left = exhaust(&board, KERNEL, &mut held);
+    assert!(left <= min + 64 && left + 64 > min, "{left} {min}");
+    assert_eq!(zone.watermark_boost(), 0);
+    board.verify().unwrap();
+}

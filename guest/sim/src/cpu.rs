@@ -8,7 +8,7 @@
 //! The thread's choice is kept in a thread-local list. It holds no state of a machine: only pairs of a
 //! machine's identity and a CPU number, for the time of [`Cpus::run_on`].
 
-use mm::port::{Cpu, CpuId};
+use mm::port::{Cpu, CpuId, TaskFlags};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -42,6 +42,8 @@ struct State {
     interrupt_depth: AtomicU32,
     /// A masked section or an interrupt is running.
     busy: AtomicBool,
+    /// Of the one task that the CPU runs.
+    task_flags: AtomicU32,
 }
 
 impl State {
@@ -160,6 +162,14 @@ impl Cpu for Cpus {
 
     fn can_wait(&self) -> bool {
         self.depth(self.state(self.id())).load(Ordering::Relaxed) == 0
+    }
+
+    fn task_flags(&self) -> TaskFlags {
+        TaskFlags::from_bits_retain(self.state(self.id()).task_flags.load(Ordering::Relaxed))
+    }
+
+    fn set_task_flags(&self, flags: TaskFlags) {
+        self.state(self.id()).task_flags.store(flags.bits(), Ordering::Relaxed);
     }
 
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {

@@ -83,6 +83,12 @@ pub fn disable() {
     percpu::mask();
 }
 
+/// Masks interrupts unless they are masked; whether it did.
+#[inline(always)]
+pub fn try_disable() -> bool {
+    percpu::try_mask()
+}
+
 /// Undoes one [`disable`]; the outermost runs what came meanwhile.
 #[inline(always)]
 pub fn enable() {

@@ -360,6 +360,17 @@ pub fn mask() {
     unsafe { asm!("inc dword ptr gs:[{0}]", const offset::SOFT, options(nostack)) }
 }
 
+/// Raises the soft mask if it is down; whether it did. Unlike [`mask`] it does not wait for what was stored there last.
+#[inline(always)]
+pub fn try_mask() -> bool {
+    // SAFETY: as in `mask`; an interrupt between the instructions leaves the mask as it was.
+    unsafe {
+        asm!("cmp dword ptr gs:[{soft}], 0", "jne {masked}", "mov dword ptr gs:[{soft}], 1",
+            soft = const offset::SOFT, masked = label { return false }, options(nostack));
+    }
+    true
+}
+
 /// Whether interrupts only record themselves.
 #[inline]
 pub fn is_masked() -> bool {

@@ -12,6 +12,7 @@
 //! | `tables` | where table frames come from |
 //! | `slab` | the slab allocator, and its settings |
 //! | `vm` | the memory of contexts, and its settings |
+//! | `shrinkers` | who gives memory back when asked |
 //! | `zones` | the borders of zones |
 //! | `areas` | vmalloc, vmap and ioremap |
 //! | `highmem` | windows on frames outside the direct map |
@@ -25,14 +26,19 @@ pub mod count;
 pub mod highmem;
 pub mod hugetlb;
 mod map;
+pub mod shrinkers;
 pub mod slab;
 pub mod stack;
 pub mod tables;
 pub mod vm;
 mod zones;
 
+use crate::arch::percpu::MAX_CPUS;
+use crate::arch::{cpu, time};
 use crate::machine::{Kernel, MACHINE};
+use crate::settings;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{Order, PAGE_SIZE, Pfn, PhysAddr};
 use mm::phys::{GfpFlags, Phys};
 use mm::port::{Machine, PhysMem};
@@ -40,6 +46,21 @@ use shared::layout::{DIRECT_MAP, IMAGE_OFFSET};
 
 /// The physical memory of the machine.
 pub static PHYS: Phys<Kernel> = Phys::new(Kernel);
+
+/// When each CPU looks at its lists next, in ticks of the TSC.
+static NEXT_LOOK: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// What a CPU does for memory before it sleeps: once in `vm.stat_interval` it shortens its lists of pages.
+pub fn before_idle(cpu: usize) {
+    let Some(next) = NEXT_LOOK.get(cpu) else { return };
+    let now = cpu::rdtsc();
+    if now < next.load(Ordering::Relaxed) {
+        return;
+    }
+    let seconds = settings::number(settings::STAT_INTERVAL).unwrap_or(1);
+    next.store(now.saturating_add(time::ns_to_tsc(seconds.saturating_mul(1_000_000_000))), Ordering::Relaxed);
+    PHYS.decay_local_pages();
+}
 
 /// Contiguous zeroed frames for a device, below 4 GiB: physical address and mapping. `None` without memory.
 pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, NonNull<u8>)> {

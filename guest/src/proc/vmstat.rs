@@ -3,6 +3,7 @@
 //! The numbers of a zone and of a node are collected here once; `/proc/zoneinfo` shows the same ones.
 
 use super::{kb, place};
+use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
 use crate::memory::vm::VM;
 use crate::memory::{PHYS, boot, stack, tables};
@@ -27,6 +28,7 @@ const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
 const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
+const SLABS_SCANNED: usize = place(&VM_EVENTS, "slabs_scanned");
 
 /// Counters of contexts' memory on a node, by name.
 const NODE: [(NodeStat, usize); 5] = [
@@ -149,6 +151,7 @@ pub fn numbers() -> Vmstat {
         add(&mut all.node, &node_stats(node));
     }
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
+    all.events[SLABS_SCANNED] = SHRINKERS.scanned();
     for (event, place) in EVENTS {
         all.events[place] = VM.stat().event(event);
     }

@@ -66,7 +66,7 @@ fn with_numbers(
             name: zone.id().kind.name(),
             node_stats,
             free: zone.free_pages(),
-            boost: 0,
+            boost: zone.watermark_boost(),
             min: marks.min,
             low: marks.low,
             high: marks.high,

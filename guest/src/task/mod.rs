@@ -13,9 +13,10 @@ mod wait;
 use crate::arch::percpu::{self, MAX_CPUS};
 use crate::arch::{cpu, irq, lapic, smp, time};
 use crate::machine::CPU;
-use crate::memory::stack::Stack;
+use crate::memory::{self, stack::Stack};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 use queue::{Link, Queue};
 pub use wait::WaitQueue;
@@ -54,6 +55,8 @@ pub struct Task {
     link: Link,
     wait_link: Link,
     switches: AtomicU64,
+    /// [`TaskFlags`]; the task itself changes them.
+    flags: AtomicU32,
     exited: WaitQueue,
     /// Written by the spawner before the task runs, afterwards only by the task's own CPU.
     own: UnsafeCell<Own>,
@@ -179,6 +182,19 @@ pub fn current() -> &'static Task {
     unsafe { &*task }
 }
 
+/// What the running task is in the middle of; nothing before there is one.
+#[inline]
+pub fn flags() -> TaskFlags {
+    // SAFETY: null before `adopt`, afterwards a task, and those are static.
+    let task = unsafe { (percpu::current() as *const Task).as_ref() };
+    TaskFlags::from_bits_retain(task.map_or(0, |task| task.flags.load(Ordering::Relaxed)))
+}
+
+/// Sets what the running task is in the middle of.
+pub fn set_flags(flags: TaskFlags) {
+    current().flags.store(flags.bits(), Ordering::Relaxed);
+}
+
 impl Task {
     const fn new() -> Self {
         Self {
@@ -191,6 +207,7 @@ impl Task {
             link: Link::new(),
             wait_link: Link::new(),
             switches: AtomicU64::new(0),
+            flags: AtomicU32::new(0),
             exited: WaitQueue::new(),
             own: UnsafeCell::new(Own {
                 rsp: 0,
@@ -290,6 +307,7 @@ fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
             task.cpu.store(cpu, Ordering::Relaxed);
             task.switches.store(0, Ordering::Relaxed);
             task.space.store(space::KERNEL, Ordering::Relaxed);
+            task.flags.store(0, Ordering::Relaxed);
             task.id.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
             // SAFETY: the slot was free and is ours until the task is queued.
             unsafe { (*task.own.get()).name = name };
@@ -380,6 +398,7 @@ pub fn start_idle() -> Result<(), SpawnError> {
 fn idle(cpu: usize) {
     let queue = run_queue(cpu as u32);
     loop {
+        memory::before_idle(cpu);
         irq::disable();
         queue.sleeping.store(true, Ordering::SeqCst);
         if queue.ready.lock(&CPU).is_empty() {

@@ -13,7 +13,7 @@ use super::slowpath::Attempt;
 use super::{GfpFlags, Phys, Step};
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{FrameIdx, Owner, State, ZoneId};
-use crate::port::{Cpu, Machine, PhysMem};
+use crate::port::{Cpu, Machine, PhysMem, TaskFlags};
 
 impl<M: Machine> Phys<M> {
     /// Allocates a block of `order`, near the running CPU.
@@ -91,6 +91,10 @@ impl<M: Machine> Phys<M> {
             return None;
         }
         let cpu = self.machine.cpu();
+        // Of all scopes only this one changes where a page comes from that is at hand.
+        if gfp.contains(GfpFlags::__GFP_MOVABLE) && cpu.task_flags().contains(TaskFlags::PF_MEMALLOC_PIN) {
+            return None;
+        }
         let _masked = cpu.irq_guard();
         let area = self.pagesets.of(cpu.id())?;
         let (zone, set) = area.preferred(highest)?;

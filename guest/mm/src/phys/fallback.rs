@@ -34,11 +34,13 @@ impl Buddy<'_> {
     }
 
     /// Allocates from the largest block of another type and makes its pageblock one of type `mt`, so that later
-    /// allocations of this type stay together.
+    /// allocations of this type stay together. `on_mix` is told when that is a pageblock in use: there pages of
+    /// different types come together.
     pub(super) fn claim(
         &mut self,
         order: Order,
         mt: MigrateType,
+        mut on_mix: impl FnMut(),
         trace: &mut impl FnMut(Step),
     ) -> Option<FrameIdx> {
         for size in Order::all().rev().take_while(|&size| size >= order && worth_claiming(size, mt)) {
@@ -49,6 +51,7 @@ impl Buddy<'_> {
                 self.expand(idx, size, order, mt, trace);
                 return Some(self.hold(idx, order, mt));
             }
+            on_mix();
             if self.claim_pageblock(idx, source, mt) {
                 return self.take_smallest(order, mt, trace);
             }

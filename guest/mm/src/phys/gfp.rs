@@ -5,6 +5,7 @@
 
 use super::error::AllocError;
 use crate::frame::{MigrateType, ZoneKind};
+use crate::port::TaskFlags;
 use bitflags::bitflags;
 use core::fmt;
 
@@ -133,6 +134,22 @@ impl GfpFlags {
     #[must_use]
     pub fn parse_name(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, flags)| *flags)
+    }
+
+    /// What is left of the flags within the scopes of the running task (Linux `current_gfp_context`).
+    #[must_use]
+    pub const fn in_scope(self, task: TaskFlags) -> Self {
+        let mut gfp = self;
+        if task.contains(TaskFlags::PF_MEMALLOC_NOIO) {
+            // Whoever may not start I/O may not write files either.
+            gfp = gfp.difference(Self::__GFP_IO.union(Self::__GFP_FS));
+        } else if task.contains(TaskFlags::PF_MEMALLOC_NOFS) {
+            gfp = gfp.difference(Self::__GFP_FS);
+        }
+        if task.contains(TaskFlags::PF_MEMALLOC_PIN) {
+            gfp = gfp.difference(Self::__GFP_MOVABLE);
+        }
+        gfp
     }
 
     /// The highest zone that satisfies the flags (Linux `gfp_zone`).

@@ -53,7 +53,8 @@ impl<M: Machine> Phys<M> {
                 let kind = zone.id().kind;
                 let marks =
                     Watermarks::of(kind, zone.managed_pages(), share as u64, config.watermark_scale_factor);
-                zone.marks.set(marks, reserves(node, kind, config));
+                let max_boost = marks.max_boost(zone.managed_pages(), config.watermark_boost_factor);
+                zone.marks.set(marks, max_boost, reserves(node, kind, config));
                 self.limit_cpus(node, zone, config.high_fraction);
             }
         }

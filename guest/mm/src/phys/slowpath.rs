@@ -13,7 +13,7 @@ use super::zone::Zone;
 use super::{GfpFlags, Phys, Step, layout::Layout};
 use crate::addr::{NodeId, Order};
 use crate::frame::{FrameIdx, Owner, State, ZoneId};
-use crate::port::{Cpu, Machine};
+use crate::port::{Cpu, Machine, TaskFlags};
 
 /// What is asked for.
 #[derive(Clone, Copy)]
@@ -47,10 +47,12 @@ impl<M: Machine> Phys<M> {
         attempt: &Attempt,
         trace: &mut dyn FnMut(Step),
     ) -> Result<FrameIdx, AllocError> {
+        let task = self.machine.cpu().task_flags();
+        let attempt = &Attempt { gfp: attempt.gfp.in_scope(task), ..*attempt };
         if self.debug.is_on() && self.fails_on_purpose(attempt.gfp, attempt.order) {
             return Err(AllocError::OutOfMemory);
         }
-        let idx = self.alloc_plain(attempt, trace)?;
+        let idx = self.alloc_plain(attempt, task, trace)?;
         self.hand_out(idx, attempt.order, attempt.gfp);
         Ok(idx)
     }
@@ -66,7 +68,12 @@ impl<M: Machine> Phys<M> {
     }
 
     /// Allocates a block, as it is: above the low mark, then as far down as the flags allow, then with what other CPUs keep.
-    fn alloc_plain(&self, attempt: &Attempt, trace: &mut dyn FnMut(Step)) -> Result<FrameIdx, AllocError> {
+    fn alloc_plain(
+        &self,
+        attempt: &Attempt,
+        task: TaskFlags,
+        trace: &mut dyn FnMut(Step),
+    ) -> Result<FrameIdx, AllocError> {
         let layout = self.layout()?;
         let Attempt { node, gfp, order, .. } = *attempt;
         let highest = gfp.zone()?;
@@ -79,13 +86,16 @@ impl<M: Machine> Phys<M> {
             return Ok(idx);
         }
         wanted.flags = AllocFlags::of(gfp, order);
-        if gfp.contains(GfpFlags::__GFP_MEMALLOC) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC) {
+        // Who makes room for others, or must not wait for that, may use all there is.
+        let makes_room = task.contains(TaskFlags::PF_MEMALLOC);
+        if (makes_room || gfp.contains(GfpFlags::__GFP_MEMALLOC)) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC)
+        {
             wanted.flags.insert(AllocFlags::NO_WATERMARKS);
         }
         if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
             return Ok(idx);
         }
-        if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) {
+        if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) && !makes_room {
             if let Some(zone) = zones(layout, node, attempt, &wanted).next() {
                 self.count(zone, Event::AllocStall, 1);
             }
@@ -154,8 +164,9 @@ impl<M: Machine> Phys<M> {
     }
 
     /// Makes pageblocks that are held back available, as far as that is all that is left to try (Linux
-    /// `unreserve_highatomic_pageblock`).
+    /// `unreserve_highatomic_pageblock`). Boosts end before: they ask kswapd to make room, and are no reason to fail.
     fn release_reserves(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) {
+        zones(layout, node, attempt, wanted).for_each(|zone| zone.end_boost(self.machine.cpu()));
         for zone in zones(layout, node, attempt, wanted) {
             if zone.let_go(self.machine.cpu(), &layout.ground, attempt.gfp.migrate_type()) {
                 return;

@@ -2,9 +2,10 @@
 //!
 //! Owns: the marks of a zone, Linux's formulas for them, and the test whether an allocation may take from a zone.
 //! Stays outside: what happens when it may not (`slowpath`). Invariants: `fast` is the high mark with the reserve for
-//! each kind and all that only some may use, so a zone with more free pages than that serves any allocation.
+//! each kind and all that only some may use, so a zone with more free pages than that serves any allocation. A boost
+//! lies on all marks alike.
 //! Source: Linux 6.18 `mm/page_alloc.c` (`__setup_per_zone_wmarks`, `setup_per_zone_lowmem_reserve`,
-//! `zone_watermark_fast`, `__zone_watermark_ok`).
+//! `boost_watermark`, `zone_watermark_fast`, `__zone_watermark_ok`).
 
 use super::GfpFlags;
 use super::free_area::FreeCounts;
@@ -58,6 +59,9 @@ pub struct ReserveConfig {
     pub min_free_kbytes: u64,
     /// Distance between the marks, in 1/10000 of a zone (`vm.watermark_scale_factor`).
     pub watermark_scale_factor: u64,
+    /// How far the marks may rise when pageblocks get pages of different kinds, in 1/10000 of the high mark; 0 for not
+    /// at all (`vm.watermark_boost_factor`).
+    pub watermark_boost_factor: u64,
     /// For each kind of zone, one page in so many of the higher zones is kept from their users, 0 for none
     /// (`vm.lowmem_reserve_ratio`).
     pub lowmem_reserve_ratio: [u64; ZoneKind::COUNT],
@@ -89,6 +93,16 @@ impl Watermarks {
         let step = (share >> 2).max(mult_frac(managed, scale_factor, 10_000));
         Self { min, low: min + step, high: min + 2 * step, promo: min + 3 * step }
     }
+
+    /// The largest boost of a zone with these marks: none where a few pageblocks are all there is.
+    pub(super) fn max_boost(&self, managed: u64, boost_factor: u64) -> u64 {
+        const PAGES: u64 = Order::PAGEBLOCK.pages();
+        match mult_frac(self.high, boost_factor, 10_000) {
+            0 => 0,
+            _ if managed < 4 * PAGES => 0,
+            most => most.max(PAGES),
+        }
+    }
 }
 
 /// `x * n / d` without overflow of the product (Linux `mult_frac`).
@@ -104,6 +118,9 @@ pub(super) struct Marks {
     low: AtomicU64,
     high: AtomicU64,
     promo: AtomicU64,
+    /// Pages on top of all marks, until room has been made; changes under the lock of the zone.
+    boost: AtomicU64,
+    max_boost: AtomicU64,
     reserve: [AtomicU64; ZoneKind::COUNT],
     /// Pages of pageblocks that are held back for those who cannot wait.
     highatomic: AtomicU64,
@@ -124,14 +141,18 @@ impl Marks {
             low: AtomicU64::new(0),
             high: AtomicU64::new(0),
             promo: AtomicU64::new(0),
+            boost: AtomicU64::new(0),
+            max_boost: AtomicU64::new(0),
             reserve: [const { AtomicU64::new(0) }; ZoneKind::COUNT],
             highatomic: AtomicU64::new(0),
             below_high: AtomicBool::new(false),
         }
     }
 
-    /// Sets marks and reserves.
-    pub(super) fn set(&self, marks: Watermarks, reserve: [u64; ZoneKind::COUNT]) {
+    /// Sets marks and reserves; a boost ends.
+    pub(super) fn set(&self, marks: Watermarks, max_boost: u64, reserve: [u64; ZoneKind::COUNT]) {
+        self.max_boost.store(max_boost, Ordering::Relaxed);
+        self.boost.store(0, Ordering::Relaxed);
         self.min.store(marks.min, Ordering::Relaxed);
         self.low.store(marks.low, Ordering::Relaxed);
         self.high.store(marks.high, Ordering::Relaxed);
@@ -148,8 +169,32 @@ impl Marks {
         self.settle();
     }
 
+    /// Raises all marks by a pageblock, up to the limit, so that room is made before pages mix again.
+    pub(super) fn raise(&self) {
+        let most = load(&self.max_boost);
+        let boost = load(&self.boost) + Order::PAGEBLOCK.pages();
+        self.boost.store(boost.min(most), Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// Ends a boost.
+    pub(super) fn lower(&self) {
+        self.boost.store(0, Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// Pages on top of all marks.
+    pub(super) fn boost(&self) -> u64 {
+        load(&self.boost)
+    }
+
+    /// A mark with the boost.
+    fn raised(&self, mark: &AtomicU64) -> u64 {
+        load(mark).saturating_add(self.boost())
+    }
+
     fn settle(&self) {
-        let base = load(&self.high).saturating_add(load(&self.highatomic));
+        let base = self.raised(&self.high).saturating_add(load(&self.highatomic));
         for (fast, reserve) in self.fast.iter().zip(&self.reserve) {
             fast.store(base.saturating_add(load(reserve)), Ordering::Relaxed);
         }
@@ -164,7 +209,8 @@ impl Marks {
 
     pub(super) fn watermarks(&self) -> Watermarks {
         let Self { min, low, high, promo, .. } = self;
-        Watermarks { min: load(min), low: load(low), high: load(high), promo: load(promo) }
+        let [min, low, high, promo] = [min, low, high, promo].map(|mark| self.raised(mark));
+        Watermarks { min, low, high, promo }
     }
 
     pub(super) fn reserve(&self, highest: ZoneKind) -> u64 {
@@ -183,7 +229,7 @@ impl Marks {
 
     /// Notes that pages were freed.
     pub(super) fn look_again(&self, free: u64) {
-        if !self.is_roomy() && free > load(&self.high) {
+        if !self.is_roomy() && free > self.raised(&self.high) {
             self.below_high.store(false, Ordering::Relaxed);
         }
     }
@@ -191,7 +237,7 @@ impl Marks {
     /// Whether the zone has more than its high mark free; notes it if not.
     pub(super) fn above_high(&self, counts: &FreeCounts, request: &Wanted) -> bool {
         if self.is_roomy() {
-            if self.allows(counts, load(&self.high), request) {
+            if self.allows(counts, self.raised(&self.high), request) {
                 return true;
             }
             self.below_high.store(true, Ordering::Relaxed);
@@ -199,10 +245,15 @@ impl Marks {
         false
     }
 
-    /// Whether an allocation may take from the zone at its mark.
+    /// Whether an allocation may take from the zone at its mark. A boost does not count for single pages that may go
+    /// below the minimum.
     pub(super) fn at_mark(&self, counts: &FreeCounts, request: &Wanted) -> bool {
-        let low = !request.flags.contains(AllocFlags::WMARK_MIN);
-        self.allows(counts, load(if low { &self.low } else { &self.min }), request)
+        if !request.flags.contains(AllocFlags::WMARK_MIN) {
+            return self.allows(counts, self.raised(&self.low), request);
+        }
+        let is_urgent = request.order == Order::ZERO && request.flags.contains(AllocFlags::MIN_RESERVE);
+        self.allows(counts, self.raised(&self.min), request)
+            || is_urgent && self.boost() > 0 && self.allows(counts, load(&self.min), request)
     }
 
     /// Linux's `__zone_watermark_ok`.

@@ -160,7 +160,8 @@ impl Zone {
         {
             return buddy.take_smallest(order, mt, trace);
         }
-        let idx = buddy.claim(order, mt, trace).or_else(|| buddy.steal(order, mt, trace));
+        let marks = &self.marks;
+        let idx = buddy.claim(order, mt, || marks.raise(), trace).or_else(|| buddy.steal(order, mt, trace));
         if idx.is_none() && flags.intersects(AllocFlags::OOM | AllocFlags::NON_BLOCK) {
             return buddy.take_smallest(order, MigrateType::HighAtomic, trace);
         }
@@ -201,6 +202,14 @@ impl Zone {
         let mut buddy = self.buddy(&mut inner.lists, ground);
         let mt = buddy.table.migrate_type(idx);
         buddy.trim(idx, order, pages, mt, trace);
+    }
+
+    /// Ends a boost of the watermarks.
+    pub(super) fn end_boost<C: Cpu>(&self, cpu: &C) {
+        if self.marks.boost() > 0 {
+            let _locked = self.lock(cpu);
+            self.marks.lower();
+        }
     }
 
     /// Puts up to `limit` deferred blocks on the lists and returns how many are left. Unlocks between blocks.
@@ -273,10 +282,17 @@ impl Zone {
         MigrateType::ALL.iter().map(|&mt| self.free_blocks(order, mt)).sum()
     }
 
-    /// Its watermarks.
+    /// Its watermarks, with the boost.
     #[must_use]
     pub fn watermarks(&self) -> Watermarks {
         self.marks.watermarks()
+    }
+
+    /// Pages by which its watermarks are raised, because pageblocks got pages of different types (`boost` in
+    /// `/proc/zoneinfo`).
+    #[must_use]
+    pub fn watermark_boost(&self) -> u64 {
+        self.marks.boost()
     }
 
     /// Pages that it keeps from allocations that could use a zone of kind `highest` (`protection` in

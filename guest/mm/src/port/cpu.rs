@@ -1,8 +1,27 @@
-//! The current CPU: its number, and keeping interrupts out of a section.
+//! The current CPU: its number, keeping interrupts out of a section, and what the task it runs may not do.
+
+use bitflags::bitflags;
+use core::marker::PhantomData;
 
 /// A CPU number, dense from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct CpuId(pub u32);
+
+bitflags! {
+    /// What a task is in the middle of, as far as its allocations must know: Linux's names and bits
+    /// (`include/linux/sched.h`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct TaskFlags: u32 {
+        /// It makes room for others: it may use all reserves, and does not wait for room itself.
+        const PF_MEMALLOC = 1 << 11;
+        /// Its allocations must not end in a file system.
+        const PF_MEMALLOC_NOFS = 1 << 18;
+        /// Its allocations must not start I/O.
+        const PF_MEMALLOC_NOIO = 1 << 19;
+        /// What it allocates stays where it is for long, so it gets nothing movable.
+        const PF_MEMALLOC_PIN = 1 << 28;
+    }
+}
 
 /// What the memory manager asks of the CPU it runs on.
 pub trait Cpu {
@@ -10,6 +29,15 @@ pub trait Cpu {
     fn id(&self) -> CpuId;
     /// Masks interrupts on this CPU; nests.
     fn irq_disable(&self);
+    /// Masks interrupts unless they are masked already; whether it did. It need not read the depth to write it, so
+    /// sections that follow each other closely need not wait for the stores of those before.
+    fn irq_try_disable(&self) -> bool {
+        let is_outermost = self.can_wait();
+        if is_outermost {
+            self.irq_disable();
+        }
+        is_outermost
+    }
     /// Undoes one [`Cpu::irq_disable`]; the outermost delivers what came meanwhile.
     fn irq_enable(&self);
     /// Whether this code may wait for another CPU: interrupts are not masked.
@@ -17,6 +45,20 @@ pub trait Cpu {
     /// Runs `work` on CPU `cpu`, with interrupts masked there, and returns when it has run. For another CPU than the
     /// running one the caller [can wait](Cpu::can_wait) and holds no lock.
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync));
+    /// What the running task is in the middle of. An interrupt sees the flags of the task that it interrupts.
+    fn task_flags(&self) -> TaskFlags;
+    /// Sets what the running task is in the middle of.
+    fn set_task_flags(&self, flags: TaskFlags);
+    /// Opens a scope of the running task (Linux `memalloc_flags_save`): until the result is dropped its allocations are
+    /// such as `flags` say, in whatever function. Scopes nest.
+    fn memalloc_scope(&self, flags: TaskFlags) -> MemallocScope<'_, Self>
+    where
+        Self: Sized,
+    {
+        let before = self.task_flags();
+        self.set_task_flags(before | flags);
+        MemallocScope { cpu: self, opened: flags - before, _this_task: PhantomData }
+    }
     /// A pause inside a spin loop.
     fn relax(&self) {
         core::hint::spin_loop();
@@ -30,6 +72,19 @@ pub trait Cpu {
         self.irq_disable();
         IrqGuard { cpu: self }
     }
+
+    /// As [`Cpu::irq_guard`] by way of [`Cpu::irq_try_disable`], for the shortest sections.
+    #[inline(always)]
+    fn irq_guard_short(&self) -> IrqGuard<'_, Self>
+    where
+        Self: Sized,
+    {
+        if !self.irq_try_disable() {
+            core::hint::cold_path();
+            self.irq_disable();
+        }
+        IrqGuard { cpu: self }
+    }
 }
 
 /// Interrupts are masked on this CPU while this lives.
@@ -39,7 +94,24 @@ pub struct IrqGuard<'a, C: Cpu> {
 }
 
 impl<C: Cpu> Drop for IrqGuard<'_, C> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.cpu.irq_enable();
+    }
+}
+
+/// A scope of the task that opened it (Linux `memalloc_nofs_save` and those like it).
+#[must_use = "dropping it ends the scope at once"]
+pub struct MemallocScope<'a, C: Cpu> {
+    cpu: &'a C,
+    /// What an outer scope had not set already.
+    opened: TaskFlags,
+    /// Not sent to another task.
+    _this_task: PhantomData<*const ()>,
+}
+
+impl<C: Cpu> Drop for MemallocScope<'_, C> {
+    fn drop(&mut self) {
+        self.cpu.set_task_flags(self.cpu.task_flags() - self.opened);
     }
 }

@@ -10,7 +10,7 @@ mod physmem;
 mod pte;
 mod tlb;
 
-pub use cpu::{Cpu, CpuId, IrqGuard};
+pub use cpu::{Cpu, CpuId, IrqGuard, MemallocScope, TaskFlags};
 pub use level::Level;
 pub use mmu::{Access, Mmu};
 pub use physmem::PhysMem;

@@ -2,8 +2,8 @@
 //!
 //! Owns: the fast path, and where a CPU finds its next free objects: what others have freed into its active slab,
 //! then the slabs that it keeps, then those of its node, then a new slab, and when there is no memory for one the
-//! slabs of other nodes. Invariants: the frames come from the caller's allocator, which may sleep, so no interrupt
-//! is masked while it is asked. Source: Linux `slab_alloc_node`, `___slab_alloc` (`mm/slub.c`).
+//! slabs of other CPUs, which hand theirs over if the caller may wait for that, and of other nodes. Invariants: the
+//! frames come from the caller's allocator, which may sleep, so no interrupt is masked while it is asked. Source: Linux `slab_alloc_node`, `___slab_alloc` (`mm/slub.c`).
 
 use super::cache::{Cache, CpuSlab, Here, count};
 use super::frame::SlabFrame;
@@ -33,21 +33,26 @@ impl<'p, M: Machine> Slabs<'p, M> {
         frames: &impl FrameAllocator<'p>,
         gfp: GfpFlags,
     ) -> Result<NonNull<u8>, AllocError> {
-        let mut error = AllocError::OutOfMemory;
-        if self.phys.are_failures_on() {
-            return self.alloc_outside(cache, frames, gfp, Location::caller(), &mut error).ok_or(error);
-        }
-        let here = cache.here(self.machine().cpu());
-        let Some(object) = cache.pop(here.part) else {
-            drop(here);
+        let Some(object) = self.pop_here(cache) else {
+            let mut error = AllocError::OutOfMemory;
             return self.alloc_outside(cache, frames, gfp, Location::caller(), &mut error).ok_or(error);
         };
-        count(&here.part.allocs);
-        drop(here);
         if cache.zero_on_alloc || gfp.contains(GfpFlags::__GFP_ZERO) {
             return Ok(cache.zeroed(object));
         }
         Ok(object)
+    }
+
+    /// Takes an object that this CPU has, unless allocations may fail on purpose.
+    #[inline(always)]
+    fn pop_here(&self, cache: &Cache) -> Option<NonNull<u8>> {
+        if self.phys.are_failures_on() {
+            return None;
+        }
+        let here = cache.here(self.machine().cpu());
+        let object = cache.pop(here.part)?;
+        count(&here.part.allocs);
+        Some(object)
     }
 
     /// As [`Slabs::alloc_slow`], with the error apart: then what comes back fits a register, and the caller's result
@@ -110,7 +115,12 @@ impl<'p, M: Machine> Slabs<'p, M> {
             }
             match self.new_slab(cache, frames, gfp, owner) {
                 Ok(idx) => fresh = Some(idx),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    if gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) {
+                        self.flush_all(cache);
+                    }
+                    failed = Some(error);
+                }
             }
         };
         if cache.zero_on_alloc || gfp.contains(GfpFlags::__GFP_ZERO) {
@@ -189,9 +199,12 @@ impl<'p, M: Machine> Slabs<'p, M> {
 }
 
 impl Cache {
-    /// Takes the first object of this CPU's list.
+    /// Takes the object at hand, or the first one of this CPU's list.
     #[inline(always)]
     fn pop(&self, part: &CpuSlab) -> Option<NonNull<u8>> {
+        if let Some(object) = part.take_hand() {
+            return Some(object);
+        }
         let local = part.local();
         let object = NonNull::new(part.base.get().with_addr(local.freelist()))?;
         // SAFETY: what is on the list is free, and the list is this CPU's with interrupts masked.

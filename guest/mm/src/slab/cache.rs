@@ -1,8 +1,8 @@
 //! A cache in memory (Linux `struct kmem_cache`): its constants, then a part for each CPU, then one for each node.
 //!
 //! Owns: the layout, and what may be touched by whom. Invariants: the constants never change after the cache was
-//! published; the part of a CPU is touched by that CPU alone, with interrupts masked, but for its counters, which
-//! anybody may read; what is behind the lock of a node is touched under it.
+//! published; the part of a CPU is touched by that CPU alone, with interrupts masked, but for its counters and its
+//! object at hand, which anybody may read; what is behind the lock of a node is touched under it.
 //! Source: Linux `struct kmem_cache_cpu` and `struct kmem_cache_node` (`mm/slub.c`).
 
 use super::frame::{LocalList, SlabFrame};
@@ -13,7 +13,7 @@ use crate::sync::{Place, SpinGuard, SpinLock};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 /// The longest name of a cache in bytes.
 const NAME_BYTES: usize = 31;
@@ -62,8 +62,11 @@ pub struct Cache {
     pub(super) key: usize,
     /// Where the link of a free object lies.
     pub(super) link: usize,
-    /// Bits that are 0 in the offset of every object in its slab.
+    /// Bits that are 0 in the offset of every object in its slab. All bits if frees need more than this quick look: they are
+    /// checked or zeroed, or the size is no power of two.
     pub(super) misaligned: usize,
+    /// 2^64 divided by the size, rounded up: tells whether an object starts at an offset.
+    pub(super) inverse: u64,
     /// Links are not stored in the clear.
     pub(super) hardened: bool,
     /// Objects lie at multiples of a power of two all over a slab, with their links, in the clear, at their start; and
@@ -74,9 +77,6 @@ pub struct Cache {
     pub(super) zero_on_free: bool,
     /// Frees are checked or zeroed.
     pub(super) is_unusual: bool,
-    /// Frees need more than the quick look: they are checked or zeroed, or objects do not lie at multiples of a power
-    /// of two.
-    pub(super) needs_care: bool,
     /// What the frame of a slab says if it is one of this cache.
     pub(super) mark: u32,
     /// Bytes of a slab, less one.
@@ -116,6 +116,9 @@ pub(super) struct CpuSlab {
     pub(super) bytes: Cell<u32>,
     /// What the word of a slab says that the CPU owns.
     pub(super) tag: u32,
+    /// The object of the active slab that this CPU has freed last, until it is allocated again or the next one is freed;
+    /// null for none. The slab counts it as in use. Whoever frees one and takes one touches no list.
+    hand: AtomicPtr<u8>,
     pub(super) slab: Cell<Option<FrameIdx>>,
     pub(super) partial_count: Cell<u32>,
     /// Slabs of this CPU with something on their local list.
@@ -133,6 +136,7 @@ impl CpuSlab {
             base: Cell::new(core::ptr::null_mut()),
             bytes: Cell::new(0),
             tag: Place::Owned(cpu).tag(),
+            hand: AtomicPtr::new(core::ptr::null_mut()),
             slab: Cell::new(None),
             partial_count: Cell::new(0),
             partial: UnsafeCell::new(FrameList::EMPTY),
@@ -152,6 +156,32 @@ impl CpuSlab {
     pub(super) fn local(&self) -> LocalList<'_> {
         // SAFETY: `set_active` stored the address of a descriptor; those stay as long as the allocator.
         LocalList::of(unsafe { self.active.get().as_ref() })
+    }
+
+    /// The object at hand.
+    #[inline(always)]
+    pub(super) fn hand(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.hand.load(Relaxed))
+    }
+
+    /// Takes the object at hand.
+    #[inline(always)]
+    pub(super) fn take_hand(&self) -> Option<NonNull<u8>> {
+        let object = self.hand()?;
+        self.hand.store(core::ptr::null_mut(), Relaxed);
+        Some(object)
+    }
+
+    /// Keeps a free object of the active slab at hand.
+    #[inline(always)]
+    pub(super) fn set_hand(&self, object: NonNull<u8>) {
+        self.hand.store(object.as_ptr(), Relaxed);
+    }
+
+    /// Whether the slab with this head is the active one.
+    #[inline(always)]
+    pub(super) fn is_active(&self, slab: SlabFrame<'_>) -> bool {
+        core::ptr::eq(self.active.get().as_ptr(), slab.frame())
     }
 
     /// Makes a slab that this CPU owns the active one, with objects from `base` on in `bytes` bytes.
@@ -259,15 +289,15 @@ impl Cache {
     /// This CPU's part. Interrupts stay masked until the result is dropped.
     #[inline(always)]
     pub(super) fn here<'a, C: Cpu>(&'a self, cpu: &'a C) -> Here<'a, C> {
-        let irq = cpu.irq_guard();
+        let irq = cpu.irq_guard_short();
         let CpuId(cpu) = cpu.id();
         // SAFETY: boot was promised that CPU numbers are below `cpu_count`, and `cpus` has that many parts.
         Here { part: unsafe { self.cpus.add(cpu as usize).as_ref() }, _irq: irq }
     }
 
-    /// The part of each CPU: for its counters.
+    /// The part of each CPU: for its counters, and what it has at hand.
     pub(super) fn all_cpus(&self) -> impl Iterator<Item = &CpuSlab> {
-        // SAFETY: as in `here`; of another CPU's part only the counters may be read.
+        // SAFETY: as in `here`; of another CPU's part only what is atomic may be read.
         (0..self.cpu_count as usize).map(|cpu| unsafe { self.cpus.add(cpu).as_ref() })
     }
 

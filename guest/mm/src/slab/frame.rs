@@ -20,6 +20,7 @@ use crate::addr::Order;
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
 use crate::mutant::planted;
 use crate::sync::{Chain, Place, RemoteWord};
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 const CACHE_SHIFT: u32 = 16;
@@ -52,6 +53,20 @@ impl<'t> LocalList<'t> {
     #[inline(always)]
     pub(super) fn set_freelist(self, object: usize) {
         self.0.held_words()[1].store(object as u64, Relaxed);
+    }
+
+    /// Puts a free object of the slab on the local list, with a link to `first`, the one that is first now; as
+    /// [`LocalList::one_back`].
+    #[inline(always)]
+    pub(super) fn push(
+        self,
+        object: NonNull<u8>,
+        first: usize,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> bool {
+        link(object, first);
+        self.set_freelist(object.as_ptr().addr());
+        self.one_back()
     }
 
     /// One object more on the local list; whether all are there now, and the slab is not active.

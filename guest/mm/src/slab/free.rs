@@ -6,7 +6,7 @@
 
 use super::Slabs;
 use super::alloc::Site;
-use super::cache::{Cache, Here, count};
+use super::cache::{Cache, CpuSlab, Here, count};
 use super::error::ObjectError;
 use super::frame::{Held, SlabFrame, held};
 use super::list::set_next_plain;
@@ -40,18 +40,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let here = cache.here(self.machine().cpu());
         let part = here.part;
         let offset = object.as_ptr().addr().wrapping_sub(part.base.get().addr());
-        let local = part.local();
-        let first = local.freelist();
-        let twice = object.as_ptr().addr() == first && !planted("slab.freed_twice");
-        let is_plain = offset & cache.misaligned == 0 && !twice;
-        if offset < part.bytes.get() as usize && is_plain {
-            // SAFETY: the object lies in the active slab; the caller owned it, and now it is free.
-            unsafe { cache.set_next(object, first) };
-            local.set_freelist(object.as_ptr().addr());
-            // Never the last one of an active slab.
-            let _ = local.one_back();
-            count(&part.frees);
-            return Ok(());
+        if offset < part.bytes.get() as usize && cache.is_multiple(offset) {
+            // SAFETY: the object lies in the active slab; the caller owned it, and now it is free. So is the one at hand.
+            return self
+                .free_active(cache, here, object, |object, next| unsafe { cache.set_next(object, next) });
         }
         // SAFETY: promised by the caller.
         unsafe { self.free_elsewhere(cache, here, object, Location::caller()) }
@@ -80,13 +72,13 @@ impl<'p, M: Machine> Slabs<'p, M> {
         if !slab.has_mark(cache.mark) && !planted("slab.any_cache_will_do") {
             return self.not_of(cache, here, object);
         }
-        if cache.needs_care || addr.get() as usize & cache.misaligned != 0 {
+        if addr.get() as usize & cache.misaligned != 0 {
             let offset = addr.get() as usize & cache.slab_mask;
             // SAFETY: promised by the caller; the slab is one of this cache.
             return unsafe { self.free_with_care(cache, here, slab, offset, object, site) };
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        self.free_owned(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// Frees an object that lies `offset` bytes into `slab`, which is one of `cache`.
@@ -107,7 +99,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             return self.free_unusual(cache, here, slab, offset, object, site);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        self.free_sound(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// As [`Slabs::free_in`], for cases that are not worth a place in every caller.
@@ -151,7 +143,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             cache.zero(object);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
-        self.free_owned(cache, here, slab, object, |first| unsafe { cache.set_next(object, first) })
+        self.free_owned(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })
     }
 
     /// Frees an object of a plain slab (`frame::plain`).
@@ -167,11 +159,29 @@ impl<'p, M: Machine> Slabs<'p, M> {
     ) -> Result<(), ObjectError> {
         let here = cache.here(self.machine().cpu());
         // SAFETY: promised by the caller.
-        self.free_owned(cache, here, slab, object, |first| unsafe { set_next_plain(object, first) })
+        let link = |object, next| unsafe { set_next_plain(object, next) };
+        self.free_sound(cache, here, slab, object, link)
     }
 
-    /// Frees an object of a slab, which needs no more care: with plain accesses if this CPU owns the slab. `link` links
-    /// the object, which is free then, to the first one of the local list.
+    /// Frees an object of a slab, which needs no more care. `link` links a free object of the cache to another of its
+    /// slab, or to none.
+    #[inline(always)]
+    fn free_sound(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        slab: SlabFrame<'_>,
+        object: NonNull<u8>,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> Result<(), ObjectError> {
+        if here.part.is_active(slab) {
+            self.free_active(cache, here, object, link)
+        } else {
+            self.free_owned(cache, here, slab, object, link)
+        }
+    }
+
+    /// As [`Slabs::free_sound`] for what is not in the active slab: with plain accesses if this CPU owns the slab.
     #[inline(always)]
     fn free_owned(
         &self,
@@ -179,24 +189,57 @@ impl<'p, M: Machine> Slabs<'p, M> {
         here: Here<'_, M::Cpu>,
         slab: SlabFrame<'_>,
         object: NonNull<u8>,
-        link: impl FnOnce(usize),
+        link: impl FnOnce(NonNull<u8>, usize),
     ) -> Result<(), ObjectError> {
         if !slab.word().load().has_tag(here.part.tag) {
             return self.free_shared(cache, here, slab, object);
         }
-        let local = slab.local();
-        let first = local.freelist();
+        let first = slab.local().freelist();
         if first == object.as_ptr().addr() {
             drop(here);
             return double_free(cache, object);
         }
-        link(first);
-        local.set_freelist(object.as_ptr().addr());
         count(&here.part.frees);
-        if local.one_back() {
+        if slab.local().push(object, first, link) {
             self.let_go_of_empty(cache, here, slab);
         }
         Ok(())
+    }
+
+    /// Takes an object of the active slab in hand, and lists the one that was.
+    #[inline(always)]
+    fn free_active(
+        &self,
+        cache: &Cache,
+        here: Here<'_, M::Cpu>,
+        object: NonNull<u8>,
+        link: impl FnOnce(NonNull<u8>, usize),
+    ) -> Result<(), ObjectError> {
+        let part = here.part;
+        let (local, before) = (part.local(), part.hand());
+        let first = local.freelist();
+        let is_free = first == object.as_ptr().addr() || before == Some(object);
+        if is_free && !planted("slab.freed_twice") {
+            drop(here);
+            return double_free(cache, object);
+        }
+        count(&part.frees);
+        part.set_hand(object);
+        if let Some(before) = before {
+            // Never the last one of an active slab.
+            let _ = local.push(before, first, link);
+        }
+        Ok(())
+    }
+
+    /// Puts what is at hand on the list of its slab.
+    pub(super) fn clear_hand(&self, cache: &Cache, part: &CpuSlab) {
+        if let Some(object) = part.take_hand() {
+            // SAFETY: what is at hand is free, and its slab is the active one.
+            let local = part.local();
+            let _ =
+                local.push(object, local.freelist(), |object, next| unsafe { cache.set_next(object, next) });
+        }
     }
 
     /// Frees into a slab that this CPU does not own.
@@ -334,13 +377,16 @@ impl Cache {
     /// Which object of a slab starts at `offset` bytes, if one does.
     #[inline(always)]
     pub(super) fn object_at(&self, offset: usize) -> Option<u32> {
-        if offset >= self.used_bytes {
-            return None;
-        }
-        // Exact for offsets where an object starts; for all others the product below differs.
-        let n = (offset as u64 * self.reciprocal) >> 32;
-        let exact = n * u64::from(self.geometry.size) == offset as u64;
-        (exact || planted("slab.frees_the_middle")).then_some(n as u32)
+        let is_start = offset < self.used_bytes && self.is_multiple(offset);
+        is_start.then(|| ((offset as u64 * self.reciprocal) >> 32) as u32)
+    }
+
+    /// Whether an offset of at most 32 bits is a multiple of the size. The product is the fractional part of their
+    /// quotient, in units of 2^-64 and off by less than `inverse`; that of any other offset is at least that (Lemire,
+    /// Kaser, Kurz: Faster remainder by direct computation, 2019).
+    #[inline(always)]
+    fn is_multiple(&self, offset: usize) -> bool {
+        (offset as u64).wrapping_mul(self.inverse) < self.inverse || planted("slab.frees_the_middle")
     }
 
     #[inline(always)]

@@ -25,6 +25,8 @@ pub const KMALLOC_MAX: usize = (Order::MAX.pages() * PAGE_SIZE) as usize;
 /// The largest size that comes from a size class.
 const MAX_CACHED: usize = 8 << 10;
 const CLASSES: usize = 14;
+/// The largest size that is small.
+const SMALL: usize = 1 << 10;
 /// Size of a machine word in bytes.
 const WORD: usize = size_of::<usize>();
 
@@ -75,11 +77,37 @@ impl KmallocType {
 }
 
 /// The classes of each family: at the logarithm of the size from 3 to 13, at 1 that of 96 bytes, at 2 that of 192.
-pub(super) struct SizeClasses([[AtomicPtr<Cache>; CLASSES]; KmallocType::ALL.len()]);
+pub(super) struct SizeClasses {
+    families: [[AtomicPtr<Cache>; CLASSES]; KmallocType::ALL.len()],
+    /// The classes of small kernel data once more, by words: what most ask for is found with one load.
+    small: [AtomicPtr<Cache>; SMALL / WORD + 1],
+}
 
 impl SizeClasses {
     pub(super) const fn empty() -> Self {
-        Self([const { [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES] }; KmallocType::ALL.len()])
+        Self {
+            families: [const { [const { AtomicPtr::new(core::ptr::null_mut()) }; CLASSES] };
+                KmallocType::ALL.len()],
+            small: [const { AtomicPtr::new(core::ptr::null_mut()) }; SMALL / WORD + 1],
+        }
+    }
+}
+
+impl SizeClasses {
+    /// Where the class of a size is.
+    #[inline(always)]
+    fn of(&self, family: KmallocType, size: usize) -> Option<&AtomicPtr<Cache>> {
+        let size = if size == 97 && planted("slab.class_too_small") { 96 } else { size };
+        match family {
+            KmallocType::Normal if size <= SMALL => self.small.get(size.div_ceil(WORD)),
+            _ => self.any(family, size),
+        }
+    }
+
+    /// The same by way of the table of classes.
+    #[inline(always)]
+    fn any(&self, family: KmallocType, size: usize) -> Option<&AtomicPtr<Cache>> {
+        self.families.get(family as usize)?.get(class_of(size)?)
     }
 }
 
@@ -126,9 +154,6 @@ static CLASS_OF_WORDS: [u8; MAX_CACHED / WORD + 1] = {
 /// Which class serves `size`; `None` above [`MAX_CACHED`].
 #[inline(always)]
 fn class_of(size: usize) -> Option<usize> {
-    if size == 97 && planted("slab.class_too_small") {
-        return Some(1);
-    }
     // Sizes that wrap are too large for everything: none serves them either.
     Some((*CLASS_OF_WORDS.get(size.wrapping_add(WORD - 1) / WORD)?).into())
 }
@@ -155,9 +180,15 @@ impl<'p, M: Machine> Slabs<'p, M> {
                     ctor: None,
                 };
                 let cache = self.create_own(&request, frames)?;
-                if let Some(slot) = self.classes.0.get(family as usize).and_then(|row| row.get(class)) {
+                if let Some(slot) = self.classes.families.get(family as usize).and_then(|row| row.get(class))
+                {
                     slot.store(core::ptr::from_ref(cache).cast_mut(), Ordering::Release);
                 }
+            }
+        }
+        for (words, slot) in self.classes.small.iter().enumerate() {
+            if let Some(class) = self.classes.any(KmallocType::Normal, words * WORD) {
+                slot.store(class.load(Ordering::Relaxed), Ordering::Release);
             }
         }
         Ok(())
@@ -166,8 +197,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// The size class that serves `size` bytes; `None` for none and for more than 8 KiB.
     #[inline(always)]
     pub fn kmalloc_cache(&self, size: usize, gfp: GfpFlags) -> Option<&Cache> {
-        let row = self.classes.0.get(KmallocType::of(gfp) as usize)?;
-        let cache = NonNull::new(row.get(class_of(size)?)?.load(Ordering::Relaxed))?;
+        let cache = NonNull::new(self.classes.of(KmallocType::of(gfp), size)?.load(Ordering::Relaxed))?;
         // SAFETY: the classes are complete when they are stored, at boot, and are never destroyed.
         Some(unsafe { cache.as_ref() })
     }
@@ -253,9 +283,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
     #[inline(always)]
     #[track_caller]
     pub unsafe fn kfree(&self, object: *mut u8) -> Result<(), ObjectError> {
-        let Some(object) = NonNull::new(object).filter(|object| *object != ZERO_SIZE_PTR) else {
-            return Ok(());
-        };
+        let Some(object) = NonNull::new(object) else { return Ok(()) };
         // SAFETY: promised by the caller.
         unsafe { self.kfree_at(object, Location::caller()) }
     }
@@ -295,6 +323,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             // SAFETY: promised by the caller.
             Some(Found::Large(idx, order, 0)) => unsafe { self.free_large(idx, order, object) },
             Some(Found::Large(..)) => Err(ObjectError::NotAtStart(object.as_ptr().addr())),
+            _ if object == ZERO_SIZE_PTR => Ok(()),
             _ => Err(ObjectError::NotAnObject(object.as_ptr().addr())),
         }
     }

@@ -26,11 +26,14 @@ impl Cache {
         object.as_ptr().wrapping_add(self.link).cast()
     }
 
-    /// `word` as a hardened cache stores it at `link`, and the other way round. Out of line, so that it costs nothing
-    /// where it is not wanted.
-    #[cold]
-    #[inline(never)]
+    /// `word` as it is stored at `link`, and the other way round. In line: for a call the short ways would have to save
+    /// registers, hardened or not.
+    #[inline(always)]
     fn coded(&self, link: *mut usize, word: usize) -> usize {
+        if !self.hardened {
+            return word;
+        }
+        core::hint::cold_path();
         word ^ self.key ^ link.addr().swap_bytes()
     }
 
@@ -43,7 +46,7 @@ impl Cache {
         let link = self.link_of(object);
         // SAFETY: the link lies inside the object's share of the slab, aligned to a word.
         let stored = unsafe { link.read() };
-        if self.hardened { self.coded(link, stored) } else { stored }
+        self.coded(link, stored)
     }
 
     /// Links `object` to `next`, an object of the same slab or 0.
@@ -53,9 +56,8 @@ impl Cache {
     #[inline(always)]
     pub(super) unsafe fn set_next(&self, object: NonNull<u8>, next: usize) {
         let link = self.link_of(object);
-        let stored = if self.hardened { self.coded(link, next) } else { next };
         // SAFETY: as in `next`.
-        unsafe { link.write(stored) }
+        unsafe { link.write(self.coded(link, next)) }
     }
 
     /// Links all objects of a slab whose first object is `first`, and returns the first of the list.

@@ -2,8 +2,8 @@
 //!
 //! Owns: named caches, their slabs, free lists and statistics, the size classes of `kmalloc`. Stays outside: frames
 //! ([`phys`](crate::phys); new slabs come from the [`FrameAllocator`](crate::phys::FrameAllocator) that the caller
-//! passes), reclaim, and what the objects are. Invariants: an object is in use, or on exactly one of: the free list
-//! of a CPU's active slab, the local list of its slab, the chain in its slab's shared word. The frame of every slab
+//! passes), reclaim, and what the objects are. Invariants: an object is in use, or at exactly one of: the hand of a
+//! CPU, the local list of its slab, the chain in its slab's shared word. The frame of every slab
 //! says so, and names its cache.
 //!
 //! A CPU allocates from its active slab and frees to slabs it owns with plain accesses, interrupts masked by the

@@ -21,8 +21,9 @@ pub(super) const MAX_CACHES: usize = 256;
 const MAX_ALIASES: usize = 64;
 /// The largest object of a named cache in bytes.
 const MAX_OBJECT: u32 = 4 << 20;
-/// What a CPU may keep of one cache, in bytes of slabs. As long as a CPU owns a slab its frees there are plain.
-const CPU_KEEPS: usize = 1 << 20;
+/// What a CPU may keep of one cache, as the part of its share of all memory: in slabs that it owns its frees are plain.
+/// Other CPUs miss nothing until memory is short, and then all is handed back (`alloc_slow`).
+const CPU_KEEPS: u64 = 8;
 /// What of it may be empty: reused without a trip to the page allocator, and without constructing objects again.
 const CPU_KEEPS_EMPTY: usize = 128 << 10;
 
@@ -199,6 +200,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
             || request.flags.intersects(SlabFlags::DEBUG);
         let is_full = geometry.used_bytes() == geometry.slab_bytes();
         let (cpu_count, node_count) = (config.rules.cpus.max(1), ground.nodes);
+        let keeps = self.phys.total_managed_pages() / (u64::from(cpu_count) * CPU_KEEPS);
+        let cpu_partial_max = (keeps >> geometry.order.get()).max(4) as u32;
         // SAFETY: the parts follow the constants, as `Cache::bytes` counts them; all are multiples of 64 bytes but the
         // last. Nobody else knows the memory.
         let cache = unsafe {
@@ -217,11 +220,11 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 link: geometry.offset as usize,
                 hardened: config.hardened,
                 is_plain: !needs_care && is_full && !config.hardened && geometry.offset == 0,
-                misaligned: ((geometry.size & geometry.size.wrapping_neg()) - 1) as usize,
+                misaligned: if needs_care { usize::MAX } else { geometry.size as usize - 1 },
+                inverse: u64::MAX / u64::from(geometry.size) + 1,
                 zero_on_alloc: config.init_on_alloc,
                 zero_on_free: config.init_on_free,
                 is_unusual: config.init_on_free || request.flags.intersects(SlabFlags::DEBUG),
-                needs_care,
                 mark: mark_of(id),
                 slab_mask: geometry.slab_bytes() - 1,
                 used_bytes: geometry.used_bytes(),
@@ -234,7 +237,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 cpu_count,
                 node_count,
                 nodes,
-                cpu_partial_max: (CPU_KEEPS / geometry.slab_bytes()).max(4) as u32,
+                cpu_partial_max,
                 cpu_empty_max: (CPU_KEEPS_EMPTY / geometry.slab_bytes()).max(4) as u32,
                 // Linux: half the logarithm of the size, at least 5 and at most 10.
                 min_partial: (geometry.size.ilog2() / 2).clamp(5, 10),

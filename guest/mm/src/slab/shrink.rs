@@ -7,6 +7,7 @@ use super::Slabs;
 use super::cache::{Cache, Here};
 use super::frame::SlabFrame;
 use crate::frame::FrameIdx;
+use crate::mutant::planted;
 use crate::port::{Cpu, CpuId, Machine};
 use crate::sync::Place;
 
@@ -52,6 +53,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
 
     /// Takes the active slab out of use; `None` if there is none or no object of it is free.
     fn deactivate(&self, cache: &Cache, here: &Here<'_, M::Cpu>) -> Option<FrameIdx> {
+        if !planted("slab.hand_stays_closed") {
+            self.clear_hand(cache, here.part);
+        }
         let slab = here.part.take_active(&cache.table)?;
         let is_full = slab.local().freelist() == 0 && slab.word().retire(here.part.cpu());
         (!is_full).then_some(slab.idx())

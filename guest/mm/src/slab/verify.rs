@@ -5,6 +5,7 @@
 
 use super::cache::Cache;
 use super::frame::{Held, SlabFrame, held};
+use super::free::{Found, find};
 use super::registry::MAX_CACHES;
 use super::report::Problem;
 use super::{Name, Slabs};
@@ -85,12 +86,36 @@ impl<'p, M: Machine> Slabs<'p, M> {
             if sums.slabs != stats.slabs {
                 return Err(wrong("slabs", sums.slabs, stats.slabs));
             }
-            let in_use = stats.objects - sums.free;
+            let in_use = (stats.objects - sums.free).saturating_sub(self.verify_hands(cache)?);
             if in_use != stats.active_objects {
                 return Err(wrong("objects in use", in_use, stats.active_objects));
             }
         }
         Ok(slabs)
+    }
+
+    /// Checks what CPUs have at hand: a free object each, of their active slab, on no list. How many there are.
+    fn verify_hands(&self, cache: &Cache) -> Result<u64, SlabViolation> {
+        let mut hands = 0;
+        for part in cache.all_cpus() {
+            let Some(object) = part.hand() else { continue };
+            let sound = match find(&cache.table, self.machine(), object) {
+                Some(Found::Slab(slab, offset)) if slab.has_mark(cache.mark) => {
+                    let is_listed = self
+                        .slab_base(slab.idx())
+                        .is_none_or(|base| cache.is_listed(slab, base, object.as_ptr().addr()));
+                    slab.word().load().has_tag(part.tag) && cache.object_at(offset).is_some() && !is_listed
+                }
+                _ => false,
+            };
+            if !sound {
+                let found = object.as_ptr().addr() as u64;
+                let what = "object at hand";
+                return Err(SlabViolation { cache: Some(cache.name), pfn: 0, what, found, expected: 0 });
+            }
+            hands += 1;
+        }
+        Ok(hands)
     }
 
     /// Checks one slab; how many of its objects are free.

@@ -6,7 +6,7 @@ extern crate std;
 
 use super::ownership::{Freed, Place, RemoteWord};
 use super::{InitError, Once, RwLock, SpinLock};
-use crate::port::{Cpu, CpuId};
+use crate::port::{Cpu, CpuId, TaskFlags};
 use core::cell::Cell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,6 +49,12 @@ impl Cpu for Core {
     fn call_on(&self, _cpu: CpuId, work: &(dyn Fn() + Sync)) {
         work();
     }
+
+    fn task_flags(&self) -> TaskFlags {
+        TaskFlags::empty()
+    }
+
+    fn set_task_flags(&self, _flags: TaskFlags) {}
 
     fn relax(&self) {
         thread::yield_now();

@@ -1,11 +1,15 @@
-//! `gfp decode`: what allocation flags mean.
+//! `gfp`: what allocation flags mean, and what is left of them in a scope.
 
 use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, usage};
-use crate::console;
+use crate::machine::CPU;
+use crate::memory::PHYS;
+use crate::{console, memory};
 use core::fmt;
+use mm::addr::Order;
 use mm::frame::ZoneKind;
 use mm::phys::GfpFlags;
+use mm::port::{Cpu as _, TaskFlags};
 
 /// Every modifier by its short name: what reclaim may do, then where from, then the rest.
 const PARTS: &[(&str, GfpFlags)] = &[
@@ -48,8 +52,11 @@ impl<T> fmt::Display for Joined<'_, T> {
 
 /// `gfp decode FLAGS`.
 pub fn gfp(args: &mut Args<'_>) -> Outcome {
+    if args.take("scope") {
+        return scope(args);
+    }
     if !args.take("decode") {
-        return Err(usage(format_args!("gfp: expected 'decode FLAGS'")));
+        return Err(usage(format_args!("gfp: expected 'decode FLAGS' or 'scope NAME FLAGS'")));
     }
     let flags = parse::gfp(args.next_word().unwrap_or(""))?;
     let highest = flags.zone().map_err(|error| usage(format_args!("{error}")))?;
@@ -65,4 +72,44 @@ pub fn gfp(args: &mut Args<'_>) -> Outcome {
     let chain = Joined(zones.get(first..).unwrap_or(&[]), "->", |kind| kind.name());
     console::print(format_args!(" zone={chain} type={}\n", flags.migrate_type().name()));
     Ok(())
+}
+
+const SCOPES: &[(&str, TaskFlags)] = &[
+    ("noreclaim", TaskFlags::PF_MEMALLOC),
+    ("nofs", TaskFlags::PF_MEMALLOC_NOFS),
+    ("noio", TaskFlags::PF_MEMALLOC_NOIO),
+    ("pin", TaskFlags::PF_MEMALLOC_PIN),
+];
+
+/// `gfp scope NAME FLAGS`: allocates a page outside, inside and after a scope, and tells where it lies.
+fn scope(args: &mut Args<'_>) -> Outcome {
+    let name = args.next_word().unwrap_or("nothing");
+    let Some((_, flags)) = SCOPES.iter().find(|(known, _)| *known == name) else {
+        return Err(usage(format_args!("gfp scope: expected noreclaim, nofs, noio or pin, not '{name}'")));
+    };
+    let gfp = parse::gfp(args.next_word().unwrap_or("GFP_KERNEL"))?;
+    show_page("before", gfp);
+    let scope = CPU.memalloc_scope(*flags);
+    show_page("inside", gfp);
+    drop(scope);
+    show_page("after", gfp);
+    Ok(())
+}
+
+/// What the flags are for the running task now, and the zone and type of a page that they give.
+fn show_page(when: &str, gfp: GfpFlags) {
+    let effective = gfp.in_scope(CPU.task_flags());
+    console::print(format_args!("{when} flags={effective} "));
+    match PHYS.alloc_pages(gfp, Order::ZERO) {
+        Ok(page) => {
+            let (pfn, order) = page.into_raw();
+            let block = PHYS.pageblock(pfn);
+            memory::free_block(pfn, order);
+            if let Some(block) = block {
+                let (zone, mt) = (block.zone().kind.name(), block.migrate_type().name());
+                console::print(format_args!("zone={zone} type={mt}\n"));
+            }
+        }
+        Err(error) => console::print(format_args!("error={error}\n")),
+    }
 }

@@ -33,8 +33,8 @@ pub const API: &[Command] = &[
     },
     Command {
         name: "gfp",
-        usage: "decode FLAGS",
-        summary: "what allocation flags mean: parts, zones in order, kind of page",
+        usage: "decode FLAGS | scope noreclaim|nofs|noio|pin FLAGS",
+        summary: "what allocation flags mean: parts, zones in order, kind of page; what a scope leaves of them",
         run: flags::gfp,
     },
 ];

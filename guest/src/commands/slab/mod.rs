@@ -5,12 +5,14 @@
 //! | `show` | what caches are and hold |
 //! | `exercise` | reuse, constructors, frees from other CPUs, all CPUs at once |
 //! | `bugs` | planted bugs for `slab_debug=` to catch |
+//! | `unused` | objects that nobody uses, and the shrinkers that give them back |
 //! | `counts` | cost of allocation and free, for `bench slab` |
 
 mod bugs;
 mod counts;
 mod exercise;
 mod show;
+mod unused;
 
 use super::{Args, Command, Outcome, files, usage};
 pub use counts::counts;
@@ -21,7 +23,7 @@ use shared::exit::ExitStatus;
 pub const SLAB: &[Command] = &[
     Command {
         name: "slab",
-        usage: "show|verify|aliases|cost|create|shrink|ctor-test|bench|handover|stress|bug ...",
+        usage: "show|verify|aliases|cost|create|shrink|fill|shrinkers|ctor-test|bench|handover|stress|bug ...",
         summary: "caches of objects: layout, invariants, reuse, frees from other CPUs, planted bugs",
         run: slab,
     },
@@ -41,14 +43,16 @@ fn slab(args: &mut Args<'_>) -> Outcome {
         Some("cost") => show::cost(args),
         Some("create") => show::create(args),
         Some("shrink") => exercise::shrink(args),
+        Some("fill") => unused::fill(args),
+        Some("shrinkers") => unused::shrinkers(args),
         Some("ctor-test") => exercise::constructors(args),
         Some("bench") => exercise::bench(args),
         Some("handover") => exercise::handover(args),
         Some("stress") => exercise::stress(args),
         Some("bug") => bugs::plant(args),
         other => Err(usage(format_args!(
-            "slab: expected show, verify, aliases, cost, create, shrink, ctor-test, bench, handover, stress or \
-             bug, not '{}'",
+            "slab: expected show, verify, aliases, cost, create, shrink, fill, shrinkers, ctor-test, bench, \
+             handover, stress or bug, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }
