@@ -9,7 +9,7 @@
 
 use crate::walker::{Leaf, Paging, Request, Table, span_shift};
 use crate::{Cpus, Fault, FaultCode, Ram};
-use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::port::{Access, Cpu, CpuId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -156,6 +156,20 @@ impl Tlb {
     /// From now on flushes are counted but do nothing: a machine on which every flush was forgotten.
     pub fn break_flushes(&self) {
         self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a CPU still goes by an entry that names one of the frames from `first` on, for `pages` frames.
+    #[must_use]
+    pub fn names(&self, first: Pfn, pages: u64) -> bool {
+        let frames = first.get()..first.get() + pages;
+        let meets = |addr: u64, level: u32| {
+            let start = addr / PAGE_SIZE;
+            start < frames.end && frames.start < start + (1 << (span_shift(level) - 12))
+        };
+        self.cpus.iter().map(lock).any(|cache| {
+            cache.leaves.values().any(|leaf| meets(leaf.addr, leaf.level))
+                || cache.tables.values().any(|table| meets(table.addr, 1))
+        })
     }
 
     /// What has been counted.

@@ -6,7 +6,7 @@ use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PteBits, PteCodec};
-use crate::space::{Codec, Rss};
+use crate::space::Codec;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// Fills the empty entry in `slot`.
@@ -23,8 +23,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             drop(locked);
             return self.lost(folio);
         }
-        self.vm.add_rmap(folio, Level::PTE);
-        self.mm.counters().add_rss(Rss::Anon, 1);
+        self.count_mapped(folio, Level::PTE);
         slot.set(self.exclusive_entry(pfn, Level::PTE));
         Ok(Flavour::Anon)
     }

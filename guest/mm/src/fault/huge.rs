@@ -3,10 +3,11 @@
 
 use super::{Flavour, Stop, Touch};
 use crate::addr::{Order, Pfn};
+use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
-use crate::space::{Codec, Errno, Rss, ThpMode};
+use crate::space::{Codec, Errno, ThpMode};
 use crate::vma::{Backing, VmFlags};
 use crate::vmstat::VmEvent;
 use core::sync::atomic::Ordering;
@@ -34,7 +35,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             && start >= self.vma.start()
             && start + PAGES <= self.vma.end()
             // A stack grows page by page, and its folio would not be where its index says.
-            && self.vma.index_of(start) % PAGES == 0
+            && self.vma.index_of(start).is_multiple_of(PAGES)
     }
 
     /// Fills the empty entry in `slot`; `None` if there is no huge page to be had.
@@ -50,8 +51,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             drop(locked);
             return self.lost(folio).map(Some);
         }
-        self.vm.add_rmap(folio, Level::PMD);
-        self.mm.counters().add_rss(Rss::Anon, PAGES);
+        self.count_mapped(folio, Level::PMD);
         slot.set(self.exclusive_entry(pfn, Level::PMD));
         drop(locked);
         self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpFaultAlloc, 1);
@@ -163,9 +163,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         // What was there needs no care: nobody counts the huge page of zeroes.
         let _ = slot.take();
-        self.flush_pages(self.huge_start(), PAGES);
-        self.vm.add_rmap(folio, Level::PMD);
-        self.mm.counters().add_rss(Rss::Anon, PAGES);
+        if !planted("vm::flush.huge_zero") {
+            self.flush_pages(self.huge_start(), PAGES);
+        }
+        self.count_mapped(folio, Level::PMD);
         slot.set(self.exclusive_entry(pfn, Level::PMD));
         drop(locked);
         self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpFaultAlloc, 1);

@@ -6,6 +6,7 @@
 use super::{Flavour, Stop, Touch};
 use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec};
@@ -53,7 +54,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     ) -> Result<Flavour, Stop> {
         let copy = self.pool_folio(level, Some(Codec::<M>::addr(entry).pfn()))?;
         let _ = slot.take();
-        self.flush_pages(self.vpn & !(level.pages() - 1), level.pages());
+        if !planted("vm::flush.pool_copy") {
+            self.flush_pages(self.vpn & !(level.pages() - 1), level.pages());
+        }
         self.vm.add_rmap(copy, level);
         slot.set(self.exclusive_entry(copy.pfn(), level));
         folio.sub_mapped(1);

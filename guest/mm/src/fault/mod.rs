@@ -29,7 +29,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
-use crate::space::{Codec, Mm, MmTables, Vm};
+use crate::space::{Codec, Mm, MmTables, Rss, Vm};
 use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::VmEvent;
 
@@ -253,27 +253,27 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn make_anchor(&self) -> Result<u64, Stop> {
         let objects = self.vm.objects().ok_or(Stop::Corrupt)?;
         let cpu = self.vm.machine().cpu();
-        if let Some(anchor) = self.neighbours_anchor() {
-            // SAFETY: a neighbour is on the anchor's list, and stays there while areas are read. This area leaves the
-            // list before it is freed.
-            unsafe { self.vma.link.attach(cpu, anchor) };
-        } else {
-            let anchor = objects.anchor(self.frames)?;
-            // SAFETY: the anchor is new and nobody else's.
-            if !unsafe { self.vma.link.attach(cpu, anchor) } {
-                // SAFETY: another CPU was faster, so nobody has seen this one.
-                unsafe { objects.free_anchor(anchor) };
-            }
+        if !self.neighbour_with_anchor().is_some_and(|other| self.vma.share_anchor(cpu, other)) {
+            objects.anchor(self.vma, self.frames)?;
         }
         let anchor = self.vma.link.anchor().ok_or(Stop::Corrupt)?;
         Ok(anchor.as_ptr().addr() as u64)
     }
 
-    /// The anchor of an area beside this one that may be joined with it later (Linux `find_mergeable_anon_vma`).
-    fn neighbours_anchor(&self) -> Option<core::ptr::NonNull<crate::rmap::AnonVma>> {
+    /// An area beside this one that has an anchor and may be joined with it later (Linux `find_mergeable_anon_vma`).
+    fn neighbour_with_anchor(&self) -> Option<&Vma> {
         let after = self.areas.find(self.vma.end()).filter(|after| self.vma.continues_in(after));
         let before = self.areas.prev(self.vma.start()).filter(|before| before.continues_in(self.vma));
-        after.and_then(|vma| vma.link.anchor()).or_else(|| before.and_then(|vma| vma.link.anchor()))
+        [after, before].into_iter().flatten().find(|vma| vma.link.anchor().is_some())
+    }
+
+    /// An entry of `level` maps `folio` from now on, where no folio was mapped: counts that.
+    fn count_mapped(&self, folio: Folio<'_>, level: Level) {
+        self.vm.add_rmap(folio, level);
+        self.mm.counters().add_rss(Rss::Anon, level.pages());
+        if self.vma.flags().contains(VmFlags::LOCKED) {
+            self.vm.count_mlocked(folio, level, true);
+        }
     }
 
     /// The present entry for `pfn` at `level`, for a page that is this area's alone.

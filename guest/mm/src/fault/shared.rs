@@ -5,9 +5,10 @@ use crate::addr::Order;
 use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{Machine, Pte, PteBits, PteCodec};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
 use crate::shmem::{AddError, Shmem};
 use crate::space::{Codec, Rss};
+use crate::vma::VmFlags;
 use crate::vmstat::NodeStat;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -28,6 +29,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             self.vm.stat().grow(cpu, folio.node(), NodeStat::FileMapped, 1);
         }
         self.mm.counters().add_rss(Rss::Shmem, 1);
+        if self.vma.flags().contains(VmFlags::LOCKED) {
+            self.vm.count_mlocked(folio, Level::PTE, true);
+        }
         let mut bits = self.rights();
         bits.set(PteBits::DIRTY, self.write);
         slot.set(Codec::<M>::present(folio.pfn().addr(), bits));

@@ -1,6 +1,7 @@
 //! Stacks that grow when they are touched below (Linux `expand_downwards`).
 
 use crate::addr::PAGE_SHIFT;
+use crate::mutant::planted;
 use crate::port::Machine;
 use crate::space::layout::STACK_LIMIT;
 use crate::space::{Mm, Vm};
@@ -19,7 +20,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return true;
         }
         let (first, end, flags) = (vma.start(), vma.end(), vma.flags());
-        let gap = self.settings().stack_guard_gap();
+        let gap = if planted("vm::basic.no_guard_gap") { 0 } else { self.settings().stack_guard_gap() };
         let floor = areas.end_before(first);
         let is_below = floor != 0 && vpn < floor.saturating_add(gap);
         if !flags.contains(VmFlags::GROWSDOWN) || is_below || end - vpn > STACK_LIMIT >> PAGE_SHIFT {

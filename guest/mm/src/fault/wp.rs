@@ -6,10 +6,11 @@
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::folio::Folio;
+use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
-use crate::space::{Codec, Rss};
+use crate::space::Codec;
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -85,8 +86,14 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         // No CPU may read the old page after another has written the new one.
         let _ = slot.take();
-        self.flush_pages(self.vpn, 1);
-        self.vm.add_rmap(copy, Level::PTE);
+        let forgets = if folio.is_some() { planted("vm::flush.copy") } else { planted("vm::flush.zero") };
+        if !forgets {
+            self.flush_pages(self.vpn, 1);
+        }
+        match folio {
+            Some(_) => self.vm.add_rmap(copy, Level::PTE),
+            None => self.count_mapped(copy, Level::PTE),
+        }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
         drop(locked);
         let cpu = self.vm.machine().cpu();
@@ -98,10 +105,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
                 self.vm.stat().count(cpu, VmEvent::PgCow, 1);
                 Ok(Flavour::Cow)
             }
-            None => {
-                self.mm.counters().add_rss(Rss::Anon, 1);
-                Ok(Flavour::Anon)
-            }
+            None => Ok(Flavour::Anon),
         }
     }
 

@@ -12,8 +12,6 @@ bitflags! {
         const UPTODATE = 1 << 1;
         /// Holds what its file does not have yet (`PG_dirty`).
         const DIRTY = 1 << 2;
-        /// Stays in memory (`PG_mlocked`).
-        const MLOCKED = 1 << 3;
         /// Comes from a pool of huge pages, and goes back there (`hugetlb`).
         const HUGETLB = 1 << 4;
     }

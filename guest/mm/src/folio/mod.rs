@@ -139,18 +139,6 @@ impl<'t> Folio<'t> {
         FolioFlags::from_bits_retain(self.frame.state().folio_flags())
     }
 
-    /// Sets flags.
-    #[inline]
-    pub(crate) fn set_flags(self, flags: FolioFlags) {
-        self.frame.set_folio_flags(flags.bits());
-    }
-
-    /// Clears flags; the flags before.
-    #[inline]
-    pub(crate) fn clear_flags(self, flags: FolioFlags) -> FolioFlags {
-        FolioFlags::from_bits_retain(self.frame.clear_folio_flags(flags.bits()))
-    }
-
     fn place(self) -> &'t AtomicU64 {
         &self.frame.held_words()[1]
     }

@@ -80,13 +80,6 @@ impl Frame {
         self.state.fetch_or(State::of_folio_flags(flags), Ordering::Relaxed);
     }
 
-    /// Clears flags of a folio, and tells all that it had.
-    #[inline(always)]
-    pub(crate) fn clear_folio_flags(&self, flags: u16) -> u16 {
-        let before = self.state.fetch_and(!State::of_folio_flags(flags), Ordering::Relaxed);
-        State::from_raw(before).folio_flags()
-    }
-
     /// The small word of whoever holds the block.
     #[inline(always)]
     pub(crate) fn held(&self) -> &AtomicU32 {

@@ -10,6 +10,7 @@
 use super::slot::{PteSlot, Table};
 use super::{Codec, Leaves, PageRange, PageTable, TableFrames};
 use crate::addr::PhysAddr;
+use crate::mutant::planted;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, Tlb};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,6 +134,14 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
     }
 
     fn flush(&mut self) {
+        if planted("vm::flush.tables_go_first") {
+            self.free_tables();
+        }
+        self.flush_stale();
+        self.free_tables();
+    }
+
+    fn flush_stale(&mut self) {
         if let Some(range) = self.stale.take() {
             let tlb = self.machine.tlb();
             match self.cpus {
@@ -141,6 +150,9 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
                 None => tlb.flush_range(range.start(), range.pages()),
             }
         }
+    }
+
+    fn free_tables(&mut self) {
         while self.count > 0 {
             self.count -= 1;
             // SAFETY: `add_table` was given a table at this address, which nobody has freed since.

@@ -8,6 +8,7 @@
 use super::slot::{PteSlot, Table};
 use super::{Codec, Gather, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::addr::{Pfn, VirtAddr};
+use crate::mutant::planted;
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, PteView};
 
 impl<'m, M: Machine> PageTable<'m, M> {
@@ -50,7 +51,9 @@ impl<'m, M: Machine> PageTable<'m, M> {
         let pfn = gather.frames().alloc_table().ok_or(fail(Why::NoFrames))?;
         let linked = self.fill_and_link(Level::PTE, slot, pfn, same).is_some();
         if linked {
-            gather.add_split(range, Level::PMD);
+            if !planted("vm::flush.split") {
+                gather.add_split(range, Level::PMD);
+            }
         } else {
             self.give_back(pfn, gather);
         }
@@ -77,7 +80,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     ) -> Result<(Level, Table<'m>), Why> {
         let below = level.down().ok_or(Why::Corrupt)?;
         let pfn = gather.frames().alloc_table().ok_or(Why::NoFrames)?;
-        let filled = self.fill_and_link(below, slot, pfn, |leaf| Codec::<M>::is_huge(leaf));
+        let filled = self.fill_and_link(below, slot, pfn, Codec::<M>::is_huge);
         if filled.is_some() {
             gather.add_split(range, level);
         } else {

@@ -132,6 +132,13 @@ impl AnonLink {
         self.anchor().map(|anchor| unsafe { anchor.as_ref() })
     }
 
+    /// As [`AnonVma::each`], of the anchor that this area has; the caller keeps the area from being taken away.
+    pub fn each(&self, cpu: &impl Cpu, index: u64, pages: u64, visit: impl FnMut(u32, u64, u64)) {
+        if let Some(anchor) = self.anchored() {
+            anchor.each(cpu, index, pages, visit);
+        }
+    }
+
     /// Changes what of the area the list shows.
     pub fn set_range(&self, cpu: &impl Cpu, start: u64, end: u64, pgoff: u64) {
         let _held = self.anchored().map(|anchor| anchor.links.lock(cpu));

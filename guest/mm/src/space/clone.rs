@@ -8,6 +8,7 @@ use super::gather::Counted;
 use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
+use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteBits, PteCodec};
 use crate::vma::{Areas, VmFlags, Vma, VmaInit};
@@ -85,14 +86,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         if vma.flags().contains(VmFlags::SHARED) {
             // Its pages are found where they are when they are touched.
             self.hold(vma.backing());
-            self.link_shared(twin);
+            twin.link_to_object(self.machine().cpu());
             return Ok(());
         }
-        if let Some(anchor) = vma.link.anchor() {
-            // SAFETY: the parent's area is on the anchor's list, and its lock is held; the twin leaves the list before
-            // it is freed.
-            unsafe { twin.link.attach(self.machine().cpu(), anchor) };
-        }
+        twin.share_anchor(self.machine().cpu(), vma);
         self.clone_entries(parent, child, vma, frames)
     }
 
@@ -108,9 +105,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let (mut pages, mut could_write) = (0, false);
         let into = MmTables::new(self, child, frames);
+        let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
-            let (old, new) = slot.update(|now| Codec::<M>::clear(now, SOLE));
+            let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
             // One flush for all of them, if any could be written.
             could_write |= Codec::<M>::has(old, PteBits::WRITE);
             if let Some(folio) = self.folio_of(new) {
@@ -122,7 +120,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             }
             new
         });
-        if could_write {
+        if could_write && !planted("vm::flush.clone") {
             gather.add(range);
         }
         child.counters.add_rss(Rss::Anon, pages);

@@ -6,6 +6,7 @@
 use super::{Mm, Rss, Vm};
 use crate::addr::{Order, Pfn};
 use crate::folio::Folio;
+use crate::mutant::planted;
 use crate::port::Machine;
 
 /// How many entries are unmapped between two flushes.
@@ -54,7 +55,7 @@ impl Unmapped {
 
     /// Gives the references back, after the flush.
     pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
-        if self.anon != 0 {
+        if self.anon != 0 && !planted("vm::basic.rss_sticks") {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
         }
         if self.shmem != 0 {

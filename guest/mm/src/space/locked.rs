@@ -3,11 +3,36 @@
 use super::unmap::{checked, pages_of};
 use super::{Errno, Mm, Usage, Vm};
 use crate::addr::VirtAddr;
+use crate::folio::Folio;
 use crate::phys::FrameAllocator;
-use crate::port::Machine;
-use crate::vma::VmFlags;
+use crate::port::{Level, Machine};
+use crate::vma::{VmFlags, Vma};
+use crate::vmstat::{NodeStat, VmEvent};
 
 impl<'p, M: Machine> Vm<'p, M> {
+    /// Counts the pages that an area maps as locked from now on, or as no longer locked.
+    pub(super) fn count_locked(&self, mm: &Mm<'p, M>, vma: &Vma, lock: bool) {
+        let Ok(range) = pages_of(vma.start(), vma.end()) else { return };
+        // A corrupt table is found by whoever changes it.
+        let _ = mm.tree().scan(range, |slot, level, _| {
+            if let Some(folio) = self.folio_of(slot.load()) {
+                self.count_mlocked(folio, level, lock);
+            }
+        });
+    }
+
+    /// Counts what one entry of `level` maps as locked, or as no longer locked.
+    pub(crate) fn count_mlocked(&self, folio: Folio<'_>, level: Level, lock: bool) {
+        let (cpu, stat, pages) = (self.machine().cpu(), self.stat(), level.pages());
+        if lock {
+            stat.grow(cpu, folio.node(), NodeStat::Mlocked, pages);
+            stat.count(cpu, VmEvent::PgMlocked, pages);
+        } else {
+            stat.shrink(cpu, folio.node(), NodeStat::Mlocked, pages);
+            stat.count(cpu, VmEvent::PgMunlocked, pages);
+        }
+    }
+
     /// Says of the areas from `addr` on for `len` bytes whether they stay in memory.
     ///
     /// # Errors
@@ -30,8 +55,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             match (old.contains(VmFlags::LOCKED), lock) {
                 (false, true) => mm.counters.add_usage(Usage::Locked, vma.pages()),
                 (true, false) => mm.counters.sub_usage(Usage::Locked, vma.pages()),
-                _ => {}
+                _ => return Ok(new),
             }
+            self.count_locked(mm, vma, lock);
             Ok(new)
         })?;
         self.join(&mut areas, first, end);

@@ -125,7 +125,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// The page of a fixed address, if something may be mapped there.
     fn fixed(&self, mm: &Mm<'p, M>, request: &MapRequest, len: u64) -> Result<u64, Errno> {
         let addr = request.addr.map_or(0, VirtAddr::get);
-        if addr % (request.backing.pages() * PAGE_SIZE) != 0 {
+        if !addr.is_multiple_of(request.backing.pages() * PAGE_SIZE) {
             return Err(Errno::Einval);
         }
         if addr < self.settings.mmap_min_addr() {
@@ -185,7 +185,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 && areas.start_after(*first).is_none_or(|at| at >= end)
         });
         let unit = request.backing.pages();
-        let align = if pages % huge == 0 { huge.max(unit) } else { unit };
+        let align = if pages.is_multiple_of(huge) { huge.max(unit) } else { unit };
         wished
             .filter(|first| first % unit == 0)
             .or_else(|| areas.highest_gap(window.clone(), pages, align))
@@ -227,7 +227,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             backing: request.backing,
         };
         match areas.insert(&init) {
-            Some(vma) => self.link_shared(vma),
+            Some(vma) => vma.link_to_object(self.machine().cpu()),
             None => {
                 if flags.contains(VmFlags::ACCOUNT) {
                     self.uncharge(mm, pages);

@@ -3,6 +3,7 @@
 use super::unmap::{checked, pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::VirtAddr;
+use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, VmFlags, Vma};
@@ -146,7 +147,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &mm.cpus);
         tree.scan(pages_of(vma.start(), vma.end())?, |slot, level, part| {
             let (old, new) = slot.update(|pte| granted.apply::<Codec<M>>(pte, level));
-            gather.changed(part, old, new);
+            if !planted("vm::flush.protect") {
+                gather.changed(part, old, new);
+            }
         })?;
         let _ = gather.finish();
         Ok(flags)

@@ -112,7 +112,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Makes an area of `pages` pages for the memory that page `first` shows; its first page.
     fn twin(&self, mm: &Mm<'p, M>, areas: &mut Areas<'p>, first: u64, pages: u64) -> Result<u64, Errno> {
         let vma = areas.find(first).ok_or(Errno::Efault)?;
-        let (anchor, init, pgoff) = (vma.link.anchor(), vma.init(), vma.index_of(first));
+        let (init, pgoff) = (vma.init(), vma.index_of(first));
         let in_overlay = first >= super::layout::OVERLAY_START >> PAGE_SHIFT;
         let mut request = MapRequest { vm: init.flags, ..MapRequest::anon(pages * PAGE_SIZE) };
         request.flags.set(MapFlags::OVERLAY, in_overlay);
@@ -123,17 +123,16 @@ impl<'p, M: Machine> Vm<'p, M> {
         if init.flags.contains(VmFlags::ACCOUNT) && !self.charge(mm, pages) {
             return Err(Errno::Enomem);
         }
-        let twin = areas.insert(&VmaInit { start: to, end: to + pages, pgoff, ..init });
-        let Some(twin) = twin else {
-            self.uncharge(mm, pages);
+        if areas.insert(&VmaInit { start: to, end: to + pages, pgoff, ..init }).is_none() {
+            if init.flags.contains(VmFlags::ACCOUNT) {
+                self.uncharge(mm, pages);
+            }
             return Err(Errno::Enomem);
-        };
+        }
         usages(init.flags, init.kind).for_each(|usage| mm.counters.add_usage(usage, pages));
         self.hold(init.backing);
-        if let Some(anchor) = anchor {
-            // SAFETY: the area that this is the twin of is on the anchor's list, and the write lock is held; the twin
-            // leaves the list before it is freed.
-            unsafe { twin.link.attach(self.machine().cpu(), anchor) };
+        if let Some((twin, vma)) = areas.find(to).zip(areas.find(first)) {
+            twin.share_anchor(self.machine().cpu(), vma);
         }
         Ok(to)
     }
@@ -150,7 +149,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         let range = pages_of(from, from + pages)?;
         self.split_borders(mm, range, frames)?;
-        if from.abs_diff(to) % Level::PMD.pages() != 0 {
+        if !from.abs_diff(to).is_multiple_of(Level::PMD.pages()) {
             self.split_all(mm, range, frames)?;
         }
         let (tree, source) = (mm.tree(), MmTables::new(self, mm, frames));

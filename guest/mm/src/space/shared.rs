@@ -123,15 +123,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         for usage in super::unmap::usages(flags, init.kind) {
             mm.counters.add_usage(usage, vma.pages());
         }
-        self.link_shared(vma);
+        vma.link_to_object(self.machine().cpu());
         Ok(())
-    }
-
-    /// Puts a new area of shared memory on the list of those that show it.
-    pub(super) fn link_shared(&self, vma: &crate::vma::Vma) {
-        if let Some(object) = self.shmem_of(vma.backing()) {
-            // SAFETY: the object lives as long as the area does, which leaves the list before it is freed.
-            unsafe { vma.link.attach(self.machine().cpu(), NonNull::from(object.areas())) };
-        }
     }
 }

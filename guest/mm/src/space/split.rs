@@ -60,10 +60,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let is_split = *split.as_ref().unwrap_or(&false);
         match folio {
             Some(folio) if is_split => {
-                if folio.sub_entire() {
-                    let (cpu, stat) = (self.machine().cpu(), self.stat());
-                    stat.shrink(cpu, folio.node(), NodeStat::AnonThps, pages);
-                }
+                let is_last = folio.sub_entire();
+                self.count_thp(folio, is_last, pages);
             }
             Some(folio) => {
                 // The entry stays, and with it one of each.
@@ -78,6 +76,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             self.stat().count(self.machine().cpu(), VmEvent::ThpSplitPmd, 1);
         }
         Ok(())
+    }
+
+    /// Counts a huge page that no entry maps as a whole any more.
+    fn count_thp(&self, folio: Folio<'_>, is_last: bool, pages: u64) {
+        if is_last {
+            self.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::AnonThps, pages);
+        }
     }
 
     /// The folio that an entry maps; none for pages of zeroes and entries that map nothing.

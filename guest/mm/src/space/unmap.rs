@@ -92,6 +92,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let top = super::layout::HALF_BYTES >> PAGE_SHIFT;
         let room = pages_of(areas.end_before(first), areas.start_after(end).unwrap_or(top))?;
         let promised = self.promised_in(mm, areas, first, end);
+        for vma in areas.iter(first..end).filter(|vma| vma.flags().contains(VmFlags::LOCKED)) {
+            self.count_locked(mm, vma, false);
+        }
         self.zap(mm, range, Tables::Prune(room), frames)?;
         self.unpromise(promised);
         while let Some(vma) = areas.next_from(first).filter(|vma| vma.start() < end) {
@@ -118,7 +121,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let first = range.start().vpn().get();
         let borders = [first, first + range.pages()];
         let cuts = |vpn: &u64| areas.find(*vpn).is_some_and(|vma| vma.start() < *vpn);
-        let is_whole = |vpn: &u64| areas.find(*vpn).is_none_or(|vma| vpn % vma.backing().pages() == 0);
+        let is_whole =
+            |vpn: &u64| areas.find(*vpn).is_none_or(|vma| vpn.is_multiple_of(vma.backing().pages()));
         if !borders.iter().all(is_whole) {
             return Err(Errno::Einval);
         }

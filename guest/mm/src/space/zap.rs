@@ -7,6 +7,7 @@ use super::gather::{Counted, Unmapped};
 use super::{Codec, Errno, Mm, MmTables, Vm};
 use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::mutant::planted;
 use crate::pgtable::{Gather, PageRange, PteSlot};
 use crate::phys::{FrameAllocator, FreeError};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
@@ -45,6 +46,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             if let (None, Tables::Prune(room)) = (rest, tables) {
                 tree.prune(room, &mut gather)?;
             }
+            if planted("vm::flush.pages_go_first") {
+                unmapped.release(self, mm);
+            }
             let _ = gather.finish();
             unmapped.release(self, mm);
             zapped?;
@@ -63,9 +67,16 @@ impl<'p, M: Machine> Vm<'p, M> {
         unmapped: &mut Unmapped,
     ) -> bool {
         let old = slot.take();
-        gather.changed(at, old, Pte::NONE);
+        if !planted("vm::flush.zap") {
+            gather.changed(at, old, Pte::NONE);
+        }
         match Codec::<M>::view(old) {
-            PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => true,
+            // A page of zeroes.
+            PteView::Present { bits, .. } | PteView::ProtNone { bits, .. }
+                if bits.contains(PteBits::SPECIAL) =>
+            {
+                true
+            }
             PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
                 unmapped.push(addr.pfn(), level.pages(), self.drop_rmap(addr.pfn(), level))
             }
@@ -101,6 +112,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let (cpu, stat) = (self.machine().cpu(), self.stat());
         if level != Level::PTE && folio.sub_entire() {
             stat.shrink(cpu, folio.node(), NodeStat::AnonThps, level.pages());
+        }
+        if planted("vm::rmap.entry_stays_counted") {
+            return;
         }
         if folio.sub_mapped(1) {
             stat.shrink(cpu, folio.node(), NodeStat::AnonMapped, folio.order().pages());

@@ -64,7 +64,8 @@ impl<T> RwLock<T> {
     #[inline]
     pub fn try_read<'a, C: Cpu>(&'a self, cpu: &'a C) -> Option<ReadGuard<'a, T, C>> {
         let irq = cpu.irq_guard();
-        self.enter().then_some(ReadGuard { lock: self, _irq: irq, _this_cpu: PhantomData })
+        // Not before it is in: dropping a guard leaves the lock.
+        self.enter().then(|| ReadGuard { lock: self, _irq: irq, _this_cpu: PhantomData })
     }
 
     /// Counts one more reader, unless there is a writer.

@@ -5,7 +5,7 @@
 extern crate std;
 
 use super::ownership::{Freed, Place, RemoteWord};
-use super::{InitError, Once, SpinLock};
+use super::{InitError, Once, RwLock, SpinLock};
 use crate::port::{Cpu, CpuId};
 use core::cell::Cell;
 use loom::sync::Arc;
@@ -78,6 +78,72 @@ fn lock_excludes_and_publishes() {
             worker.join().unwrap();
         }
         assert_eq!(*lock.lock(&Core::new(0)), 2);
+    });
+}
+
+/// A reader sees all of a change or nothing of it, whether or not it waits, and leaves the lock open.
+#[test]
+fn readers_and_writers_exclude_each_other() {
+    loom::model(|| {
+        let lock = Arc::new(RwLock::new((0_u32, 0_u32)));
+        let writer = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || {
+                let core = Core::new(1);
+                let mut value = lock.write(&core);
+                assert!(core.is_masked());
+                value.0 += 1;
+                value.1 += 1;
+                drop(value);
+                assert!(!core.is_masked());
+            })
+        };
+        let core = Core::new(0);
+        if let Some(value) = lock.try_read(&core) {
+            assert!(core.is_masked() && value.0 == value.1);
+        }
+        assert!(!core.is_masked());
+        let value = lock.read(&core);
+        assert_eq!(value.0, value.1);
+        drop(value);
+        writer.join().unwrap();
+        assert_eq!(*lock.write(&core), (1, 1));
+    });
+}
+
+/// Two writers take turns, and what one leaves the other finds.
+#[test]
+fn writers_take_turns() {
+    loom::model(|| {
+        let lock = Arc::new(RwLock::new(0_u32));
+        let other = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || *lock.write(&Core::new(1)) += 1)
+        };
+        *lock.write(&Core::new(0)) += 1;
+        other.join().unwrap();
+        assert_eq!(*lock.write(&Core::new(0)), 2);
+    });
+}
+
+/// While a writer waits no reader comes in, so one who reads again and again lets it in.
+#[test]
+fn a_writer_that_waits_keeps_new_readers_out() {
+    loom::model(|| {
+        let lock = Arc::new(RwLock::new(0_u32));
+        let core = Core::new(0);
+        let first = lock.read(&core);
+        let writer = {
+            let lock = Arc::clone(&lock);
+            thread::spawn(move || *lock.write(&Core::new(1)) = 1)
+        };
+        // Either the writer has not come yet, or nobody gets in any more.
+        let before = lock.try_read(&core).is_some();
+        let after = lock.try_read(&core).is_some();
+        assert!(before || !after, "a reader came in past a writer that waits");
+        drop(first);
+        writer.join().unwrap();
+        assert_eq!(*lock.read(&core), 1);
     });
 }
 

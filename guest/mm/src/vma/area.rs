@@ -4,7 +4,7 @@
 //! context; the range also under the lock of the area's anchor, if it has one, because reverse mapping reads it there.
 
 use super::VmFlags;
-use crate::port::Level;
+use crate::port::{Cpu, Level};
 use crate::rmap::AnonLink;
 use crate::shmem::Shmem;
 use core::ptr::NonNull;
@@ -94,9 +94,8 @@ pub struct VmaInit {
 }
 
 impl Vma {
-    /// An area without an anchor.
-    #[must_use]
-    pub const fn new(init: &VmaInit) -> Self {
+    /// An area without an anchor. It must lie where it stays: see [`Objects`](super::Objects).
+    pub(super) const fn new(init: &VmaInit) -> Self {
         Self {
             link: AnonLink::new(init.mm, init.start, init.end, init.pgoff),
             flags: AtomicU32::new(init.flags.bits()),
@@ -183,6 +182,22 @@ impl Vma {
     #[must_use]
     pub fn is_private(&self) -> bool {
         !self.flags().contains(VmFlags::SHARED)
+    }
+
+    /// Links it to the anchor of `other`, if that has one; whether it was without one.
+    pub(crate) fn share_anchor(&self, cpu: &impl Cpu, other: &Self) -> bool {
+        // SAFETY: `other` is on the anchor's list, and an area leaves it when it is removed, which nobody can do while there
+        // are references to areas. The same holds for this one, which stays where it is until then.
+        other.link.anchor().is_some_and(|anchor| unsafe { self.link.attach(cpu, anchor) })
+    }
+
+    /// Puts an area of shared memory on the list of those that show it.
+    pub(crate) fn link_to_object(&self, cpu: &impl Cpu) {
+        if let Backing::Shmem(object) = self.backing {
+            // SAFETY: the area has a reference of the object, so it lives until the area is removed, which takes it off the
+            // list before.
+            unsafe { self.link.attach(cpu, NonNull::from(object.as_ref().areas())) };
+        }
     }
 
     /// Whether `after`, which starts where this one ends, could be a part of this area. Anchors are compared elsewhere.

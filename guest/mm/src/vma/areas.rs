@@ -7,6 +7,7 @@
 use super::objects::Blank;
 use super::{Backing, Objects, VmFlags, Vma, VmaInit};
 use crate::maple::{Bag, Entry, MapleTree};
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator};
 use crate::port::{Cpu, Machine};
 use core::ops::Range;
@@ -205,10 +206,9 @@ impl<'p> Areas<'p> {
     pub(crate) fn split_at(&mut self, cpu: &impl Cpu, vpn: u64) -> bool {
         let Some(entry) = self.tree.find(vpn).filter(|entry| entry.first < vpn) else { return true };
         let Some(blank) = self.blanks.iter_mut().find_map(Option::take) else { return false };
-        let (anchor, init) = {
+        let init = {
             let lower = self.area(entry);
-            let pgoff = lower.index_of(vpn);
-            (lower.link.anchor(), VmaInit { start: vpn, pgoff, ..lower.init() })
+            VmaInit { start: vpn, pgoff: lower.index_of(vpn), ..lower.init() }
         };
         let upper = blank.fill(&init);
         let fits = self.tree.set_bounds(entry.first, entry.first..vpn).is_ok()
@@ -226,10 +226,9 @@ impl<'p> Areas<'p> {
             // SAFETY: the lower part has a reference.
             unsafe { object.as_ref() }.get();
         }
-        if let Some(anchor) = anchor {
-            // SAFETY: the lower part is on the anchor's list and stays there; the upper is in the tree, and leaves the
-            // list before it is freed.
-            unsafe { upper.as_ref().link.attach(cpu, anchor) };
+        if !planted("vm::rmap.split_has_no_anchor") {
+            // SAFETY: the upper part is in the tree now.
+            unsafe { upper.as_ref() }.share_anchor(cpu, lower);
         }
         lower.link.set_range(cpu, entry.first, vpn, lower.pgoff());
         true
@@ -256,9 +255,8 @@ impl<'p> Areas<'p> {
         if !agree || !a.continues_in(b) {
             return None;
         }
-        if let (None, Some(anchor)) = anchors {
-            // SAFETY: the upper area is on the anchor's list for now; the lower leaves it before it is freed.
-            unsafe { a.link.attach(cpu, anchor) };
+        if anchors.0.is_none() {
+            a.share_anchor(cpu, b);
         }
         // Before the upper goes: a walk from a page of it finds one of the two at any time.
         a.link.set_range(cpu, lower.first, upper.end, a.pgoff());

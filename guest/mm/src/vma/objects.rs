@@ -79,23 +79,28 @@ impl<'p, M: Machine> Objects<'p, M> {
         let _ = unsafe { self.slabs.free(self.vma, vma.cast()) };
     }
 
-    /// An anchor without areas.
+    /// Gives an area without an anchor one of its own, unless another CPU is faster.
     ///
     /// # Errors
     /// [`AllocError`].
-    pub(crate) fn anchor(&self, frames: &impl FrameAllocator<'p>) -> Result<NonNull<AnonVma>, AllocError> {
+    pub(crate) fn anchor(&self, vma: &Vma, frames: &impl FrameAllocator<'p>) -> Result<(), AllocError> {
         // During a fault, with a lock held: it must not wait.
         let anchor = self.slabs.alloc(self.anon, frames, GfpFlags::GFP_NOWAIT)?.cast::<AnonVma>();
         // SAFETY: a new object of the cache for anchors, which is ours alone.
         unsafe { anchor.write(AnonVma::new()) };
-        Ok(anchor)
+        // SAFETY: the anchor is empty and nobody else's; the area leaves its list before it is freed.
+        if !unsafe { vma.link.attach(self.slabs.machine().cpu(), anchor) } {
+            // SAFETY: it is on no area, and nobody has seen it.
+            unsafe { self.free_anchor(anchor) };
+        }
+        Ok(())
     }
 
     /// Frees an anchor.
     ///
     /// # Safety
     /// It came from [`Objects::anchor`], no area is linked to it, and nobody can find it any more.
-    pub(crate) unsafe fn free_anchor(&self, anchor: NonNull<AnonVma>) {
+    pub(super) unsafe fn free_anchor(&self, anchor: NonNull<AnonVma>) {
         // SAFETY: promised by the caller.
         let _ = unsafe { self.slabs.free(self.anon, anchor.cast()) };
     }

@@ -259,6 +259,18 @@ fn locked_memory_is_there_and_stays() {
     let at = world.map(mm, 16);
     world.vm.mlock(mm, page(at, 4), 8 * PAGE_SIZE, &world.frames).unwrap();
     assert_eq!((mm.counters().usage(Usage::Locked), mm.counters().resident()), (8, 8));
+    assert_eq!(world.vm.stat().total(NodeStat::Mlocked), 8);
+    world.vm.munmap(mm, page(at, 11), PAGE_SIZE, &world.frames).unwrap();
+    assert_eq!((world.vm.stat().total(NodeStat::Mlocked), world.event(VmEvent::PgMlocked)), (7, 8));
+    let again = MapRequest {
+        addr: Some(page(at, 11)),
+        flags: MapFlags::FIXED,
+        vm: VmFlags::READ | VmFlags::WRITE | VmFlags::LOCKED,
+        ..MapRequest::anon(PAGE_SIZE)
+    };
+    world.vm.mmap(mm, &again, &world.frames).unwrap();
+    world.store(mm, page(at, 11), 1).unwrap();
+    assert_eq!(world.vm.stat().total(NodeStat::Mlocked), 8);
     let before = world.event(VmEvent::PgFault);
     for n in 4..12 {
         world.store(mm, page(at, n), n).unwrap();
@@ -267,6 +279,7 @@ fn locked_memory_is_there_and_stays() {
     let dont = mm::space::Advice::DontNeed;
     assert_eq!(world.vm.madvise(mm, at, 16 * PAGE_SIZE, dont, &world.frames), Err(Errno::Einval));
     world.vm.munlock(mm, at, 16 * PAGE_SIZE, &world.frames).unwrap();
+    assert_eq!((world.vm.stat().total(NodeStat::Mlocked), world.event(VmEvent::PgMunlocked)), (0, 9));
     assert_eq!(world.vm.verify(mm).unwrap().areas, 1);
     world.vm.madvise(mm, at, 16 * PAGE_SIZE, dont, &world.frames).unwrap();
     assert_eq!((mm.counters().resident(), world.load(mm, page(at, 5))), (0, Ok(0)));

@@ -1,11 +1,11 @@
 //! Which flush is needed where: with TLBs that forget nothing by themselves, each change is seen by every CPU at once.
 
-use super::{World, cpu, page};
+use super::{World, cpu, page, watch};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Segv;
-use mm::port::Machine as _;
-use mm::space::{Advice, ThpMode};
-use mm::vma::VmFlags;
+use mm::port::{Level, Machine as _};
+use mm::space::{Advice, MapFlags, MapRequest, ThpMode};
+use mm::vma::{Backing, VmFlags};
 
 /// Two CPUs, small pages.
 fn small() -> World {
@@ -143,6 +143,68 @@ fn a_divided_huge_page_is_mapped_by_small_entries_for_every_cpu() {
         assert_eq!(world.store(mm, page(at, 3), 2), Err(Segv::AccErr));
         assert_eq!(world.store(mm, page(at, 4), 2), Ok(()));
     });
+}
+
+#[test]
+fn no_cpu_goes_by_the_large_entry_once_it_is_divided() {
+    let world = World::new(64, 2);
+    let mm = world.context();
+    let at = world.map(mm, 512);
+    let on = world.machine().cpu();
+    on.run_on(cpu(1), || {
+        world.run(mm);
+        world.store(mm, page(at, 3), 1).unwrap();
+    });
+    // Divides, and changes no entry.
+    world.vm.madvise(mm, at, 256 * PAGE_SIZE, Advice::DontFork, &world.frames).unwrap();
+    let before = world.machine().tlb().stats();
+    on.run_on(cpu(1), || assert_eq!(world.load(mm, page(at, 3)), Ok(1)));
+    let after = world.machine().tlb().stats();
+    assert_eq!((after.hits, after.walks), (before.hits, before.walks + 1));
+}
+
+#[test]
+fn pages_and_tables_are_freed_when_no_cpu_reaches_them() {
+    let world = small();
+    let mm = world.context();
+    let _watched = watch(world.machine());
+    let on = world.machine().cpu();
+    for pages in [4, 512, 1500] {
+        let at = world.map(mm, pages);
+        on.run_on(cpu(1), || {
+            world.run(mm);
+            (0..pages).for_each(|n| world.store(mm, page(at, n), n).unwrap());
+        });
+        if pages == 1500 {
+            world.vm.madvise(mm, at, 600 * PAGE_SIZE, Advice::DontNeed, &world.frames).unwrap();
+        }
+        world.vm.munmap(mm, at, pages * PAGE_SIZE, &world.frames).unwrap();
+    }
+    world.verify();
+}
+
+#[test]
+fn a_copy_of_a_pools_page_is_seen_by_readers_of_the_old_one() {
+    let world = World::new(64, 2);
+    assert_eq!(world.pool.resize(2), 2);
+    let parent = world.context();
+    let request = MapRequest {
+        vm: VmFlags::READ | VmFlags::WRITE | VmFlags::HUGETLB,
+        backing: Backing::Hugetlb(Level::PMD),
+        flags: MapFlags::OVERLAY,
+        ..MapRequest::anon(512 * PAGE_SIZE)
+    };
+    let at = world.vm.mmap(parent, &request, &world.frames).unwrap();
+    world.store(parent, at, 1).unwrap();
+    let child = world.vm.clone_mm(parent, &world.frames).unwrap();
+    let on = world.machine().cpu();
+    on.run_on(cpu(1), || {
+        world.run(child);
+        assert_eq!(world.load(child, at), Ok(1));
+    });
+    world.run(child);
+    world.store(child, at, 2).unwrap();
+    on.run_on(cpu(1), || assert_eq!(world.load(child, at), Ok(2)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod hugetlb;
 mod model;
 mod race;
 mod remap;
+mod rmap;
 mod shared;
 
 use crate::board::{Board, MIB, Plan};
@@ -27,6 +28,7 @@ use mm::slab::Slabs;
 use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
 use mm::vmstat::VmEvent;
 use sim::{Fault as Trap, FaultCode, Machine};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The allocator of a board, which can be made to fail.
@@ -66,11 +68,39 @@ pub struct World {
     pub board: &'static Board,
     pub vm: Vm<'static, Machine>,
     pub frames: Source<'static>,
+    slabs: &'static Slabs<'static, Machine>,
     pub pool: &'static HugePool<'static, Machine>,
 }
 
 fn corrupt(what: &dyn std::fmt::Display) {
     panic!("corrupt: {what}");
+}
+
+thread_local! {
+    /// The machine whose CPUs must have forgotten a page by the time that this thread frees it.
+    static WATCHED: Cell<Option<&'static Machine>> = const { Cell::new(None) };
+}
+
+/// Ends a [`watch`].
+pub struct Watch;
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.set(None);
+    }
+}
+
+/// From now on a page that this thread frees while a CPU of `machine` could still reach it is found.
+#[must_use]
+pub fn watch(machine: &'static Machine) -> Watch {
+    WATCHED.set(Some(machine));
+    Watch
+}
+
+/// A block becomes free, or is taken.
+fn forgotten(first: Pfn, order: Order, is_taken: bool) {
+    let reached = WATCHED.get().is_some_and(|machine| machine.tlb().names(first, order.pages()));
+    assert!(is_taken || !reached || std::thread::panicking(), "{first:?} is freed while a CPU can reach it");
 }
 
 impl World {
@@ -86,8 +116,8 @@ impl World {
         let board: &'static Board = Box::leak(Box::new(plan.boot()));
         if checks {
             let report = |report: &PageReport| panic!("{report}");
-            board.set_page_hooks(PageHooks { report, ..PageHooks::SILENT });
-            board.enable_page_checks(PageChecks::POISON | PageChecks::SLEEP);
+            board.set_page_hooks(PageHooks { report, map: forgotten, ..PageHooks::SILENT });
+            board.enable_page_checks(PageChecks::POISON | PageChecks::SLEEP | PageChecks::UNMAP);
         }
         let frames = Source { phys: board, credit: AtomicI64::new(i64::MAX) };
         let slabs: &'static Slabs<'static, Machine> = Box::leak(Box::new(Slabs::new(&**board)));
@@ -100,7 +130,7 @@ impl World {
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
         unsafe { vm.boot(&config, &frames) }.unwrap();
-        Self { board, vm, frames, pool }
+        Self { board, vm, frames, slabs, pool }
     }
 
     pub fn machine(&self) -> &'static Machine {
@@ -197,6 +227,17 @@ impl World {
     pub fn verify(&self) {
         for mm in self.vm.mms() {
             self.vm.verify(mm).unwrap_or_else(|what| panic!("context {}: {what}", mm.id()));
+        }
+    }
+
+    /// Empty slabs go back.
+    pub fn shrink_slabs(&self) {
+        for cpu in self.machine().cpu().ids() {
+            let flush = || self.slabs.caches().for_each(|cache| self.slabs.flush_cpu(cache));
+            self.machine().cpu().run_on(cpu, flush);
+        }
+        for cache in self.slabs.caches() {
+            self.slabs.shrink(cache);
         }
     }
 
