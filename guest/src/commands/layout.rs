@@ -56,6 +56,9 @@ fn layout(_: &mut Args<'_>) -> Outcome {
     if rwx == 0 && overlap == 0 {
         Ok(())
     } else {
-        Err(fail(ExitStatus::CheckFailed, format_args!("layout: areas overlap, or pages can be written and executed")))
+        Err(fail(
+            ExitStatus::CheckFailed,
+            format_args!("layout: areas overlap, or pages can be written and executed"),
+        ))
     }
 }

@@ -52,7 +52,11 @@ fn print_all() -> Outcome {
     }
     console::print(format_args!("active cr3={:#x}\n", cpu::read_cr3().get()));
     console::print(format_args!("roots={roots} upper={}\n", if equal { "equal" } else { "different" }));
-    if equal { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("pt roots: upper halves differ"))) }
+    if equal {
+        Ok(())
+    } else {
+        Err(fail(ExitStatus::CheckFailed, format_args!("pt roots: upper halves differ")))
+    }
 }
 
 /// `pt roots [--after vmalloc SIZE]`.

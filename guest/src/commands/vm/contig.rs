@@ -40,7 +40,8 @@ pub fn contig(args: &mut Args<'_>) -> Outcome {
         let mut last = None;
         let mut runs = 0;
         for page in 0..pages {
-            let pfn = mm.tree().translate(VirtAddr::truncate(start + page * PAGE_SIZE)).map(|pa| pa.pfn().get());
+            let pfn =
+                mm.tree().translate(VirtAddr::truncate(start + page * PAGE_SIZE)).map(|pa| pa.pfn().get());
             runs += u64::from(pfn.is_none() || pfn != last.map(|last: u64| last + 1));
             last = pfn;
         }
@@ -48,6 +49,10 @@ pub fn contig(args: &mut Args<'_>) -> Outcome {
         drop(fragments);
         let sum = if wrong == 0 { "ok" } else { "wrong" };
         console::print(format_args!("va=contiguous pages={pages} phys_runs={runs} sum={sum}\n"));
-        if wrong == 0 { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("vm contig: {wrong} pages"))) }
+        if wrong == 0 {
+            Ok(())
+        } else {
+            Err(fail(ExitStatus::CheckFailed, format_args!("vm contig: {wrong} pages")))
+        }
     })
 }

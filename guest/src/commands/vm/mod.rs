@@ -39,7 +39,12 @@ pub const VM: &[Command] = &[
         summary: "memory of a context",
         run: vm,
     },
-    Command { name: "stack", usage: "grow SIZE", summary: "lets the stack of the context grow", run: places::stack },
+    Command {
+        name: "stack",
+        usage: "grow SIZE",
+        summary: "lets the stack of the context grow",
+        run: places::stack,
+    },
     Command {
         name: "rss",
         usage: "",

@@ -1,7 +1,7 @@
 //! `ctx once`: a command in a context of its own, which is gone afterwards.
 
-use super::session::{self, Session};
 use super::refused;
+use super::session::{self, Session};
 use crate::commands::{Args, Outcome, run_script, usage};
 use crate::context;
 use shared::exit::ExitStatus;
