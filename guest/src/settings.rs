@@ -86,6 +86,7 @@ const EFFECTIVE: &[&str] = &[
     "sysctl.vm.user_reserve_kbytes",
     "sysctl.vm.max_map_count",
     "sysctl.vm.mmap_min_addr",
+    "sysctl.vm.nr_overcommit_hugepages",
     MIN_FREE,
     SCALE_FACTOR,
     LOWMEM_RATIO,

@@ -71,3 +71,75 @@ fn t73a_gigantic_pages_where_the_cpu_has_them() {
         }
     });
 }
+
+/// `HugePages_Total`, `_Free`, `_Rsvd` and `_Surp` of a `cat /proc/meminfo`.
+fn promises(run: &Run, command: usize) -> [u64; 4] {
+    ["Total", "Free", "Rsvd", "Surp"].map(|name| meminfo(run.output(command), &format!("HugePages_{name}")))
+}
+
+#[test]
+fn t72f_a_mapping_is_promised_pages_and_takes_them_when_touched() {
+    for_each_host(|host| {
+        let show = "cat /proc/meminfo";
+        let commands =
+            [show, "vm map 8M hugetlb", show, "touch 1/1", show, "vm verify", "vm unmap", show, "mm verify"];
+        let run = Guest::on(host).mem("128M").append("hugepages=8").run(&commands).start().assert_ok();
+        let seen = [0, 2, 4, 7].map(|command| promises(&run, command));
+        assert_eq!(seen, [[8, 8, 0, 0], [8, 8, 4, 0], [8, 4, 0, 0], [8, 8, 0, 0]], "{run}");
+        assert_eq!(run.output(3).line_with("touched=").number("pgfault"), 4, "{run}");
+        // One more than there are.
+        let run = Guest::on(host).mem("128M").append("hugepages=8").script("vm map 18M hugetlb").start();
+        let run = run.assert_status(1);
+        run.all().assert_line("error: ENOMEM (not so many free huge pages)");
+    });
+}
+
+#[test]
+fn t72g_more_pages_than_the_pool_has_are_made_while_they_are_used() {
+    let show = "cat /proc/meminfo";
+    let commands = [
+        "sysctl vm.nr_overcommit_hugepages=2",
+        "vm map 8M hugetlb",
+        show,
+        "touch 1/1",
+        show,
+        "vm unmap",
+        show,
+        "vm map 8M hugetlb",
+        "vm map 2M hugetlb",
+    ];
+    let run = Guest::on(any_host()).mem("128M").append("hugepages=2").run(&commands).start().assert_status(1);
+    let seen = [2, 4, 6].map(|command| promises(&run, command));
+    assert_eq!(seen, [[4, 4, 4, 2], [4, 0, 0, 2], [2, 2, 0, 0]], "{run}");
+    run.output(8).assert_line("error: ENOMEM (not so many free huge pages)");
+}
+
+#[test]
+fn t72h_a_page_that_was_not_promised_and_is_not_there_ends_the_context() {
+    let commands = ["vm map 4M hugetlb noreserve", "touch 1/1", "mm verify"];
+    let run = Guest::on(any_host()).mem("128M").append("hugepages=1").run(&commands).start().assert_status(5);
+    assert!(run.output(1).as_str().contains("fault: no huge page for write to"), "{run}");
+    let _ = run.output(2).line_with("verify=");
+}
+
+#[test]
+fn t73b_a_mapping_with_1_gib_leaves_is_walked_in_two_levels() {
+    for_each_host(|host| {
+        let guest = Guest::on(host).mem("3G").cpus(1);
+        if !host.has_1g_leaves() {
+            let run = guest.script("vm map 1G size=1G").start().assert_status(2);
+            run.all().assert_line("error: EINVAL: 1G pages not supported by this CPU");
+            return;
+        }
+        let guest = guest.append("norandmaps hugepagesz=1G hugepages=1");
+        let map = "vm map 1G size=1G";
+        let run = guest.clone().run(&[map, "touch 1/1024", "vm verify", "cat /proc/meminfo"]).start().assert_ok();
+        run.output(0).assert_line("leafs 1G=1 2M=0 4K=0");
+        assert_eq!(meminfo(run.output(3), "Hugetlb"), 1 << 20, "{run}");
+        // Without chance the mapping is at the same place again.
+        let (start, _) = run.output(0).line_with("mapped=").fact("mapped").split_once('-').unwrap_or_default();
+        let run = guest.run(&[map, &format!("pt walk {start}")]).start().assert_ok();
+        let levels = run.output(1).lines().map(|line| line.split('[').next().unwrap_or_default());
+        assert_eq!(levels.collect::<Vec<_>>(), ["PGD", "PUD"], "{run}");
+    });
+}

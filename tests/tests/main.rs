@@ -15,6 +15,9 @@
 //! | `mempool` | T35: pages set aside |
 //! | `highmem` | T49: temporary mappings |
 //! | `hugetlb` | T72, T73: pools of huge pages |
+//! | `thp` | T16, T74 to T76: sizes of leaves, transparent huge pages |
+//! | `coherence` | T22, T23, T25, T26: faults, copy-on-write, translations that are gone |
+//! | `vm_refusals` | bad input of commands on contexts |
 //! | `vmalloc` | T85: areas of contiguous addresses |
 //! | `zones` | T45 to T48: zones |
 //! | `reserves` | T34, T35, T51: per-CPU lists, watermarks, reserves |
@@ -35,6 +38,7 @@
 
 mod api;
 mod buddy;
+mod coherence;
 mod contexts;
 mod crash;
 mod disk_faults;
@@ -62,5 +66,7 @@ mod report;
 mod reserves;
 mod slab;
 mod tables;
+mod thp;
+mod vm_refusals;
 mod vmalloc;
 mod zones;

@@ -32,6 +32,21 @@ struct Part {
 static PARTS: [Part; MAX_CPUS] =
     [const { Part { wanted: AtomicU64::new(0), seen: AtomicU64::new(0) } }; MAX_CPUS];
 static FLUSHES: AtomicU64 = AtomicU64::new(0);
+static REMOTE: AtomicU64 = AtomicU64::new(0);
+
+/// What was asked for since boot.
+pub struct Counts {
+    /// Flushes.
+    pub flushes: u64,
+    /// Those for which other CPUs were interrupted.
+    pub remote: u64,
+}
+
+/// Counts since boot.
+pub fn counts() -> Counts {
+    let [flushes, remote] = [&FLUSHES, &REMOTE].map(|counter| counter.load(Ordering::Relaxed));
+    Counts { flushes, remote }
+}
 
 /// Flushes asked for since boot.
 pub fn flushes() -> u64 {
@@ -129,6 +144,7 @@ fn flush_on(cpus: u64) {
     if others == 0 {
         return flush_here();
     }
+    REMOTE.fetch_add(1, Ordering::Relaxed);
     let number = GENERATION.fetch_add(1, Ordering::AcqRel) + 1;
     each(cpus).for_each(|cpu| _ = part(cpu).wanted.fetch_max(number, Ordering::AcqRel));
     service();

@@ -56,11 +56,16 @@ fn show(pool: &Pool) {
     let line = |node: Option<NodeId>| {
         let counts = pool.counts(node);
         console::print(format_args!(
-            " size={}K total={} free={}\n",
+            " size={}K total={} free={}",
             hugetlb::page_bytes(pool) / 1024,
             counts.total,
             counts.free
         ));
+        // Nodes have no part in promises.
+        if node.is_none() {
+            console::print(format_args!(" reserved={} surplus={}", counts.reserved, counts.surplus));
+        }
+        console::print(format_args!("\n"));
     };
     console::print(format_args!("pool"));
     line(None);

@@ -30,6 +30,7 @@ mod pt;
 mod slab;
 mod support;
 mod sysctl;
+mod tlb;
 mod tour;
 mod traps;
 mod vm;
@@ -88,10 +89,12 @@ static FAMILIES: &[&[Command]] = &[
     pt::PT,
     slab::SLAB,
     sysctl::SYSCTL,
+    tlb::TLB,
     tour::TOUR,
     traps::TRAPS,
     vm::VM,
     vm::CTX,
+    vm::DEMOS,
     zones::ZONES,
 ];
 

@@ -3,7 +3,7 @@
 //! Owns: the way from an exception to `mm::fault` and back, and what is wrong with an access in words. Invariants: a
 //! fault is handled with interrupts on, as the code that it interrupted had them; a page is waited for by nobody yet.
 
-use super::slot;
+use super::{slot, trace};
 use crate::arch::trap::{self, TrapFrame};
 use crate::arch::{irq, percpu, touch};
 use crate::machine::CPU;
@@ -119,6 +119,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     };
     irq::enable();
     let fault = VM.fault(mm, va, access, &FRAMES);
+    trace::record(frame.cr2, frame.error, id, &fault);
     let why = match fault {
         Fault::Minor(_) => None,
         Fault::Oom => Some(Why::NoMemory),

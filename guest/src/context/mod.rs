@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `fault` | page faults of tasks that run in a context, and what is wrong with an access |
 //! | `run` | work that runs in a context, and how it ends |
+//! | `trace` | the last page faults, and how many took which way |
 //!
 //! Work that touches a context's memory runs in a task of that context:
 //!
@@ -22,6 +23,7 @@
 
 mod fault;
 mod run;
+pub mod trace;
 
 use crate::arch::trap;
 use crate::machine::{CPU, Kernel};

@@ -17,6 +17,7 @@
 //! everywhere; the overlay window at the top is the exception, where a clone has the addresses of its parent.
 
 mod brk;
+mod clean;
 mod clone;
 mod commit;
 mod counters;

@@ -4,7 +4,7 @@ use super::{World, cpu, page, watch};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Segv;
 use mm::port::{Level, Machine as _};
-use mm::space::{Advice, MapFlags, MapRequest, ThpMode};
+use mm::space::{Advice, Errno, MapFlags, MapRequest, ThpMode};
 use mm::vma::{Backing, VmFlags};
 
 /// Two CPUs, small pages.
@@ -229,4 +229,22 @@ fn only_cpus_that_use_a_context_are_told() {
     assert_eq!((one.cpus(), two.cpus()), (2, 1));
     world.run(one);
     assert_eq!((one.cpus(), two.cpus()), (3, 0));
+}
+
+#[test]
+fn a_page_that_was_cleaned_is_dirty_again_after_the_next_write() {
+    let world = small();
+    let mm = world.context();
+    let at = world.map(mm, 4);
+    let on = world.machine().cpu();
+    on.run_on(cpu(1), || {
+        world.run(mm);
+        (0..3).for_each(|n| world.store(mm, page(at, n), 1).unwrap());
+    });
+    let clean = || world.vm.clean_range(mm, at, 4 * PAGE_SIZE, &world.frames);
+    assert_eq!((clean(), clean()), (Ok(3), Ok(0)));
+    on.run_on(cpu(1), || world.store(mm, page(at, 1), 2).unwrap());
+    assert_eq!(clean(), Ok(1));
+    on.run_on(cpu(1), || assert_eq!(world.load(mm, page(at, 1)), Ok(2)));
+    assert_eq!(world.vm.clean_range(mm, at, 0, &world.frames), Err(Errno::Einval));
 }

@@ -30,6 +30,7 @@ use mm::vmstat::VmEvent;
 use sim::{Fault as Trap, FaultCode, Machine};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The allocator of a board, which can be made to fail.
 pub struct Source<'b> {
@@ -70,6 +71,14 @@ pub struct World {
     pub frames: Source<'static>,
     slabs: &'static Slabs<'static, Machine>,
     pub pool: &'static HugePool<'static, Machine>,
+}
+
+/// Keeps `value` to the end of the process, where a search for leaks finds it.
+pub fn keep<T>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let kept: &'static T = Box::leak(Box::new(value));
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(std::ptr::from_ref(kept).expose_provenance());
+    kept
 }
 
 fn corrupt(what: &dyn std::fmt::Display) {
@@ -113,20 +122,20 @@ impl World {
         let mut plan = Plan::ram(&[MIB..ram * MIB]);
         plan.ram = ram * MIB;
         plan.cpus = cpus;
-        let board: &'static Board = Box::leak(Box::new(plan.boot()));
+        let board: &'static Board = keep(plan.boot());
         if checks {
             let report = |report: &PageReport| panic!("{report}");
             board.set_page_hooks(PageHooks { report, map: forgotten, ..PageHooks::SILENT });
             board.enable_page_checks(PageChecks::POISON | PageChecks::SLEEP | PageChecks::UNMAP);
         }
         let frames = Source { phys: board, credit: AtomicI64::new(i64::MAX) };
-        let slabs: &'static Slabs<'static, Machine> = Box::leak(Box::new(Slabs::new(&**board)));
+        let slabs: &'static Slabs<'static, Machine> = keep(Slabs::new(&**board));
         // SAFETY: the configuration has the number of CPUs that the board has.
         unsafe { slabs.boot(&config(cpus, 1), &frames) }.unwrap();
         // SAFETY: the tests change trees by the rules, and no code runs in them.
         let kernel = unsafe { PageTable::new(board.machine(), &frames) }.unwrap();
         let vm = Vm::new(board, slabs, corrupt);
-        let pool: &'static HugePool<'static, Machine> = Box::leak(Box::new(HugePool::new(board, 512)));
+        let pool: &'static HugePool<'static, Machine> = keep(HugePool::new(board, 512));
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
         unsafe { vm.boot(&config, &frames) }.unwrap();

@@ -7,7 +7,7 @@
 use super::{World, cpu, page, watch};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::fault::{Flavour, Segv};
-use mm::port::{Access, Cpu as _, Machine as _, Mmu as _};
+use mm::port::{Access, Machine as _, Mmu as _};
 use mm::space::layout::{OVERLAY_START, SLICE_BYTES};
 use mm::space::{Advice, Errno, MapFlags, MapRequest, Mm, Rss, ThpMode, Usage};
 use mm::vma::VmFlags;
@@ -256,7 +256,7 @@ impl Oracle {
             Flavour::Reuse => assert!(write && self.holders_of(body) == 1, "{flavour:?} for {body:?}"),
             Flavour::Huge | Flavour::HugeZero => self.went_huge(n, vpn, flavour == Flavour::Huge),
             Flavour::Spurious => {}
-            Flavour::Hugetlb => panic!("{flavour:?}"),
+            Flavour::Hugetlb | Flavour::Shared => panic!("{flavour:?}"),
         }
     }
 
@@ -567,7 +567,7 @@ impl Oracle {
 /// A world that has been used once, so that what is made once is there.
 fn world(thp: ThpMode) -> (&'static World, u64) {
     let ram = if thp == ThpMode::Never { 16 } else { 96 };
-    let world: &'static World = Box::leak(Box::new(World::with(ram, CPUS, thp == ThpMode::Never)));
+    let world: &'static World = super::keep(World::with(ram, CPUS, thp == ThpMode::Never));
     world.vm.settings().set_thp(thp);
     let mm = world.context();
     let at = world.map(mm, HUGE);

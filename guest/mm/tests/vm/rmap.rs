@@ -88,12 +88,12 @@ fn step(world: &World, rng: &mut Rng) {
         3 => drop(vm.mprotect(mm, at, pages * PAGE_SIZE, VmFlags::READ, frames)),
         4 => {
             let all = VmFlags::READ | VmFlags::WRITE;
-            drop(vm.mprotect(mm, at, pages * PAGE_SIZE, all, frames));
+            let _ = vm.mprotect(mm, at, pages * PAGE_SIZE, all, frames);
         }
         5 => drop(vm.madvise(mm, at, pages * PAGE_SIZE, Advice::DontNeed, frames)),
         6 => {
             let more = 2 * pages * PAGE_SIZE;
-            drop(vm.mremap(mm, at, pages * PAGE_SIZE, more, Moving::May, frames));
+            let _ = vm.mremap(mm, at, pages * PAGE_SIZE, more, Moving::May, frames);
         }
         7 => {
             let wish = mm::space::MapRequest {
@@ -103,7 +103,9 @@ fn step(world: &World, rng: &mut Rng) {
             };
             vm.mmap(mm, &wish, frames).unwrap();
         }
-        _ => (0..pages.min(40)).for_each(|n| drop(world.store(mm, page(at, n), n))),
+        _ => (0..pages.min(40)).for_each(|n| {
+            let _ = world.store(mm, page(at, n), n);
+        }),
     }
 }
 

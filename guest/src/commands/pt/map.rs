@@ -41,7 +41,7 @@ fn order_of(leaf: Level) -> Option<Order> {
 }
 
 /// A size of leaf that this CPU has.
-fn leaf(text: &str) -> Result<Level, ExitStatus> {
+pub fn leaf(text: &str) -> Result<Level, ExitStatus> {
     let bytes = parse::size("size", text)?;
     let leaf = [Level::PTE, Level::PMD, Level::PUD].into_iter().find(|level| level.size() == bytes);
     match leaf {

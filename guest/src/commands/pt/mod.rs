@@ -13,6 +13,7 @@ use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
 use crate::memory::PHYS;
 use crate::memory::boot::image_sections;
+pub use map::leaf;
 use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::frame::Frame;
 use shared::exit::ExitStatus;

@@ -1,12 +1,14 @@
 //! What page tables say: entries of one address, levels, the cost of a walk.
 
 use crate::arch::{boot::is_ring0_slow, cpu};
-use crate::commands::{Outcome, fail};
+use crate::commands::{Outcome, fail, vm};
+use crate::machine::Kernel;
 use crate::memory::boot::kernel_root;
+use crate::memory::vm::VM;
 use crate::{console, report};
 use core::fmt;
-use mm::addr::{PAGE_SIZE, VirtAddr};
-use mm::pgtable::{Leaves, PageRange, walk_refs};
+use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
+use mm::pgtable::{Leaves, PageRange, PageTable, walk_refs};
 use mm::port::{Level, PteBits, PteView};
 use shared::exit::ExitStatus;
 use shared::layout::{TASK_END, VIRTUAL_AREAS};
@@ -14,9 +16,18 @@ use shared::layout::{TASK_END, VIRTUAL_AREAS};
 /// CR4: five-level paging is on.
 const LA57: u64 = 1 << 12;
 
+/// Runs `read` on the tables that translate `va`: those of the chosen context, if it has something there.
+fn with_tree<T>(va: VirtAddr, read: impl FnOnce(PageTable<'static, Kernel>) -> T) -> T {
+    let context = vm::chosen().filter(|_| va.get() < TASK_END);
+    match context.as_ref().map(|context| context.mm().tree()) {
+        Some(tree) if tree.translate(va).is_some() => read(tree),
+        _ => read(kernel_root()),
+    }
+}
+
 /// Every entry that translates `va`, root first.
 pub fn walk(va: VirtAddr) -> Outcome {
-    match kernel_root().walk(va) {
+    match with_tree(va, |tree| tree.walk(va)) {
         Some(walk) => {
             console::print(format_args!("{walk}"));
             Ok(())
@@ -52,7 +63,7 @@ impl fmt::Display for Flags {
 
 /// What the deepest entry for `va` says.
 pub fn pte(va: VirtAddr) -> Outcome {
-    match kernel_root().view(va) {
+    match with_tree(va, |tree| tree.view(va)) {
         None | Some(PteView::None) => console::print(format_args!("none\n")),
         Some(PteView::Present { addr, bits }) => {
             console::print(format_args!("pfn={:#x}{}\n", addr.pfn().get(), Flags(bits)));
@@ -88,32 +99,44 @@ pub fn levels() -> Outcome {
     }
 }
 
-/// For each kernel area and size of leaf: the entries that a TLB miss reads under nested paging, with 4 KiB pages
-/// on both sides, and with this leaf on both sides.
+/// For each kernel area and each area of the chosen context, and each size of leaf: the entries that a TLB miss reads
+/// under nested paging, with 4 KiB pages on both sides, and with this leaf on both sides.
 pub fn cost() -> Outcome {
-    // Where ring 0 is interpreted, the host shadows our tables; elsewhere it does not say what it does.
-    let tdp = if is_ring0_slow() { "shadow" } else { "unknown" };
-    let root = kernel_root();
-    let refs = |level| {
-        let levels = root.walk_levels(level);
-        walk_refs(levels, levels)
-    };
     for area in VIRTUAL_AREAS.iter().filter(|area| area.start >= TASK_END) {
         let range = PageRange::new(VirtAddr::truncate(area.start), (area.end - area.start) / PAGE_SIZE);
-        let Some(census) = range.and_then(|range| root.census(range)) else { continue };
-        let Leaves { pte, pmd, pud } = census.leaves;
-        for (level, leaf, count) in
-            [(Level::PUD, "1G", pud), (Level::PMD, "2M", pmd), (Level::PTE, "4K", pte)]
-        {
-            if count != 0 {
-                console::print(format_args!(
-                    "region={} leaf={leaf} leaves={count} refs={}/{} tdp={tdp}\n",
-                    area.name,
-                    refs(Level::PTE),
-                    refs(level)
-                ));
-            }
+        range.into_iter().for_each(|range| cost_of(kernel_root(), range, format_args!("{}", area.name)));
+    }
+    let Some(context) = vm::chosen() else { return Ok(()) };
+    let (mm, mut at) = (context.mm(), VirtAddr::default());
+    while let Some(area) = VM.area_from(mm, at) {
+        let (start, end) =
+            (VirtAddr::truncate(area.start << PAGE_SHIFT), VirtAddr::truncate(area.end << PAGE_SHIFT));
+        if let Some(range) = PageRange::new(start, area.end - area.start) {
+            cost_of(mm.tree(), range, format_args!("{:#x}-{:#x}", start.get(), end.get()));
         }
+        at = end;
     }
     Ok(())
+}
+
+/// A line for each size of leaf that `tree` has in `range`.
+fn cost_of(tree: PageTable<'static, Kernel>, range: PageRange, name: fmt::Arguments<'_>) {
+    // Where ring 0 is interpreted, the host shadows our tables; elsewhere it does not say what it does.
+    let tdp = if is_ring0_slow() { "shadow" } else { "unknown" };
+    let refs = |level| {
+        let levels = tree.walk_levels(level);
+        walk_refs(levels, levels)
+    };
+    let census = tree.census(range).unwrap_or_default();
+    let Leaves { pte, pmd, pud } = census.leaves;
+    for (level, leaf, count) in [(Level::PUD, "1G", pud), (Level::PMD, "2M", pmd), (Level::PTE, "4K", pte)] {
+        if count != 0 {
+            console::print(format_args!(
+                "region={name} leaf={leaf} leaves={count} refs={}/{} PageTables={} kB tdp={tdp}\n",
+                refs(Level::PTE),
+                refs(level),
+                census.tables * PAGE_SIZE / 1024
+            ));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::session::{self, Mapping, Session};
 use super::{not_mapped, range, refused, rights};
+use crate::commands::pt::leaf;
 use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, usage};
 use crate::console;
@@ -9,9 +10,10 @@ use crate::context::Rights;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
 use mm::addr::{PAGE_SIZE, VirtAddr};
-use mm::port::Access;
+use mm::pgtable::{Leaves, PageRange};
+use mm::port::{Access, Level};
 use mm::space::{Advice, Errno, MapFlags, MapRequest};
-use mm::vma::VmFlags;
+use mm::vma::{Backing, VmFlags};
 use shared::exit::ExitStatus;
 
 /// What the words after a size ask for.
@@ -19,10 +21,33 @@ struct Wishes {
     request: MapRequest,
     populate: bool,
     advice: Option<Advice>,
+    /// All of it by leaves of this size, at once.
+    leaf: Option<Level>,
+}
+
+impl Wishes {
+    /// Pages from the pool of this size.
+    fn from_pool(&mut self, leaf: Level) {
+        self.request.vm |= VmFlags::HUGETLB;
+        self.request.backing = Backing::Hugetlb(leaf);
+    }
+
+    /// Leaves of this size, there when the command ends.
+    fn of_leaves(&mut self, leaf: Level) -> Outcome {
+        (self.leaf, self.populate) = (Some(leaf), true);
+        let len = self.request.len.checked_next_multiple_of(leaf.size());
+        self.request.len = len.ok_or_else(|| refused(Errno::Enomem, "beyond what contexts have"))?;
+        match leaf {
+            Level::PTE => self.advice = Some(Advice::NoHugePage),
+            Level::PMD => self.advice = Some(Advice::HugePage),
+            _ => self.from_pool(leaf),
+        }
+        Ok(())
+    }
 }
 
 fn wishes(command: &str, len: u64, args: &mut Args<'_>) -> Result<Wishes, ExitStatus> {
-    let mut wishes = Wishes { request: MapRequest::anon(len), populate: false, advice: None };
+    let mut wishes = Wishes { request: MapRequest::anon(len), populate: false, advice: None, leaf: None };
     while let Some(word) = args.next_word() {
         match word {
             "overlay" => wishes.request.flags |= MapFlags::OVERLAY,
@@ -30,33 +55,70 @@ fn wishes(command: &str, len: u64, args: &mut Args<'_>) -> Result<Wishes, ExitSt
             "populate" => wishes.populate = true,
             "thp" => wishes.advice = Some(Advice::HugePage),
             "nothp" => wishes.advice = Some(Advice::NoHugePage),
-            word => {
-                wishes.request.vm = rights(word).ok_or_else(|| parse::unexpected(command, word))?;
-            }
+            "hugetlb" => wishes.from_pool(Level::PMD),
+            word => match parse::setting(word) {
+                ("hugetlb", Some(size)) => wishes.from_pool(pool_leaf(size)?),
+                ("size", Some(size)) => wishes.of_leaves(leaf(size)?)?,
+                _ => {
+                    let access = rights(word).ok_or_else(|| parse::unexpected(command, word))?;
+                    wishes.request.vm = (wishes.request.vm - VmFlags::ACCESS) | access;
+                }
+            },
         }
     }
     Ok(wishes)
 }
 
+/// A size of leaf that pools have.
+fn pool_leaf(text: &str) -> Result<Level, ExitStatus> {
+    match leaf(text)? {
+        Level::PTE => Err(refused(Errno::Einval, "no pool of such pages")),
+        level => Ok(level),
+    }
+}
+
 /// Maps, and remembers it.
 fn make(session: &mut Session, wishes: &Wishes) -> Outcome {
-    let (request, mm) = (&wishes.request, session.context.mm());
+    let (request, context) = (&wishes.request, session.context.clone());
+    let mm = context.mm();
     let at = VM.mmap(mm, request, &FRAMES).map_err(|errno| why_not(errno, request))?;
-    let bytes = request.len.next_multiple_of(PAGE_SIZE);
+    let bytes = request.len.next_multiple_of(request.backing.pages() * PAGE_SIZE);
+    session.add(Mapping { start: at.get(), bytes, ..Mapping::default() });
     if let Some(advice) = wishes.advice {
         VM.madvise(mm, at, bytes, advice, &FRAMES).map_err(|errno| not_mapped(errno, bytes))?;
     }
     if wishes.populate {
         fill(session, at, bytes)?;
     }
-    session.add(Mapping { start: at.get(), bytes, ..Mapping::default() });
     let (end, rights) = (at.get() + bytes, Rights(request.vm));
     console::print(format_args!(
         "mapped={:#x}-{end:#x} pages={} rights={rights}\n",
         at.get(),
         bytes / PAGE_SIZE
     ));
-    Ok(())
+    wishes.leaf.map_or(Ok(()), |leaf| show_leaves(session, at, bytes, leaf))
+}
+
+/// What maps a range, all of which is to be mapped by leaves of one size.
+fn show_leaves(session: &Session, at: VirtAddr, bytes: u64, leaf: Level) -> Outcome {
+    let range = PageRange::new(at, bytes / PAGE_SIZE);
+    let census = range.and_then(|range| session.context.mm().tree().census(range)).unwrap_or_default();
+    let Leaves { pte, pmd, pud } = census.leaves;
+    console::print(format_args!("leafs"));
+    if pud != 0 {
+        console::print(format_args!(" 1G={pud}"));
+    }
+    console::print(format_args!(" 2M={pmd} 4K={pte}\n"));
+    let there = match leaf {
+        Level::PTE => pte,
+        Level::PMD => pmd,
+        _ => pud,
+    };
+    if there == bytes / leaf.size() {
+        Ok(())
+    } else {
+        Err(refused(Errno::Enomem, "not all leaves are of that size"))
+    }
 }
 
 fn why_not(errno: Errno, request: &MapRequest) -> ExitStatus {
@@ -64,6 +126,9 @@ fn why_not(errno: Errno, request: &MapRequest) -> ExitStatus {
     match errno {
         Errno::Eperm if low => refused(errno, "mmap_min_addr"),
         Errno::Eperm => refused(errno, "addresses of another context"),
+        Errno::Enomem if request.vm.contains(VmFlags::HUGETLB) => {
+            refused(errno, "not so many free huge pages")
+        }
         errno => not_mapped(errno, request.len),
     }
 }

@@ -10,32 +10,41 @@
 //! | `contig` | addresses that lie together, frames that do not |
 //! | `places` | the parts that every context has |
 //! | `ctx`, `once` | contexts themselves |
+//! | `scratch` | contexts of one command's own |
+//! | `cow`, `faults`, `leaves` | demonstrations: copy-on-write, the ways of faults, sizes of leaves |
 
 mod contig;
+mod cow;
 mod ctx;
+mod faults;
+mod leaves;
 mod map;
 mod once;
 mod places;
+mod scratch;
 mod session;
 mod touch;
 
 use super::pt::sparse;
 use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
+use crate::context::{self, Context};
 use crate::memory::vm;
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::space::{Errno, OvercommitMode};
 use mm::vma::VmFlags;
+pub use scratch::{Scratch, load, store};
 use session::Session;
+pub use session::ended;
 use shared::exit::ExitStatus;
 
 /// The family of memory.
 pub const VM: &[Command] = &[
     Command {
         name: "vm",
-        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
+        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
                 protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] | read ADDR | write ADDR | verify | \
-                poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE",
+                 poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,
     },
@@ -63,6 +72,27 @@ pub const CTX: &[Command] = &[Command {
     run: ctx::ctx,
 }];
 
+/// Contexts that one command makes and ends.
+pub const DEMOS: &[Command] = &[
+    Command {
+        name: "cow",
+        usage: "demo [PAGES]",
+        summary: "clones a context: pages are shared, copied when written, and left to the last owner",
+        run: cow::cow,
+    },
+    Command {
+        name: "fault",
+        usage: "flavours | trace [N]",
+        summary: "drives each kind of page fault once; the last faults with handler and frame",
+        run: faults::fault,
+    },
+];
+
+/// The context that commands work on, if there is one.
+pub fn chosen() -> Option<Context> {
+    context::chosen().and_then(context::find)
+}
+
 fn vm(args: &mut Args<'_>) -> Outcome {
     match args.next_word() {
         Some("map") => map::map(args),
@@ -77,8 +107,10 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("poke") => places::poke(args),
         Some("contig") => contig::contig(args),
         Some("sparse") => sparse(args),
+        Some("leaves") => leaves::leaves(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify, poke, contig or sparse, not '{}'",
+            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify, poke, contig, sparse \
+              or leaves, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }
