@@ -39,6 +39,8 @@ const STEPS: &[Step] = &[
         title: "buddy example",
         script: "buddy example 3 --free 1,2; buddy example 3 --free 2,1 --hold-tail",
     },
+    Step { title: "slabs", script: "slab cost 100 x1000; slab verify" },
+    Step { title: "contexts", script: "fault flavours; cow demo 256" },
     Step { title: "disks", script: "disk list; disk crc vda" },
     Step { title: "traps", script: "traps stress ms=200" },
     Step { title: "invariants", script: "mm verify" },

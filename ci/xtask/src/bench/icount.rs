@@ -1,4 +1,5 @@
-//! `bench alloc-icount`: instructions of allocating and freeing pages, objects and areas, counted by QEMU.
+//! `bench alloc-icount`: instructions of allocating and freeing pages, objects and areas, and of page faults, counted by
+//! QEMU.
 //!
 //! One vCPU in ring 0 on `-cpu qemu64`, one nanosecond for each instruction, so the guest's own TSC
 //! differences are instruction counts and repeat exactly on any machine. The peers were measured under the
@@ -22,7 +23,7 @@ use super::{guest, record, watch};
 use crate::repo::Repo;
 
 /// What the guest runs, in order.
-const COMMANDS: &[&str] = &["bench buddy", "bench slab", "bench vmalloc", "bench xarray"];
+const COMMANDS: &[&str] = &["bench buddy", "bench slab", "bench vmalloc", "bench xarray", "bench fault"];
 const LIMIT: Duration = Duration::from_secs(300);
 /// What was measured last: a key and a count on each line.
 const RECORD: &str = "tests/data/icount.tsv";
@@ -53,7 +54,7 @@ pub fn run(repo: &Repo) -> Result<bool> {
         writeln!(body, "| {name} | {count} | {must} | {aim} | {verdict} | {linux} | {peer} |")?;
         writeln!(lines, "{key}\t{count}")?;
     }
-    record::record(repo, "Allocation, instructions", &body)?;
+    record::record(repo, "Allocation and faults, instructions", &body)?;
     fs::write(repo.root().join(RECORD), lines).with_context(|| format!("cannot write {RECORD}"))?;
     Ok(within_limits(&counts))
 }

@@ -3,6 +3,7 @@
 mod alloc;
 mod boot;
 mod disk;
+mod fault;
 mod guest;
 mod icount;
 mod qemu;
@@ -39,7 +40,9 @@ pub enum Bench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
-    /// Instructions of allocating pages, objects and areas, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
+    /// Page faults of contexts on this machine's KVM, huge and small host pages; writes docs/measurements.md
+    Fault,
+    /// Instructions of allocating pages, objects and areas, and of page faults, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
     AllocIcount {
         /// Write nothing; fail if a count is not within 2 % of the record
         #[arg(long)]
@@ -52,6 +55,7 @@ pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Boot { runs } => boot::run(repo, *runs),
         Bench::Disk { rounds } => disk::run(repo, *rounds),
+        Bench::Fault => fault::run(repo),
         Bench::Alloc { rounds } => alloc::run(repo, *rounds),
         Bench::AllocIcount { check: false } => icount::run(repo),
         Bench::AllocIcount { check: true } => icount::check(repo),

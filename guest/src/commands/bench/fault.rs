@@ -7,12 +7,13 @@ use crate::arch::percpu;
 use crate::commands::{Outcome, fail};
 use crate::console;
 use crate::context::{self, Context};
+use crate::machine::Kernel;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{PAGE_SIZE, VirtAddr};
-use mm::port::Level;
-use mm::space::{Advice, Errno, MapFlags, MapRequest};
+use mm::port::{Access, Level};
+use mm::space::{Advice, Errno, MapFlags, MapRequest, Mm};
 use mm::vma::VmFlags;
 use shared::exit::ExitStatus;
 
@@ -24,6 +25,8 @@ const HUGE: u64 = 8;
 /// What is measured.
 struct Costs {
     anon: Least,
+    /// Of `anon`, what is left without the trap.
+    handler: Least,
     zero: Least,
     cow: Least,
     reuse: Least,
@@ -40,6 +43,7 @@ pub fn fault(rounds: u64) -> Outcome {
     let small = || Least::of(PAGES);
     let mut costs = Costs {
         anon: small(),
+        handler: small(),
         zero: small(),
         cow: small(),
         reuse: small(),
@@ -53,10 +57,17 @@ pub fn fault(rounds: u64) -> Outcome {
     for _ in 0..rounds {
         costs.round().map_err(|errno| fail(ExitStatus::CheckFailed, format_args!("bench fault: {errno}")))?;
     }
-    let Costs { anon, zero, cow, reuse, thp, dontneed, unmap, clone, read_only, read_write } = costs;
+    let Costs { anon, handler, zero, cow, reuse, thp, dontneed, unmap, clone, read_only, read_write } = costs;
     console::print(format_args!("anon_fault={anon} zero_fault={zero} cow_fault={cow} reuse_fault={reuse}\n"));
     console::print(format_args!("thp_fault={thp} dontneed={dontneed} unmap={unmap}\n"));
     console::print(format_args!("clone={clone} protect_ro={read_only} protect_rw={read_write}\n"));
+    let per_mille = handler.tsc.saturating_mul(1000) / anon.tsc.max(1);
+    console::print(format_args!(
+        "tsc_khz={} handler={handler} handler_share={}.{}%\n",
+        crate::arch::time::tsc_khz(),
+        per_mille / 10,
+        per_mille % 10
+    ));
     Ok(())
 }
 
@@ -81,6 +92,12 @@ fn touch(context: &Context, at: VirtAddr, step: u64, count: u64, write: bool) ->
     // Without an end there is no number, and the least stays what it is.
     let _ = context::run(context, percpu::cpu(), work);
     taken.load(Ordering::Relaxed)
+}
+
+/// What the handler does for the first touch of page `n` from `at` on.
+fn handle(mm: &Mm<'static, Kernel>, at: VirtAddr, n: u64) {
+    // A page that could not be made is touched, and counted, later.
+    let _ = VM.fault(mm, VirtAddr::truncate(at.get() + n * PAGE_SIZE), Access::Write, &FRAMES);
 }
 
 impl Costs {
@@ -110,6 +127,8 @@ impl Costs {
         self.dontneed.time(0, || result = VM.madvise(mm, at, bytes, Advice::DontNeed, &FRAMES));
         result?;
         self.anon.take(touch(parent, at, PAGE_SIZE, PAGES, true));
+        VM.madvise(mm, at, bytes, Advice::DontNeed, &FRAMES)?;
+        self.handler.time(0, || (0..PAGES).for_each(|n| handle(mm, at, n)));
         let rights = |rights| VM.mprotect(mm, at, bytes, rights, &FRAMES);
         self.read_only.time(0, || result = rights(VmFlags::READ));
         self.read_write.time(0, || result = rights(VmFlags::READ | VmFlags::WRITE));

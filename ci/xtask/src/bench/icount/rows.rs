@@ -74,4 +74,15 @@ pub const ROWS: &[Row] = &[
         .linux(220_979.0),
     row("xarray_load", "xarray, load, random among 65,536", 155.0, 80.0).linux(155.0),
     row("xarray_store", "xarray, store, 65,536 in a row with their nodes", 300.0, 200.0).linux(409.0),
+    row("anon_fault", "first touch of an anonymous page, 512 of it the clear", 1350.0, 1000.0).linux(2685.0),
+    row("zero_fault", "first read, the page of zeroes", 600.0, 400.0).linux(1158.0),
+    row("cow_fault", "write to a shared page, 512 of it the copy", 1700.0, 1200.0).linux(3347.0),
+    row("reuse_fault", "write to a page whose other owner is gone", 640.0, 400.0).linux(1267.0),
+    row("thp_fault", "first touch of a huge page, 262,144 of it the clear", 270_000.0, 264_000.0)
+        .linux(284_378.0),
+    row("dontneed", "MADV_DONTNEED, per page", 400.0, 200.0).linux(803.0),
+    row("unmap", "munmap, per page", 400.0, 200.0).linux(808.0),
+    row("clone", "clone (fork), per mapped page", 120.0, 60.0).linux(159.0),
+    row("protect_ro", "mprotect to read-only, per page", 130.0, 60.0).linux(133.0),
+    row("protect_rw", "mprotect to writable, per page", 130.0, 60.0).linux(194.0),
 ];
