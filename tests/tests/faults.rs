@@ -64,7 +64,7 @@ const SWEPT: &[&str] = &[
     "ctx once vm poke data",
     "ctx once stack grow 64K",
     "ctx once touch 64K",
-    "ctx once populate",
+    "ctx once vm map 64K populate",
     "ctx once rss",
     "ctx once cat /proc/self/smaps",
     "layout",
@@ -81,6 +81,7 @@ const SPARED: &[(&str, &str)] = &[
     ("hostile", "attacks the monitor, then ends the machine"),
     ("inject", "sets failures up and allocates nothing"),
     ("mempool", "takes all memory itself, a page at a time"),
+    ("populate", "is vm populate, for the mapping made last"),
     ("tour", "runs the others"),
     ("traps", "repairs faults of the kernel itself; without memory for that a kernel ends, as it should"),
 ];

@@ -217,10 +217,10 @@ fn guest_commands_refuse_in_one_line_with_status_2() {
 #[test]
 fn b30_a_parameter_without_effect_says_so() {
     let run = Guest::on(any_host())
-        .append("transparent_hugepage=always zones.dma32=64M")
+        .append("psi=1 zones.dma32=64M")
         .run(&["sysctl vm.swappiness"])
         .start()
         .assert_ok();
-    run.all().assert_line("mm: transparent_hugepage: accepted, without effect in this version");
+    run.all().assert_line("mm: psi: accepted, without effect in this version");
     assert!(run.all().lines_with("zones.dma32").is_empty());
 }

@@ -129,7 +129,8 @@ fn t46a_exhausting_dma_fails_with_linux_report_and_gives_everything_back() {
 
 #[test]
 fn t46b_t48a_ordinary_requests_take_normal_first_and_dma_last() {
-    let run = three_zones(&["cat /proc/zoneinfo", "alloc until-fail", "mm verify"]).start().assert_ok();
+    let run =
+        three_zones(&["drain; cat /proc/zoneinfo", "alloc until-fail", "mm verify"]).start().assert_ok();
     let sources = run.output(1).lines_with("blocks=");
     let order: Vec<_> = sources.iter().map(|zone| zone.fact("zone")).collect();
     assert_eq!(order, ["Normal", "DMA32", "DMA"], "{run}");

@@ -10,7 +10,7 @@ use crate::memory::areas::AREAS;
 use crate::memory::slab::SLABS;
 use crate::memory::vm::VM;
 use crate::{console, report};
-use mm::addr::{PAGE_SIZE, Pfn};
+use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::memblock::{Memblock, PageRange};
 use mm::phys::{FolioState, Zone};
 use shared::exit::ExitStatus;
@@ -18,7 +18,7 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const MM: &[Command] = &[Command {
     name: "mm",
-    usage: "pfns | va-pa N | folio PFN | verify | stress [ms=N] [seed=N]",
+    usage: "pfns | va-pa N | folio PFN|va=ADDR | verify | stress [ms=N] [seed=N]",
     summary: "page counts, direct-map translation, the block around a frame, all invariants, all CPUs at all of it",
     run: mm,
 }];
@@ -141,9 +141,21 @@ fn va_pa(args: &mut Args<'_>) -> Outcome {
     agreement.report()
 }
 
+/// The frame that the context that commands work on has at an address.
+fn mapped_at(va: VirtAddr) -> Result<Pfn, ExitStatus> {
+    let context = context::chosen().and_then(context::find);
+    let pa = context.and_then(|context| context.mm().tree().translate(va));
+    let pa = pa
+        .ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("mm folio: nothing at {:#x}", va.get())))?;
+    Ok(pa.pfn())
+}
+
 fn folio(args: &mut Args<'_>) -> Outcome {
     let Some(text) = args.next_word() else { return Err(usage(format_args!("mm folio: expected a pfn"))) };
-    let pfn: Pfn = parse::pfn(text)?;
+    let pfn = match parse::setting(text) {
+        ("va", Some(address)) => mapped_at(parse::address(address)?)?,
+        _ => parse::pfn(text)?,
+    };
     // A block that was never taken in says nothing yet.
     PHYS.take_in_deferred(u32::MAX);
     let Some(folio) = PHYS.folio(pfn) else { return Err(usage(format_args!("bad pfn {:#x}", pfn.get()))) };
