@@ -82,6 +82,7 @@ const SPARED: &[(&str, &str)] = &[
     ("inject", "sets failures up and allocates nothing"),
     ("mempool", "takes all memory itself, a page at a time"),
     ("populate", "is vm populate, for the mapping made last"),
+    ("tlb", "races two CPUs for as long as it is told"),
     ("tour", "runs the others"),
     ("traps", "repairs faults of the kernel itself; without memory for that a kernel ends, as it should"),
 ];

@@ -95,6 +95,12 @@ impl<M: Machine> Phys<M> {
         if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
             return Ok(idx);
         }
+        if gfp.intersects(GfpFlags::__GFP_RECLAIM)
+            && self.end_boosts(layout, node, attempt, &wanted)
+            && let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace)
+        {
+            return Ok(idx);
+        }
         if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) && !makes_room {
             if let Some(zone) = zones(layout, node, attempt, &wanted).next() {
                 self.count(zone, Event::AllocStall, 1);
@@ -163,10 +169,20 @@ impl<M: Machine> Phys<M> {
         zone.alloc(cpu, ground, order, mt, flags, &mut trace)
     }
 
+    /// Ends the boosts of all zones that may serve; whether there were any. Whoever would wake kswapd does it himself:
+    /// a boost asks for room, and is no reason to fail.
+    fn end_boosts(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) -> bool {
+        let mut any = false;
+        for zone in zones(layout, node, attempt, wanted).filter(|zone| zone.watermark_boost() > 0) {
+            zone.end_boost(self.machine.cpu());
+            any = true;
+        }
+        any
+    }
+
     /// Makes pageblocks that are held back available, as far as that is all that is left to try (Linux
-    /// `unreserve_highatomic_pageblock`). Boosts end before: they ask kswapd to make room, and are no reason to fail.
+    /// `unreserve_highatomic_pageblock`).
     fn release_reserves(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) {
-        zones(layout, node, attempt, wanted).for_each(|zone| zone.end_boost(self.machine.cpu()));
         for zone in zones(layout, node, attempt, wanted) {
             if zone.let_go(self.machine.cpu(), &layout.ground, attempt.gfp.migrate_type()) {
                 return;
