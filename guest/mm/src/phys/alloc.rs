@@ -82,6 +82,14 @@ impl<M: Machine> Phys<M> {
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 
+    /// Whether the running task gets these pages from elsewhere than other tasks: of all scopes only one decides that,
+    /// as long as there is plenty of memory.
+    #[inline(always)]
+    pub(super) fn is_elsewhere_in_scope(&self, gfp: GfpFlags) -> bool {
+        gfp.contains(GfpFlags::__GFP_MOVABLE)
+            && self.machine.cpu().task_flags().contains(TaskFlags::PF_MEMALLOC_PIN)
+    }
+
     /// The newest block of the CPU's list, if the zone it prefers has plenty of memory.
     #[inline(always)]
     fn take_cached(&self, gfp: GfpFlags, order: Order) -> Option<FrameIdx> {
@@ -90,11 +98,10 @@ impl<M: Machine> Phys<M> {
         if self.debug.is_on() {
             return None;
         }
-        let cpu = self.machine.cpu();
-        // Of all scopes only this one changes where a page comes from that is at hand.
-        if gfp.contains(GfpFlags::__GFP_MOVABLE) && cpu.task_flags().contains(TaskFlags::PF_MEMALLOC_PIN) {
+        if self.is_elsewhere_in_scope(gfp) {
             return None;
         }
+        let cpu = self.machine.cpu();
         let _masked = cpu.irq_guard();
         let area = self.pagesets.of(cpu.id())?;
         let (zone, set) = area.preferred(highest)?;

@@ -55,11 +55,13 @@ impl<M: Machine> Phys<M> {
         if self.debug.is_on() {
             return 0;
         }
-        let cpu = self.machine.cpu();
-        let gfp = gfp.in_scope(cpu.task_flags());
+        if self.is_elsewhere_in_scope(gfp) {
+            return 0;
+        }
         let (Ok(highest), mt) = (gfp.zone(), gfp.migrate_type()) else { return 0 };
         let (Some(list), Some(layout)) = (ListNo::of(Order::ZERO, mt), self.layout.get()) else { return 0 };
         let table = &layout.ground.table;
+        let cpu = self.machine.cpu();
         let _masked = cpu.irq_guard();
         let Some((zone, set)) = self.pagesets.of(cpu.id()).and_then(|area| area.preferred(highest)) else {
             return 0;
