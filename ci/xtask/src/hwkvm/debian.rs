@@ -43,8 +43,8 @@ pub fn kernel_and_programs(folder: &Path) -> Result<Debian> {
     })
 }
 
-/// QEMU as the release's backports have it, unpacked into `folder` unless it is there: the release's own loses
-/// what our guests need (ADR 0005), and the other tests are recorded with that one.
+/// QEMU as the release's backports have it, unpacked into `folder` unless it is there: in the release's own
+/// more guests die (ADR 0006), and the other tests are recorded with that one.
 pub fn newer_qemu(folder: &Path) -> Result<Debian> {
     unpacked(folder, || {
         let backports = Apt::backports(folder)?;
