@@ -31,17 +31,22 @@ pub struct Done {
 
 /// Runs `command` for at most `limit` and passes its output on to standard output.
 pub fn run(command: &Command, limit: Duration) -> Result<Done> {
-    run_to(command, limit, &mut std::io::stdout().lock())
+    run_to(command, limit, "", &mut std::io::stdout().lock())
+}
+
+/// As [`run`], with `label` before the result of each test, for a suite that runs in several places.
+pub fn run_labelled(command: &Command, limit: Duration, label: &str) -> Result<Done> {
+    run_to(command, limit, &format!("[{label}] "), &mut std::io::stdout().lock())
 }
 
 /// As [`run`], but the output is returned.
 pub fn run_quietly(command: &Command, limit: Duration) -> Result<(Done, String)> {
     let mut output = Vec::new();
-    let done = run_to(command, limit, &mut output)?;
+    let done = run_to(command, limit, "", &mut output)?;
     Ok((done, String::from_utf8_lossy(&output).into_owned()))
 }
 
-fn run_to(command: &Command, limit: Duration, screen: &mut impl Write) -> Result<Done> {
+fn run_to(command: &Command, limit: Duration, label: &str, screen: &mut impl Write) -> Result<Done> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut limited = limited(command, limit);
     let mut child = limited
@@ -54,7 +59,8 @@ fn run_to(command: &Command, limit: Duration, screen: &mut impl Write) -> Result
     for line in BufReader::new(output).split(b'\n') {
         let line = line.with_context(|| format!("cannot read the output of {name}"))?;
         let text = String::from_utf8_lossy(&line);
-        writeln!(screen, "{text}").context("cannot write to standard output")?;
+        let label = if is_result(&text) { label } else { "" };
+        writeln!(screen, "{label}{text}").context("cannot write to standard output")?;
         if let Some((passed, failed)) = test_result(&text) {
             done.passed += passed;
             done.failed += failed;
@@ -84,6 +90,11 @@ fn limited(command: &Command, limit: Duration) -> Command {
         limited.current_dir(dir);
     }
     limited
+}
+
+/// Whether `line` tells how one test ended.
+fn is_result(line: &str) -> bool {
+    line.starts_with("test ") && line.contains(" ... ")
 }
 
 /// How many tests passed and failed, if `line` is a summary of the test harness.

@@ -2,21 +2,20 @@
 //!
 //! QEMU's TCG plays an AMD CPU with SVM and nested paging; Debian's cloud kernel boots on it and loads kvm-amd; an
 //! initramfs of ours holds `vmm`, the tests and the libraries they need, because there is nothing else.
-//! Owns: how that is put together and started. Stays outside: Debian's packages (`debian`), the archive format
+//! Owns: how that is put together and started. Stays outside: Debian's packages (`debian`, `apt`), the archive format
 //! (`cpio`), what is in the archive (`image`, `linux`).
 //! Invariant: nothing is installed on this machine, and what runs inside cannot touch it.
 
+mod apt;
 mod cpio;
 mod debian;
 mod image;
 mod linux;
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use self::debian::Debian;
 use crate::exec::{self, Done};
@@ -28,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// The CPU: the flags TCG lacks do no harm and are not worth a warning each.
 const CPU: &str = "EPYC-v3,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,\
                    -perfctr-core,-clzero,-xsaveerptr,-ibpb,-nrip-save,-xsavec,-xsaves";
+
+/// Both clocks come from this machine's, so they agree. On a busy machine the check of the timer finds it late and stops
+/// the boot; a CPU without a constant TSC gets the HPET, an exit and a lock of QEMU for each look at the time.
+const CLOCKS: &str = "no_timer_check tsc=reliable";
 
 /// What to run inside.
 pub enum Job<'a> {
@@ -55,21 +58,28 @@ pub fn prepare(repo: &Repo) -> Result<()> {
     }
 }
 
-/// The unpacked packages.
-fn packages(repo: &Repo) -> Result<Debian> {
+/// The unpacked packages: what runs inside, and QEMU.
+fn packages(repo: &Repo) -> Result<(Debian, Debian)> {
     let folder = repo.target().join("hwkvm");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    debian::fetch(&folder.join("debian"))
+    let inside = debian::kernel_and_programs(&folder.join("debian"))?;
+    Ok((inside, debian::newer_qemu(&folder.join("qemu"))?))
 }
 
 /// Runs `job` inside and passes its output on.
 pub fn run(repo: &Repo, job: &Job<'_>) -> Result<Done> {
-    let debian = packages(repo)?;
+    let (debian, emulator) = packages(repo)?;
     let folder = repo.target().join("hwkvm");
     let (initramfs, disk) = (folder.join("initramfs"), folder.join("disk.img"));
     linux::empty_ext4(&disk)?;
     image::write(repo, &debian, &command(job), &initramfs)?;
-    let mut done = exec::run(&qemu(&debian.kernel()?, &initramfs, &disk, &folder.join("boot.log")), LIMIT)?;
+    let mut qemu = qemu(&emulator)?;
+    // The kernel speaks to a file, the job to us.
+    qemu.arg("-serial").arg(format!("file:{}", folder.join("boot.log").display())).args(["-serial", "stdio"]);
+    qemu.arg("-kernel").arg(debian.kernel()?).arg("-initrd").arg(&initramfs);
+    // The one kind of disk whose driver is in the kernel.
+    qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display()));
+    qemu.args(["-device", "nvme,serial=disk,drive=disk"]);
+    let mut done = exec::run(&qemu, LIMIT)?;
     // QEMU's own status only tells that it could start.
     done.success &= done.last_line == format!("{}0", image::STATUS);
     Ok(done)
@@ -111,16 +121,14 @@ fn command(job: &Job<'_>) -> String {
     format!("set -o pipefail; failed=0\n{}exit $failed\n", HOSTS.map(run).concat())
 }
 
-fn qemu(kernel: &Path, initramfs: &Path, disk: &Path, log: &Path) -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
+/// The machine, without what is in it.
+fn qemu(emulator: &Debian) -> Result<Command> {
+    let mut qemu = Command::new(emulator.program("qemu-system-x86_64")?);
+    for folder in ["seabios", "qemu"] {
+        qemu.arg("-L").arg(emulator.data(folder));
+    }
     qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "3G"]);
     qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
-    // The kernel speaks to a file, the job to us.
-    qemu.arg("-serial").arg(format!("file:{}", log.display())).args(["-serial", "stdio"]);
-    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-    // The one kind of disk whose driver is in the kernel.
-    qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display()));
-    qemu.args(["-device", "nvme,serial=disk,drive=disk"]);
-    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
-    qemu
+    qemu.args(["-append", &format!("console=ttyS0 quiet panic=-1 {CLOCKS}")]);
+    Ok(qemu)
 }

@@ -15,7 +15,7 @@ fn shell(script: &str) -> Command {
 
 /// Runs without showing the output: summaries in it would be counted by whoever runs these tests.
 fn run(command: &Command, limit: Duration) -> Result<Done> {
-    run_to(command, limit, &mut std::io::sink())
+    run_to(command, limit, "", &mut std::io::sink())
 }
 
 #[test]
@@ -24,6 +24,16 @@ fn reads_harness_summaries_only() {
     assert_eq!(test_result(line), Some((12, 3)));
     assert_eq!(test_result("test result: ok. many passed; 0 failed"), None);
     assert_eq!(test_result("12 passed; 3 failed"), None);
+}
+
+#[test]
+fn labels_the_results_of_tests_only() {
+    let script =
+        "echo running 1 test; echo test disks::first ... ok; echo 'test result: ok. 0 passed; 0 failed;'";
+    let mut screen = Vec::new();
+    run_to(&shell(script), Duration::from_secs(10), "[here] ", &mut screen).unwrap();
+    let lines = "running 1 test\n[here] test disks::first ... ok\ntest result: ok. 0 passed; 0 failed;\n";
+    assert_eq!(String::from_utf8(screen).unwrap(), lines);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::cpio::Archive;
-use super::debian::Debian;
+use super::debian::{self, Debian};
 use super::linux;
 use crate::cargo;
 use crate::repo::Repo;
@@ -55,11 +55,11 @@ pub fn write(repo: &Repo, debian: &Debian, job: &str, path: &Path) -> Result<()>
     }
     archive.file("init", INIT.replace("MODULES", &MODULES.join(" ")).as_bytes())?;
     archive.file("job", job.as_bytes())?;
-    archive.file("bin/busybox", &debian.program("busybox")?)?;
+    archive.file("bin/busybox", &debian::read(&debian.program("busybox")?)?)?;
     for module in MODULES {
         archive.file(&format!("modules/{module}.ko"), &debian.module(module)?)?;
     }
-    archive.file("bin/e2fsck.static", &debian.program("e2fsck.static")?)?;
+    archive.file("bin/e2fsck.static", &debian::read(&debian.program("e2fsck.static")?)?)?;
     archive.file("linux/initrd", &linux::initrd(debian)?)?;
     let ext4 = linux::ext4(path.parent().unwrap_or(path))?;
     let mut files = vec![("linux/vmlinuz".to_owned(), debian.kernel()?), ("linux/ext4.img".to_owned(), ext4)];

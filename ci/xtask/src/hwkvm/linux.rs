@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
-use super::debian::Debian;
+use super::debian::{self, Debian};
 
 /// Modules in the order in which they need each other.
 const MODULES: [&str; 4] = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk"];
@@ -50,7 +50,7 @@ pub fn initrd(debian: &Debian) -> Result<Vec<u8>> {
         archive.directory(folder)?;
     }
     archive.file("init", INIT.as_bytes())?;
-    archive.file("bin/busybox", &debian.program("busybox")?)?;
+    archive.file("bin/busybox", &debian::read(&debian.program("busybox")?)?)?;
     for module in MODULES {
         archive.file(&format!("modules/{module}.ko"), &debian.module(module)?)?;
     }
