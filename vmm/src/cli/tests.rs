@@ -42,7 +42,19 @@ fn run_alone_says_what_the_whole_says() {
         &["--numa", "node=0,mem=64M", "--numa", "node=1,mem=64M", "--disk", "ro", "--disk=a,ro"],
         &["--append", "-x y", "--append", "", "--run", "", "--accel", "tcg", "--ring", "3", "--timeout=0.5"],
         &["--hugepages", "off", "--prefault", "--no-seccomp", "--params", "lenient", "--swap", "none"],
-        &["--kernel", "k", "--initrd", "i", "--report", "r", "--procfs", "p", "--dump-e820", "--tcg-cpu", "x"],
+        &[
+            "--kernel",
+            "k",
+            "--initrd",
+            "i",
+            "--report",
+            "r",
+            "--procfs",
+            "p",
+            "--dump-e820",
+            "--tcg-cpu",
+            "x",
+        ],
         &["--run", "a", "--run", "b"],
     ];
     for options in cases {
@@ -51,8 +63,15 @@ fn run_alone_says_what_the_whole_says() {
         let whole = Cli::try_parse_from(&words).unwrap();
         assert_eq!(format!("{:?}", Command::Run(alone)), format!("{:?}", whole.command));
     }
-    let others: [&[&str]; 7] =
-        [&[], &["vmm"], &["vmm", "probe"], &["vmm", "run", "--help"], &["vmm", "run", "-h"], &["vmm", "run", "x"], &["vmm", "run", "--nosuch"]];
+    let others: [&[&str]; 7] = [
+        &[],
+        &["vmm"],
+        &["vmm", "probe"],
+        &["vmm", "run", "--help"],
+        &["vmm", "run", "-h"],
+        &["vmm", "run", "x"],
+        &["vmm", "run", "--nosuch"],
+    ];
     for words in others {
         assert!(run_alone(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_none(), "{words:?}");
     }
