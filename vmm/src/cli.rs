@@ -4,9 +4,11 @@
 
 pub mod image;
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use image::ImageCommand;
 
@@ -23,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Boot a microVM and run guest commands in it
-    #[command(after_help = RUN_EXAMPLES, args_override_self = true)]
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Say what this host offers: accelerator, ring, huge pages, NUMA, KVM capabilities
     #[command(after_help = PROBE_EXAMPLES)]
@@ -99,6 +101,7 @@ Examples:
 
 /// Options of `vmm run`.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct RunArgs {
     /// Number of vCPUs [default: 2]
     #[arg(long, value_name = "N", help_heading = "Machine")]
@@ -265,7 +268,23 @@ pub enum Params {
 ///
 /// An error holds what to print and how: help and version are no failure.
 pub fn parse() -> Result<Cli, CliError> {
-    Cli::try_parse().map_err(|error| CliError { error })
+    parse_words(&env::args_os().collect::<Vec<_>>())
+}
+
+fn parse_words(words: &[OsString]) -> Result<Cli, CliError> {
+    if let Some(args) = run_alone(words) {
+        return Ok(Cli { command: Command::Run(args) });
+    }
+    Cli::try_parse_from(words).map_err(|error| CliError { error })
+}
+
+/// A `vmm run` in which nothing is wrong, without the words of all other subcommands: to set them up takes longer than
+/// to read these. Help and mistakes are left to the whole.
+fn run_alone(words: &[OsString]) -> Option<Box<RunArgs>> {
+    let words = words.get(1..).filter(|words| words.first().is_some_and(|word| word == "run"))?;
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let matches = command.try_get_matches_from(words).ok()?;
+    RunArgs::from_arg_matches(&matches).ok().map(Box::new)
 }
 
 /// Arguments that did not parse, or that asked for help.

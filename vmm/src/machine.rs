@@ -17,6 +17,7 @@ use crate::kvm::exits::ExitCounters;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vm::Vm;
 use crate::memory::GuestRam;
+use crate::threads::Beside;
 
 /// The event loop of the main thread.
 pub type EventLoop = EventManager<Box<dyn MutEventSubscriber>>;
@@ -26,6 +27,8 @@ pub struct Machine {
     pub(crate) vm: Vm,
     /// The boot processor first; empty once they run.
     pub(crate) vcpus: Vec<Vcpu>,
+    /// The thread of the boot processor, until that runs.
+    pub(crate) boot_thread: Option<Beside>,
     /// Serves the devices.
     pub(crate) events: EventLoop,
     /// Takes the guest's output, and input for it.

@@ -219,11 +219,9 @@ fn run_on_accelerator(
         Accelerator::Kvm(kvm) => {
             seen.accelerator = "kvm";
             phases.mark("open_kvm");
-            let mut machine = builder::build(config, &kernel, &kvm, phases)
-                .map_err(|error| Failure::new(error.status(), &error))?;
             let note = kernel.stats_note();
-            // It is in guest RAM now; another copy would only cost memory.
-            kernel.release();
+            let mut machine = builder::build(config, kernel, &kvm, phases)
+                .map_err(|error| Failure::new(error.status(), &error))?;
             if config.is_watched() {
                 let reader = note.map(|note| StatsReader::new(Box::new(machine.ram().clone()), note));
                 let filter = config.sandbox.filter(Role::Watcher).map_err(WatchError::from);

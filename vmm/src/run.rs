@@ -14,7 +14,7 @@ use crate::devices::virtio::blk::{DiskThread, DiskWorker};
 use crate::devices::virtio::console::{self, Console};
 use crate::exit::{End, EndSignal};
 use crate::input::TypedInput;
-use crate::kvm::vcpu::{self, Vcpu, VcpuThread};
+use crate::kvm::vcpu::{self, VcpuThread};
 use crate::machine::{EventLoop, Machine};
 use crate::sandbox::{Role, Sandbox, SandboxError, ThreadFilter};
 use crate::signals::Signals;
@@ -73,7 +73,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// The machine stays as it was at its end, for those who want to look at its memory and counters.
 pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -> Result<End, RunError> {
-    let Machine { vcpus, events, console, disk_workers, end, .. } = machine;
+    let Machine { vcpus, boot_thread, events, console, disk_workers, end, .. } = machine;
     vcpu::install_kick_handler().map_err(RunError::Signals)?;
     let signals = Signals::watch(Arc::clone(end)).map_err(RunError::Signals)?;
     events.add_subscriber(Box::new(signals));
@@ -89,16 +89,17 @@ pub fn run(machine: &mut Machine, timeout: Option<Duration>, sandbox: Sandbox) -
     }
     let deadline = timeout.map(|limit| Instant::now() + limit);
     let vcpu_filter = sandbox.filter(Role::Vcpu)?;
-    let start = |vcpu: Vcpu| vcpu.spawn(vcpu_filter.clone()).map_err(RunError::Thread);
     let mut vcpus = vcpus.drain(..);
     // The boot CPU first and the others last: the guest boots while the rest is started. What it prints or asks a disk
     // for waits meanwhile, and a CPU that it starts early begins late.
-    let mut threads = vcpus.next().map(start).transpose()?.into_iter().collect::<Vec<_>>();
+    let boot = vcpus.next().zip(boot_thread.take());
+    let boot = boot.map(|(vcpu, thread)| vcpu.go_on(thread, vcpu_filter.clone()));
+    let mut threads: Vec<_> = boot.into_iter().collect();
     let main_filter = sandbox.filter(Role::Main)?;
     start_writer(console, sandbox.filter(Role::Console)?, end)?;
     let disks = start_disks(disk_workers, sandbox)?;
     for vcpu in vcpus {
-        threads.push(start(vcpu)?);
+        threads.push(vcpu.spawn(vcpu_filter.clone()).map_err(RunError::Thread)?);
     }
     main_filter.enter()?;
     let reason = serve(events, end, deadline);

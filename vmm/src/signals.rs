@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM as an event of the event loop.
 //!
 //! Owns: the signalfd. The signals stay blocked in every thread that is started later, so that only
-//! the descriptor receives them.
+//! the descriptor receives them; one that was started before blocks them itself ([`block`]).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,19 +23,7 @@ pub struct Signals {
 impl Signals {
     /// Blocks the signals in the calling thread and watches for them instead.
     pub fn watch(end: Arc<EndSignal>) -> io::Result<Self> {
-        // SAFETY: a signal set is plain data, and all zeros is one; the calls only write to it.
-        let set = unsafe {
-            let mut set: libc::sigset_t = mem::zeroed();
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGINT);
-            libc::sigaddset(&mut set, libc::SIGTERM);
-            set
-        };
-        // SAFETY: `set` is initialised; the old mask is not asked for.
-        let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) };
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
-        }
+        let set = block()?;
         // SAFETY: `set` is initialised; -1 asks for a new descriptor.
         let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
         if fd < 0 {
@@ -44,6 +32,23 @@ impl Signals {
         // SAFETY: the descriptor was just made and belongs to nobody else.
         let descriptor = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self { descriptor, end })
+    }
+}
+
+/// Blocks the signals in the calling thread; returns which.
+pub fn block() -> io::Result<libc::sigset_t> {
+    // SAFETY: a signal set is plain data, and all zeros is one; the calls only write to it.
+    let set = unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        set
+    };
+    // SAFETY: `set` is initialised; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) } {
+        0 => Ok(set),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 

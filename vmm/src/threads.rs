@@ -7,31 +7,58 @@
 use std::io;
 use std::mem::size_of;
 use std::os::unix::thread::JoinHandleExt;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
 use libc::{cpu_set_t, pthread_t};
 
-/// Starts a thread beside its maker: it begins on another CPU if it may use any, and the maker goes on where it is.
-/// Where the thread runs afterwards is for the host to say, as ever. Fails when the host has no thread left.
-pub fn spawn_beside(builder: Builder, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let placed = Arc::new(OnceLock::new());
-    let gate = Arc::clone(&placed);
-    let begin = move || {
-        // A thread that begins too early waits here, and its maker goes on.
-        if let Some(allowed) = gate.wait() {
-            allow(this_thread(), allowed);
+/// A thread that began beside its maker and has work to do in two parts: one that it was made with, one that it gets
+/// when its maker is ready. It ends when it will get none.
+pub struct Beside {
+    handle: JoinHandle<()>,
+    work: Sender<Box<dyn FnOnce() + Send>>,
+}
+
+impl Beside {
+    /// Starts a thread that does `first` at once and sends what comes of it. It begins on another CPU if it may use any,
+    /// and its maker goes on where it is. Where it runs afterwards is for the host to say, as ever. Fails when the host
+    /// has no thread left.
+    pub fn start<T: Send + 'static>(
+        builder: Builder,
+        first: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<(Self, Receiver<T>)> {
+        let (results, result) = channel();
+        let (work, second) = channel::<Box<dyn FnOnce() + Send>>();
+        let placed = Arc::new(OnceLock::new());
+        let gate = Arc::clone(&placed);
+        let begin = move || {
+            // A thread that begins too early waits here, and its maker goes on.
+            if let Some(allowed) = gate.wait() {
+                allow(this_thread(), allowed);
+            }
+            // A maker that no longer wants to know sends no work either.
+            let _ = results.send(first());
+            if let Ok(second) = second.recv() {
+                second();
+            }
+        };
+        let handle = builder.spawn(begin)?;
+        let id = handle.as_pthread_t();
+        let allowed = allowed(id);
+        if let Some(others) = allowed.as_ref().and_then(without_this_cpu) {
+            allow(id, &others);
         }
-        run();
-    };
-    let thread = builder.spawn(begin)?;
-    let id = thread.as_pthread_t();
-    let allowed = allowed(id);
-    if let Some(others) = allowed.as_ref().and_then(without_this_cpu) {
-        allow(id, &others);
+        let _ = placed.set(allowed);
+        Ok((Self { handle, work }, result))
     }
-    let _ = placed.set(allowed);
-    Ok(thread)
+
+    /// Gives the thread its second part.
+    pub fn go_on(self, second: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        // Only a thread that panicked takes no more; that shows when it is joined.
+        let _ = self.work.send(Box::new(second));
+        self.handle
+    }
 }
 
 fn this_thread() -> pthread_t {

@@ -11,9 +11,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use shared::layout;
 
 const GDT_BYTES: usize = 64 + MAX_CPUS * 16;
-/// TSC units of the probe above which ring 0 is interpreted: native and TCG take under 1,000, software KVM
-/// 90,000 to 160,000.
-const PROBE_LIMIT: u32 = 20_000;
+/// Turns of a pass of the probe. Where ring 0 is interpreted each takes 1 to 2 us, and boot waits.
+const PROBE_ITERATIONS: u32 = 8;
+/// TSC units of a pass above which ring 0 is interpreted: native and TCG take under 1,000, software KVM
+/// 25,000 to 45,000.
+const PROBE_LIMIT: u32 = 6_000;
 /// Bytes of the boot CPU's first stack.
 const BOOT_STACK_BYTES: usize = 64 << 10;
 
@@ -24,7 +26,7 @@ const fn table_index(va: u64, level: u32) -> u64 {
 global_asm!(
     include_str!("boot.s"),
     IMAGE_OFFSET = const layout::IMAGE_OFFSET as i64,
-    PROBE_ITERATIONS = const 32,
+    PROBE_ITERATIONS = const PROBE_ITERATIONS,
     PROBE_PASSES = const 4,
     PROBE_LIMIT = const PROBE_LIMIT,
     GDT_BYTES = const GDT_BYTES,
@@ -58,7 +60,7 @@ unsafe extern "C" {
 pub struct Entry {
     /// Physical address of the PVH start info.
     pub start_info: u32,
-    /// TSC units of 32 CPL0 loop turns: far above 20 000 where ring 0 is interpreted.
+    /// TSC units of a pass of the probe, the first fast one or the last: far above the limit where ring 0 is interpreted.
     pub probe_tsc: u32,
 }
 

@@ -41,8 +41,6 @@ const CONSOLE: usize = 0;
 pub(super) struct Devices {
     /// How vCPUs reach them.
     pub buses: Buses,
-    /// Where the virtio devices are, for the guest's tables.
-    pub slots: Vec<VirtioSlot>,
     /// Takes the guest's output.
     pub console: Arc<Mutex<Console>>,
     /// The copy of that output, if one is wanted.
@@ -55,12 +53,18 @@ pub(super) struct Devices {
     pub transports: Vec<(String, Arc<Mutex<VirtioMmio>>)>,
 }
 
-/// Creates the devices of `config` on `vm`; the console is served by `events`, each disk by a thread of its own, and
+/// Where the virtio devices of `config` are.
+pub(super) fn slots(config: &MachineConfig) -> Vec<VirtioSlot> {
+    virtio_slots(1 + config.disks.len() as u32)
+}
+
+/// Creates the devices of `config` on `vm`, in their `slots`; the console is served by `events`, each disk by a thread of its own, and
 /// those that can end the machine report to `end`.
 pub(super) fn create(
     config: &MachineConfig,
     vm: &Vm,
     ram: &GuestRam,
+    slots: &[VirtioSlot],
     end: &Arc<EndSignal>,
     events: &mut EventLoop,
 ) -> Result<Devices, BuildError> {
@@ -82,7 +86,6 @@ pub(super) fn create(
         disks.push((disk.id.clone(), block.counters()));
         virtio.push((disk.id.clone(), Arc::new(Mutex::new(block))));
     }
-    let slots = virtio_slots(virtio.len() as u32);
     let ram = Arc::new(ram.clone());
     let mut buses = Buses { pio: port_bus(vm, end, written, transcript.clone())?, mmio: Bus::new() };
     let mut transports = Vec::with_capacity(virtio.len());
@@ -97,7 +100,7 @@ pub(super) fn create(
         buses.mmio.insert(slot.base, VIRTIO_MMIO_SIZE, transport.clone())?;
         transports.push((name, transport));
     }
-    Ok(Devices { buses, slots, console, transcript, disks, disk_workers, transports })
+    Ok(Devices { buses, console, transcript, disks, disk_workers, transports })
 }
 
 /// Connects `device` to the kernel, behind a register window for `slot`.

@@ -45,6 +45,9 @@ pub enum BuildError {
     /// File descriptors ran out.
     #[error("cannot create an event descriptor; raise the limit on open files (ulimit -n)")]
     Events(#[source] io::Error),
+    /// The boot CPU got no thread.
+    #[error("cannot start the boot CPU's thread: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(#[source] io::Error),
     /// The event loop.
     #[error("cannot create the event loop: {0}")]
     EventLoop(String),
@@ -65,6 +68,7 @@ impl BuildError {
             | Self::Bus(_)
             | Self::Output(_)
             | Self::Events(_)
+            | Self::Thread(_)
             | Self::EventLoop(_) => ExitStatus::HostUnable,
         }
     }

@@ -1,21 +1,22 @@
-//! Assembles a machine on KVM, in one direction: memory, VM, devices, boot data, vCPUs.
+//! Assembles a machine on KVM, in one direction: memory, VM, devices, vCPUs. Meanwhile the thread of the boot CPU puts
+//! into memory what that will find there.
 //!
 //! Owns: the order of set-up. Stays outside: what the parts do; which device sits where (`devices`);
 //! running the machine (`run`).
 //! Invariants: a [`Machine`] is complete, and no vCPU has run yet.
 
+mod contents;
 mod devices;
 mod error;
 
+use std::io;
 use std::sync::Arc;
 
 use kvm_ioctls::Kvm;
 
+use contents::Contents;
 pub use error::BuildError;
 
-use crate::acpi;
-use crate::boot::e820::e820_map;
-use crate::boot::{self, BootData, EntryState, cmdline};
 use crate::config::{MachineConfig, apic};
 use crate::exit::EndSignal;
 use crate::kernel::Kernel;
@@ -24,49 +25,65 @@ use crate::kvm::vcpu::{Buses, Shared, Vcpu};
 use crate::kvm::vm::Vm;
 use crate::kvm::writes::CollectedWrites;
 use crate::kvm::{KvmError, cpuid, regs};
-use crate::loader;
 use crate::machine::{EventLoop, Machine};
 use crate::memory::{self, layout};
 use crate::timing::Phases;
+
+/// Index of the vCPU that the firmware would start.
+const BOOT_CPU: u8 = 0;
 
 /// Builds the machine `config` describes, with `kernel`, on `kvm`. The phases of the work are marked in
 /// `phases`.
 pub fn build(
     config: &MachineConfig,
-    kernel: &Kernel,
+    kernel: Kernel,
     kvm: &Kvm,
     phases: &mut Phases,
 ) -> Result<Machine, BuildError> {
     let ranges = layout::ram_ranges(config.topology.nodes());
     let ram = memory::allocate(&ranges, config.pages, config.prefault)?;
     phases.mark("memory");
+    let slots = devices::slots(config);
+    let contents = Contents::new(config, &slots, kernel, ranges, ram.clone());
+    let (thread, entry) = contents.write_beside(Vcpu::thread(BOOT_CPU)).map_err(BuildError::Thread)?;
+    phases.mark("boot_thread");
     let vm = Vm::new(kvm, &ram, phases)?;
     phases.mark("irqchip");
     let end = Arc::new(EndSignal::new().map_err(BuildError::Events)?);
     let mut events = EventLoop::new().map_err(|error| BuildError::EventLoop(error.to_string()))?;
-    let devices = devices::create(config, &vm, &ram, &end, &mut events)?;
+    let devices = devices::create(config, &vm, &ram, &slots, &end, &mut events)?;
     phases.mark("devices");
-    let loaded = loader::load(&ram, kernel)?;
-    phases.mark("kernel");
-    let tables = acpi::build(&config.topology, &ranges, &devices.slots)?;
-    let cmdline = cmdline::with_devices(&config.cmdline, &devices.slots);
-    let data = BootData { cmdline: &cmdline, map: &e820_map(&ranges), acpi: &tables };
-    let entry = boot::write(&ram, &loaded, &data)?;
-    phases.mark("boot_data");
-    let bases = devices.slots.iter().map(|slot| slot.base);
+    let bases = slots.iter().map(|slot| slot.base);
     let exits = Arc::new(ExitCounters::default());
     let shared = (&Arc::new(devices.buses), &exits, &end);
-    let vcpus = create_vcpus(config, kvm, &vm, entry, bases, shared)?;
+    let vcpus = create_vcpus(config, kvm, &vm, bases, shared)?;
     phases.mark("vcpus");
+    let entry = entry.recv().map_err(|_| BuildError::Thread(io::Error::other("it panicked")))??;
+    if let Some(boot_cpu) = vcpus.first() {
+        regs::set_entry(boot_cpu.fd(), entry)?;
+    }
+    phases.mark("boot_data");
     let devices::Devices { console, transcript, disks, disk_workers, transports, .. } = devices;
-    Ok(Machine { vm, vcpus, events, console, transcript, disks, disk_workers, transports, exits, end, ram })
+    Ok(Machine {
+        vm,
+        vcpus,
+        boot_thread: Some(thread),
+        events,
+        console,
+        transcript,
+        disks,
+        disk_workers,
+        transports,
+        exits,
+        end,
+        ram,
+    })
 }
 
 fn create_vcpus(
     config: &MachineConfig,
     kvm: &Kvm,
     vm: &Vm,
-    entry: EntryState,
     device_bases: impl Iterator<Item = u64>,
     (buses, exits, end): (&Arc<Buses>, &Arc<ExitCounters>, &Arc<EndSignal>),
 ) -> Result<Vec<Vcpu>, BuildError> {
@@ -75,7 +92,6 @@ fn create_vcpus(
     let Some(boot_cpu) = fds.first() else { return Ok(Vec::new()) };
     let tsc_khz = boot_cpu.get_tsc_khz().map_err(KvmError::setup("tell the TSC frequency"))?;
     let template = cpuid::template(kvm, tsc_khz)?;
-    regs::set_entry(boot_cpu, entry)?;
     let writes = Arc::new(CollectedWrites::register(kvm, vm.fd(), boot_cpu, device_bases)?);
     let mut vcpus = Vec::with_capacity(fds.len());
     for (index, (fd, place)) in (0..).zip(fds.into_iter().zip(places)) {

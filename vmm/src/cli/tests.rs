@@ -35,6 +35,49 @@ fn a_mistake_is_one_line_that_says_what_to_do() {
 }
 
 #[test]
+fn run_alone_says_what_the_whole_says() {
+    let cases: [&[&str]; 7] = [
+        &[],
+        &["--cpus", "1", "--cpus=2", "--mem", "256M", "--stats"],
+        &["--numa", "node=0,mem=64M", "--numa", "node=1,mem=64M", "--disk", "ro", "--disk=a,ro"],
+        &["--append", "-x y", "--append", "", "--run", "", "--accel", "tcg", "--ring", "3", "--timeout=0.5"],
+        &["--hugepages", "off", "--prefault", "--no-seccomp", "--params", "lenient", "--swap", "none"],
+        &[
+            "--kernel",
+            "k",
+            "--initrd",
+            "i",
+            "--report",
+            "r",
+            "--procfs",
+            "p",
+            "--dump-e820",
+            "--tcg-cpu",
+            "x",
+        ],
+        &["--run", "a", "--run", "b"],
+    ];
+    for options in cases {
+        let words = [&["vmm", "run"], options].concat();
+        let alone = run_alone(&words.iter().map(OsString::from).collect::<Vec<_>>()).unwrap();
+        let whole = Cli::try_parse_from(&words).unwrap();
+        assert_eq!(format!("{:?}", Command::Run(alone)), format!("{:?}", whole.command));
+    }
+    let others: [&[&str]; 7] = [
+        &[],
+        &["vmm"],
+        &["vmm", "probe"],
+        &["vmm", "run", "--help"],
+        &["vmm", "run", "-h"],
+        &["vmm", "run", "x"],
+        &["vmm", "run", "--nosuch"],
+    ];
+    for words in others {
+        assert!(run_alone(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_none(), "{words:?}");
+    }
+}
+
+#[test]
 fn help_and_version_are_no_mistakes() {
     for words in [["vmm", "--help"], ["vmm", "--version"]] {
         let error = CliError { error: Cli::try_parse_from(words).unwrap_err() };

@@ -11,7 +11,7 @@ use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_CRASH, kvm_run};
@@ -24,7 +24,7 @@ use super::writes::CollectedWrites;
 use crate::devices::bus::Bus;
 use crate::exit::{End, EndSignal};
 use crate::sandbox::ThreadFilter;
-use crate::threads;
+use crate::threads::Beside;
 
 /// How long a kick gets to take effect.
 const KICK_INTERVAL: Duration = Duration::from_micros(100);
@@ -109,22 +109,26 @@ impl Vcpu {
         &self.fd
     }
 
+    /// A thread for the vCPU with this index, not started.
+    pub fn thread(index: u8) -> Builder {
+        Builder::new().name(format!("vcpu{index}"))
+    }
+
     /// Runs the vCPU on a thread of its own, under `filter`. Fails when the host has no thread left.
     pub fn spawn(self, filter: ThreadFilter) -> io::Result<VcpuThread> {
         let stop = Arc::clone(&self.stop);
-        let index = self.index;
-        let builder = std::thread::Builder::new().name(format!("vcpu{index}"));
-        let guard = PanicGuard { index, end: Arc::clone(&self.end) };
-        let run = move || {
-            let _guard = guard;
-            self.run(&filter);
-        };
-        // The boot CPU's guest boots while the caller goes on; the other CPUs wait for it.
-        let handle = if index == 0 { threads::spawn_beside(builder, run) } else { builder.spawn(run) };
-        Ok(VcpuThread { handle: handle?, stop })
+        let handle = Self::thread(self.index).spawn(move || self.run(&filter))?;
+        Ok(VcpuThread { handle, stop })
+    }
+
+    /// Runs the vCPU on `thread`, which has begun already, under `filter`.
+    pub fn go_on(self, thread: Beside, filter: ThreadFilter) -> VcpuThread {
+        let stop = Arc::clone(&self.stop);
+        VcpuThread { handle: thread.go_on(move || self.run(&filter)), stop }
     }
 
     fn run(mut self, filter: &ThreadFilter) {
+        let _guard = PanicGuard { index: self.index, end: Arc::clone(&self.end) };
         // Here, because it takes 0.1 ms and the vCPUs can do it side by side.
         if let Err(error) = self.fd.set_cpuid2(&self.cpuid) {
             let report = format!("vCPU {}: KVM cannot set CPUID: {error}", self.index);

@@ -2,8 +2,10 @@
 //!
 //! Owns: the kinds of machine, the table and the limits. Stays outside: the clock (`watch`).
 //! The kinds take turns, so that a slow moment of the machine meets all of them. Two things come from runs
-//! of their own, because asking for them could cost time: the monitor's phases, and its memory.
+//! of their own, because asking for them could cost time: the monitor's phases, and its memory. What the memory
+//! slots took is taken out of the run it was measured in: with 16 GiB it varies from run to run by several times the rest.
 
+use std::iter;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ const COMMAND: &str = "cat /proc/buddyinfo";
 const MARKER: &str = "Node 0, zone";
 /// Times the command is repeated where the machine must live long enough to be looked at.
 const REPEATS: usize = 60;
-/// Runs for the phases and for the memory.
+/// Runs for the memory.
 const EXTRA_RUNS: u32 = 5;
 /// Words of which one is in the name of the phase that creates the memory slots.
 const SLOT_PHASES: [&str; 2] = ["memslot", "user_memory_region"];
@@ -107,12 +109,13 @@ pub fn run(repo: &Repo, runs: u32) -> Result<bool> {
     if let Some(cell) = ours.iter().find(|cell| cell.error.is_some()) {
         bail!("vmm with {} did not boot: {}", cell.memory, cell.error.as_deref().unwrap_or_default());
     }
-    let mut slots = Vec::new();
-    for memory in SIZES {
-        slots.push(phases(&programs, memory)?);
+    let mut starts = SIZES.map(Start::new);
+    for _ in 0..runs {
+        starts.iter_mut().try_for_each(|start| start.boot(&programs))?;
     }
+    starts.iter().for_each(Start::print);
     let overhead = overhead(&programs)?;
-    Ok(limits(&ours, &slots, overhead))
+    Ok(limits(&ours, &starts, overhead))
 }
 
 fn table(cells: &[Cell], runs: u32) {
@@ -126,29 +129,53 @@ fn table(cells: &[Cell], runs: u32) {
     }
 }
 
-/// Prints the median of each phase of a start and returns that of creating the memory slots.
-fn phases(programs: &Programs, memory: &str) -> Result<Option<Duration>> {
-    let mut names: Vec<String> = Vec::new();
-    let mut samples: Vec<Vec<Duration>> = Vec::new();
-    for _ in 0..EXTRA_RUNS {
-        let mut command = programs.vmm(memory, COMMAND);
+/// Starts with one size whose phases are known.
+struct Start {
+    memory: &'static str,
+    /// Of each phase, its name and its times.
+    phases: Vec<(String, Vec<Duration>)>,
+    /// Of each run, when the first command's output came.
+    first_command: Vec<Duration>,
+}
+
+impl Start {
+    fn new(memory: &'static str) -> Self {
+        Self { memory, phases: Vec::new(), first_command: Vec::new() }
+    }
+
+    fn boot(&mut self, programs: &Programs) -> Result<()> {
+        let mut command = programs.vmm(self.memory, COMMAND);
         let seen = watch(command.arg("--stats"), MARKER, LIMIT, |_| {})?;
+        self.first_command.push(seen.marker);
         for (name, time) in seen.output.lines().filter_map(phase) {
-            match names.iter().position(|known| known == name) {
-                Some(at) => samples[at].push(time),
-                None => {
-                    names.push(name.to_owned());
-                    samples.push(vec![time]);
-                }
+            match self.phases.iter_mut().find(|(known, _)| known == name) {
+                Some((_, times)) => times.push(time),
+                None => self.phases.push((name.to_owned(), vec![time])),
             }
         }
+        Ok(())
     }
-    let medians = samples.into_iter().map(|times| Spread::of(times).map_or(Duration::ZERO, |s| s.median));
-    let phases: Vec<_> = names.into_iter().zip(medians).collect();
-    let text: Vec<_> = phases.iter().map(|(name, time)| format!("{name} {:.2}", ms(*time))).collect();
-    println!("phases of vmm, {memory}, ms: {}", text.join(", "));
-    let is_slots = |name: &str| SLOT_PHASES.iter().any(|word| name.contains(word));
-    Ok(phases.iter().find(|(name, _)| is_slots(name)).map(|(_, time)| *time))
+
+    /// What creating the memory slots took in each run.
+    fn slots(&self) -> Option<&[Duration]> {
+        let is_slots = |name: &str| SLOT_PHASES.iter().any(|word| name.contains(word));
+        self.phases.iter().find(|(name, _)| is_slots(name)).map(|(_, times)| times.as_slice())
+    }
+
+    /// The first command's time without that of creating the memory slots in the same run.
+    fn rest(&self) -> Spread {
+        let slots = self.slots().unwrap_or_default().iter().copied().chain(iter::repeat(Duration::ZERO));
+        let rest = self.first_command.iter().zip(slots).map(|(whole, slot)| whole.saturating_sub(slot));
+        Spread::of(rest.collect()).unwrap_or_default()
+    }
+
+    /// Prints the median of each phase.
+    fn print(&self) {
+        let median = |times: &[Duration]| Spread::of(times.to_vec()).unwrap_or_default().median;
+        let text: Vec<_> =
+            self.phases.iter().map(|(name, times)| format!("{name} {:.2}", ms(median(times)))).collect();
+        println!("phases of vmm, {}, ms: {}", self.memory, text.join(", "));
+    }
 }
 
 /// `time.NAME_us=N` as `vmm run --stats` prints it.
@@ -173,21 +200,22 @@ fn overhead(programs: &Programs) -> Result<u64> {
 }
 
 /// Prints each limit with what was measured; false if one is missed.
-fn limits(ours: &[&Cell], slots: &[Option<Duration>], overhead: u64) -> bool {
+fn limits(ours: &[&Cell], starts: &[Start; 3], overhead: u64) -> bool {
     let medians = |at: usize| ours.get(at).and_then(|cell| cell.medians()).unwrap_or_default();
-    let ((_, small), (output, command), (_, large)) = (medians(0), medians(1), medians(2));
-    let slot = |at: usize| slots.get(at).copied().flatten().unwrap_or_default();
-    if slots.iter().any(Option::is_none) {
+    let (output, command) = medians(1);
+    if starts.iter().any(|start| start.slots().is_none()) {
         println!("vmm --stats names no phase for KVM_SET_USER_MEMORY_REGION: nothing is subtracted");
     }
-    let rest = |whole: Duration, slot: Duration| ms(whole.saturating_sub(slot));
-    let ratio = rest(large, slot(2)) / rest(small, slot(0));
-    println!(
-        "KVM_SET_USER_MEMORY_REGION, ms: 256M {:.2}, 512M {:.2}, 16G {:.2}",
-        ms(slot(0)),
-        ms(slot(1)),
-        ms(slot(2))
-    );
+    for start in starts {
+        let slots = Spread::of(start.slots().unwrap_or_default().to_vec()).unwrap_or_default();
+        println!(
+            "{:>6}, ms: KVM_SET_USER_MEMORY_REGION {slots}, first command without it {}",
+            start.memory,
+            start.rest()
+        );
+    }
+    let [small, _, large] = starts.each_ref().map(|start| ms(start.rest().median));
+    let ratio = large / small;
     let rows = [
         ("first output, 512M, median ms", ms(output), 8.0),
         ("first command, 512M, median ms", ms(command), 25.0),

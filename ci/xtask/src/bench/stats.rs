@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The spread of some samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread {
     /// The smallest.
     pub min: Duration,
