@@ -31,6 +31,7 @@ pub mod fault;
 pub mod interrupt;
 pub mod mmio;
 pub mod queue;
+pub mod returns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
