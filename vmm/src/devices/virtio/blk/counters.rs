@@ -170,6 +170,12 @@ impl BlkCounters {
         }
     }
 
+    /// Requests of this kind that succeeded, and their bytes.
+    pub fn done(&self, kind: RequestKind) -> (u64, u64) {
+        let operation = self.operation(kind);
+        (operation.count.load(Ordering::Relaxed), operation.bytes.load(Ordering::Relaxed))
+    }
+
     /// How long requests of this kind took, from the time the disk got them; only those that succeeded.
     pub fn latencies(&self, kind: RequestKind) -> &Histogram {
         &self.operation(kind).times
