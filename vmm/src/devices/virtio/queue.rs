@@ -174,7 +174,8 @@ fn take(
     mut serve: impl FnMut(&mut Returns, Chain<'_>) -> Result<ControlFlow<Backlog>, DeviceFault>,
 ) -> Result<Backlog, DeviceFault> {
     let mut left = CHAINS_PER_PASS;
-    let mut may_arm = when_empty == WhenEmpty::Arm;
+    // Notifications are on, and the driver has something all the same.
+    let mut late = false;
     while left > 0 {
         let before = left;
         for chain in ring.iter(memory)?.take(left) {
@@ -183,10 +184,16 @@ fn take(
                 return Ok(reason);
             }
         }
+        if left < before {
+            // What was taken has moved the index of which the driver is to tell.
+            late = false;
+            continue;
+        }
         // A chain can arrive between the look and the switching-on.
-        if left == before && !(std::mem::take(&mut may_arm) && ring.enable_notification(memory)?) {
+        if late || when_empty == WhenEmpty::Leave || !ring.enable_notification(memory)? {
             return Ok(Backlog::Empty);
         }
+        late = true;
     }
     Ok(Backlog::More)
 }
