@@ -5,8 +5,8 @@
 //! it, so a guest that compares its own counters with these never finds itself ahead.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::super::lock;

@@ -166,7 +166,6 @@ impl Parser {
 }
 
 impl Request {
-
     /// The request is over: `filled` bytes of its device-writable data were written, from the
     /// first one on.
     pub fn complete(&self, status: Status, filled: u32) -> Completion {

@@ -174,7 +174,9 @@ fn a_chain_that_comes_while_the_device_goes_to_sleep_is_not_forgotten() {
         }
         let used = || rig.memory.read_obj::<u16>(GuestAddress(rig.rings[0].used_ring() + 2)).unwrap();
         let waiting = Instant::now();
-        while before.wrapping_add(1).wrapping_sub(used()) > 8 || (round % 3 == 2 && used() != before.wrapping_add(1)) {
+        while before.wrapping_add(1).wrapping_sub(used()) > 8
+            || (round % 3 == 2 && used() != before.wrapping_add(1))
+        {
             assert!(waiting.elapsed() < PATIENCE, "round {round}: the device sleeps and was not told");
         }
         if start.elapsed() > Duration::from_secs(2) {
