@@ -1,10 +1,5 @@
 //! Ring mechanics: event indices, interrupt suppression, wrap-around, fairness.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::time::{Duration, Instant};
-
-use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::blk::{HEADER, STATUS, get_id, put_header, temporary_disk};
@@ -145,44 +140,4 @@ fn a_full_ring_is_served_in_fair_passes() {
     assert!(rig.run() >= 1, "the device rings its own bell for the rest");
     assert_eq!(first + rig.used(0).len(), 256);
     assert_eq!(rig.get(used_flags, 2), [0, 0]);
-}
-
-#[test]
-fn a_chain_that_comes_while_the_device_goes_to_sleep_is_not_forgotten() {
-    let mut rig = disk(EVENT_IDX, 16);
-    let (events, stop) = (rig.transport.events(), Arc::new(AtomicBool::new(false)));
-    let stopped = Arc::clone(&stop);
-    let worker = std::thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            // Only when it is told to, as a thread that sleeps.
-            if events.kicks()[0].read().is_ok() {
-                while events.serve(0) {}
-            }
-        }
-    });
-    let start = Instant::now();
-    rig.submit(0, &CHAIN);
-    rig.write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-    for round in 0..100_000u32 {
-        // Chains one after the other, at all moments of the device's pass over the one before.
-        (0..round % 257).for_each(|_| std::hint::spin_loop());
-        let before = rig.rings[0].avail;
-        rig.publish(0, 0);
-        fence(Ordering::SeqCst);
-        if avail_event(&rig) == before {
-            rig.write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-        }
-        let used = || rig.memory.read_obj::<u16>(GuestAddress(rig.rings[0].used_ring() + 2)).unwrap();
-        let waiting = Instant::now();
-        while before.wrapping_add(1).wrapping_sub(used()) > 8
-            || (round % 3 == 2 && used() != before.wrapping_add(1))
-        {
-            assert!(waiting.elapsed() < PATIENCE, "round {round}: the device sleeps and was not told");
-        }
-        if start.elapsed() > Duration::from_secs(2) {
-            break;
-        }
-    }
-    stop.store(true, Ordering::Relaxed);
-    worker.join().unwrap();
 }
