@@ -29,6 +29,7 @@ pub mod device;
 pub mod events;
 pub mod fault;
 pub mod interrupt;
+mod lookahead;
 pub mod mmio;
 pub mod queue;
 pub mod returns;

@@ -11,13 +11,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueState, QueueT};
+use virtio_queue::{AvailIter, DescriptorChain, Error, Queue, QueueOwnedT, QueueState, QueueT};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::device::Backlog;
 use super::interrupt::Interrupt;
 use super::returns::Returns;
-use super::{DeviceFault, GuestRam};
+use super::{DeviceFault, GuestRam, lookahead};
 
 /// Chains served in one pass, so that one busy device cannot keep the event loop for itself.
 const CHAINS_PER_PASS: usize = 32;
@@ -152,6 +152,7 @@ impl DeviceQueue {
         let Self { ring, returns } = self;
         let memory = returns.memory().clone();
         ring.disable_notification(memory.as_ref())?;
+        lookahead::fetch(ring, memory.as_ref());
         let backlog = take(ring, returns, memory.as_ref(), when_empty, serve);
         returns.announce()?;
         backlog
@@ -164,10 +165,35 @@ impl DeviceQueue {
     }
 }
 
+/// The available ring as a pass sees it. Between any two calls the driver may add chains.
+trait Available {
+    /// The chains that are there now.
+    fn chains<'m>(
+        &mut self,
+        memory: &'m crate::memory::GuestRam,
+    ) -> Result<AvailIter<'_, &'m crate::memory::GuestRam>, Error>;
+
+    /// Asks for a notification of the next chain. Returns whether it is there already.
+    fn ask(&mut self, memory: &crate::memory::GuestRam) -> Result<bool, Error>;
+}
+
+impl Available for Queue {
+    fn chains<'m>(
+        &mut self,
+        memory: &'m crate::memory::GuestRam,
+    ) -> Result<AvailIter<'_, &'m crate::memory::GuestRam>, Error> {
+        self.iter(memory)
+    }
+
+    fn ask(&mut self, memory: &crate::memory::GuestRam) -> Result<bool, Error> {
+        self.enable_notification(memory)
+    }
+}
+
 /// Takes chains and hands each to `serve`, see [`DeviceQueue::pass`]. Looks at the driver's index only when it has
 /// taken all that the last look has found: the driver is writing there.
 fn take(
-    ring: &mut Queue,
+    ring: &mut impl Available,
     returns: &mut Returns,
     memory: &crate::memory::GuestRam,
     when_empty: WhenEmpty,
@@ -178,7 +204,7 @@ fn take(
     let mut late = false;
     while left > 0 {
         let before = left;
-        for chain in ring.iter(memory)?.take(left) {
+        for chain in ring.chains(memory)?.take(left) {
             left -= 1;
             if let ControlFlow::Break(reason) = serve(returns, chain)? {
                 return Ok(reason);
@@ -190,10 +216,13 @@ fn take(
             continue;
         }
         // A chain can arrive between the look and the switching-on.
-        if late || when_empty == WhenEmpty::Leave || !ring.enable_notification(memory)? {
+        if late || when_empty == WhenEmpty::Leave || !ring.ask(memory)? {
             return Ok(Backlog::Empty);
         }
         late = true;
     }
     Ok(Backlog::More)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,9 +76,11 @@ impl Returns {
             return Err(Error::InvalidDescriptorIndex.into());
         }
         let entry = u64::from(self.next.0 % self.size);
-        let at = GuestAddress(self.used_ring + HEADER + entry * USED_ENTRY);
-        let entry = u64::from(head) | u64::from(written) << 32;
-        self.memory().write_obj(entry.to_le(), at).map_err(Error::GuestMemory)?;
+        let at = self.used_ring + HEADER + entry * USED_ENTRY;
+        for (at, word) in [(at, u32::from(head)), (at + USED_ENTRY / 2, written)] {
+            let (at, word) = (GuestAddress(at), word.to_le());
+            self.memory().store(word, at, Ordering::Relaxed).map_err(Error::GuestMemory)?;
+        }
         self.next += 1;
         Ok(())
     }

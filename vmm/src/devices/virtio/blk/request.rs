@@ -8,6 +8,8 @@
 //!
 //! Source: VIRTIO 1.2, sections 5.2.6 and 2.7.4.2 (message framing).
 
+use std::sync::atomic::Ordering;
+
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
@@ -205,7 +207,8 @@ impl Completion {
             Status::IoError => VIRTIO_BLK_S_IOERR,
             Status::Unsupported => VIRTIO_BLK_S_UNSUPP,
         };
-        returns.memory().write_obj(code as u8, status).map_err(virtio_queue::Error::GuestMemory)?;
+        let stored = returns.memory().store(code as u8, status, Ordering::Relaxed);
+        stored.map_err(virtio_queue::Error::GuestMemory)?;
         // The used length promises that many bytes from the first writable one on, so the status
         // byte only counts when there is no gap before it (section 2.7.8.2).
         let written = if self.filled == room { room.saturating_add(1) } else { self.filled };
