@@ -24,6 +24,7 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2, sections 2, 3, 4.2, 5.2 and 5.3.
 
 pub mod blk;
+pub mod chain;
 pub mod console;
 pub mod device;
 pub mod events;

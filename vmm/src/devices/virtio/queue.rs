@@ -11,9 +11,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use virtio_queue::{AvailIter, DescriptorChain, Error, Queue, QueueOwnedT, QueueState, QueueT};
+use virtio_queue::{AvailIter, Error, Queue, QueueOwnedT, QueueState, QueueT};
+use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::chain::Chain;
 use super::device::Backlog;
 use super::interrupt::Interrupt;
 use super::returns::Returns;
@@ -21,9 +23,6 @@ use super::{DeviceFault, GuestRam, lookahead};
 
 /// Chains served in one pass, so that one busy device cannot keep the event loop for itself.
 const CHAINS_PER_PASS: usize = 32;
-
-/// A chain of descriptors that the driver made available.
-pub type Chain<'m> = DescriptorChain<&'m crate::memory::GuestRam>;
 
 /// What the driver wrote into the transport's queue registers, not checked yet.
 #[derive(Clone, Copy, Default)]
@@ -147,13 +146,16 @@ impl DeviceQueue {
     pub fn pass(
         &mut self,
         when_empty: WhenEmpty,
-        serve: impl FnMut(&mut Returns, Chain<'_>) -> Result<ControlFlow<Backlog>, DeviceFault>,
+        mut serve: impl FnMut(&mut Returns, Chain<'_>) -> Result<ControlFlow<Backlog>, DeviceFault>,
     ) -> Result<Backlog, DeviceFault> {
         let Self { ring, returns } = self;
         let memory = returns.memory().clone();
+        let (table, size) = (GuestAddress(ring.desc_table()), ring.size());
         ring.disable_notification(memory.as_ref())?;
         lookahead::fetch(ring, memory.as_ref());
-        let backlog = take(ring, returns, memory.as_ref(), when_empty, serve);
+        let backlog = take(ring, returns, memory.as_ref(), when_empty, |returns, head| {
+            serve(returns, Chain::new(memory.as_ref(), table, size, head))
+        });
         returns.announce()?;
         backlog
     }
@@ -190,14 +192,14 @@ impl Available for Queue {
     }
 }
 
-/// Takes chains and hands each to `serve`, see [`DeviceQueue::pass`]. Looks at the driver's index only when it has
+/// Takes chains and hands the head of each to `serve`, see [`DeviceQueue::pass`]. Looks at the driver's index only when it has
 /// taken all that the last look has found: the driver is writing there.
 fn take(
     ring: &mut impl Available,
     returns: &mut Returns,
     memory: &crate::memory::GuestRam,
     when_empty: WhenEmpty,
-    mut serve: impl FnMut(&mut Returns, Chain<'_>) -> Result<ControlFlow<Backlog>, DeviceFault>,
+    mut serve: impl FnMut(&mut Returns, u16) -> Result<ControlFlow<Backlog>, DeviceFault>,
 ) -> Result<Backlog, DeviceFault> {
     let mut left = CHAINS_PER_PASS;
     // Notifications are on, and the driver has something all the same.
@@ -206,7 +208,7 @@ fn take(
         let before = left;
         for chain in ring.chains(memory)?.take(left) {
             left -= 1;
-            if let ControlFlow::Break(reason) = serve(returns, chain)? {
+            if let ControlFlow::Break(reason) = serve(returns, chain.head_index())? {
                 return Ok(reason);
             }
         }

@@ -26,6 +26,14 @@ pub struct Segment {
     pub len: u32,
 }
 
+impl Segment {
+    /// Whether its first `bytes` bytes are whole words of memory.
+    pub fn holds_words(&self, bytes: usize) -> bool {
+        const WORD: usize = size_of::<u64>();
+        self.len as usize >= bytes && bytes.is_multiple_of(WORD) && self.address.0.is_multiple_of(WORD as u64)
+    }
+}
+
 /// A list of guest buffers that all lie in guest RAM.
 pub struct GuestBuffers {
     /// Keeps the vectors valid.

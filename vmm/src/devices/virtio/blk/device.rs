@@ -20,8 +20,9 @@ use virtio_bindings::virtio_blk::{
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
 use super::super::DeviceFault;
+use super::super::chain::Chain;
 use super::super::device::{Activation, Backlog, Completed, VirtioDevice};
-use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
+use super::super::queue::{DeviceQueue, WhenEmpty};
 use super::super::returns::Returns;
 use super::buffers::Durability;
 use super::core::Core;

@@ -18,7 +18,7 @@ use virtio_bindings::virtio_blk::{
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
-use super::super::queue::Chain;
+use super::super::chain::Chain;
 use super::super::returns::Returns;
 use super::super::{DeviceFault, GuestRam};
 use super::buffers::{GuestBuffers, Segment};
@@ -27,6 +27,8 @@ use super::buffers::{GuestBuffers, Segment};
 const HEADER_SIZE: usize = 16;
 /// Bytes of `struct virtio_blk_discard_write_zeroes`.
 const EXTENT_SIZE: usize = 16;
+/// Bytes of the words in which most of a header is read.
+const WORD: usize = 8;
 /// Descriptors of one chain, so that a driver cannot have the host remember without bound.
 const MAX_DESCRIPTORS: usize = 8192;
 
@@ -275,6 +277,16 @@ impl Segments {
     /// Takes `N` bytes off the front of the readable part.
     fn take_front<const N: usize>(&mut self, memory: &GuestRam) -> Option<[u8; N]> {
         let mut bytes = [0; N];
+        if let Some(first) = self.readable.first_mut().filter(|first| first.holds_words(N)) {
+            // The usual case, without a general copy.
+            for (at, word) in (first.address.0..).step_by(WORD).zip(bytes.chunks_exact_mut(WORD)) {
+                let value: u64 = memory.load(GuestAddress(at), Ordering::Relaxed).ok()?;
+                word.copy_from_slice(&value.to_ne_bytes());
+            }
+            first.address.0 = first.address.0.checked_add(N as u64)?;
+            first.len -= N as u32;
+            return Some(bytes);
+        }
         let mut rest = bytes.as_mut_slice();
         for segment in &mut self.readable {
             // At most `N`.

@@ -19,8 +19,9 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::super::chain::Chain;
 use super::super::device::{Activation, Backlog, VirtioDevice};
-use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
+use super::super::queue::{DeviceQueue, WhenEmpty};
 use super::super::{DeviceFault, GuestRam, lock};
 use super::output::{Output, OutputLoss, Written};
 use crate::devices::transcript::Transcript;

@@ -97,9 +97,9 @@ fn run(schedule: u32) -> (u16, u16) {
             driver.act(&memory);
             continue;
         }
-        let backlog = take(&mut driver, &mut returns, &memory, WhenEmpty::Arm, |returns, chain| {
+        let backlog = take(&mut driver, &mut returns, &memory, WhenEmpty::Arm, |returns, head| {
             served += 1;
-            returns.complete(chain.head_index(), 0)?;
+            returns.complete(head, 0)?;
             Ok(ControlFlow::Continue(()))
         });
         driver.kicks += u32::from(backlog.unwrap() == Backlog::More);
