@@ -54,7 +54,11 @@ fn fields_are_those_of_the_documentation() {
     let device = |guest: Guest| guest.option("--disk", "/nonexistent/disk");
     for_each_host(|host| {
         let runs = [
-            Guest::on(host).script("features; cat /proc/meminfo").report().start().assert_ok(),
+            Guest::on(host)
+                .script("features; cat /proc/meminfo; disk crc vda sector=0 sectors=8")
+                .report()
+                .start()
+                .assert_ok(),
             device(Guest::on(host)).report().start().assert_status(2),
             Guest::on(host).script("crash panic").report().start().assert_status(5),
         ];
@@ -163,4 +167,34 @@ fn stats_name_exits_and_memory() {
         assert_eq!(run.report()["counters"][name], printed, "{name}");
     }
     assert_eq!(run.all().number("disk.data.read_bytes"), 1 << 20, "{run}");
+}
+
+#[test]
+fn the_report_shows_what_disks_did() {
+    let Some(host) = tests::kvm() else { return };
+    let guest = Guest::on(host).option("--disk", "latency=5ms,error=read@sector:100").flag("--stats");
+    let run =
+        guest.script("disk crc vda sector=0 sectors=8; disk crc vda sector=100 sectors=8").report().start();
+    let run = run.assert_status(1);
+    let report = run.report();
+    let disk = &report["disks"][0];
+    assert_eq!((&disk["id"], &disk["errors"]), (&Value::from("data"), &Value::from(1)), "{run}");
+    let read = &disk["requests"][0];
+    assert_eq!(
+        (&read["kind"], &read["count"], &read["bytes"]),
+        (&"read".into(), &1.into(), &4096.into()),
+        "{run}"
+    );
+    assert_eq!(disk["requests"].as_array().unwrap().len(), 1, "{run}");
+    let half = read["p50_ns"].as_u64().unwrap();
+    assert!(half >= 5_000_000, "no request is faster than its latency\n{run}");
+    assert_eq!(read["latencies"], serde_json::json!([{ "below_ns": half, "count": 1 }]), "{run}");
+    let log: Vec<_> = disk["log"].as_array().unwrap().iter().collect();
+    let entries = log.iter().map(|entry| (&entry["kind"], &entry["sector"], &entry["bytes"], &entry["ok"]));
+    let (read, good, bad) = (Value::from("read"), Value::from(true), Value::from(false));
+    let bytes = Value::from(4096);
+    let expected = [(&read, &Value::from(0), &bytes, &good), (&read, &Value::from(100), &bytes, &bad)];
+    assert_eq!(entries.collect::<Vec<_>>(), expected, "{run}");
+    assert!(log[0]["at_ns"].as_u64() < log[1]["at_ns"].as_u64(), "oldest first\n{run}");
+    assert_eq!(run.all().number("disk.data.read_p50_ns"), half, "{run}");
 }

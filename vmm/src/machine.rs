@@ -54,6 +54,11 @@ impl Machine {
         &self.ram
     }
 
+    /// The disks by name, with what the host counts of each.
+    pub fn disks(&self) -> &[(String, Arc<BlkCounters>)] {
+        &self.disks
+    }
+
     /// Guest output that did not reach its reader, if any.
     pub fn output_loss(&self) -> Option<OutputLoss> {
         self.console.lock().unwrap_or_else(PoisonError::into_inner).output_loss()

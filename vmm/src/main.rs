@@ -20,7 +20,7 @@ use vmm::exit::End;
 use vmm::kernel::Kernel;
 use vmm::machine::Machine;
 use vmm::memory::layout::ram_ranges;
-use vmm::report::{self, Outcome, Report, Sources};
+use vmm::report::{self, DiskActivity, Outcome, Report, Sources};
 use vmm::sandbox::Role;
 use vmm::stats::MachineStats;
 use vmm::timing::Phases;
@@ -134,6 +134,7 @@ struct Seen {
     watched: Option<Watched>,
     output: Kept,
     warnings: Vec<String>,
+    disks: Vec<DiskActivity>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -179,6 +180,7 @@ fn finish_files(
         output: &seen.output.bytes,
         output_truncated: seen.output.truncated,
         warnings: seen.warnings.into_iter().chain(failure.clone()).collect(),
+        disks: seen.disks,
         counters: seen.counters,
     });
     let written = report.write(path, seen.watcher.as_ref()).map_err(|error| error.to_string());
@@ -252,6 +254,10 @@ fn run_machine(
         Some(Ok(counters)) => seen.counters = counters.into_iter().collect(),
         Some(Err(error)) => seen.warn(format!("the counters cannot be read: {error}")),
         None => {}
+    }
+    if config.report.is_some() {
+        let disks = machine.disks().iter();
+        seen.disks = disks.map(|(id, counters)| DiskActivity::new(id, counters)).collect();
     }
     if args.stats {
         let lines = seen.counters.iter().map(|(name, value)| format!("{name}={value}\n"));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use crate::devices::virtio::blk::BlkCounters;
+use crate::devices::virtio::blk::{BlkCounters, RequestKind};
 use crate::kvm::exits::ExitCounters;
 use crate::kvm::stats::KvmStats;
 use crate::machine::Machine;
@@ -65,19 +65,31 @@ impl MachineStats {
     }
 
     fn disk_totals(&self) -> Vec<(String, u64)> {
-        let totals = |(name, counters): &(String, Arc<BlkCounters>)| {
+        let mut named = Vec::new();
+        for (id, counters) in &self.disks {
             let totals = counters.totals();
-            [
+            let counts = [
                 ("reads", totals.reads),
                 ("read_bytes", totals.read_bytes),
                 ("writes", totals.writes),
                 ("write_bytes", totals.write_bytes),
                 ("flushes", totals.flushes),
+                ("discards", totals.discards),
+                ("discard_bytes", totals.discard_bytes),
+                ("write_zeroes", totals.write_zeroes),
+                ("write_zeroes_bytes", totals.write_zeroes_bytes),
                 ("errors", totals.errors),
-            ]
-            .map(|(what, value)| (format!("disk.{name}.{what}"), value))
-        };
-        self.disks.iter().flat_map(totals).collect()
+            ];
+            named.extend(counts.map(|(what, value)| (format!("disk.{id}.{what}"), value)));
+            for kind in RequestKind::ALL.into_iter().filter(|&kind| counters.done(kind).0 > 0) {
+                for (quantile, permille) in [("p50", 500), ("p99", 990)] {
+                    let time = counters.latencies(kind).quantile(permille).as_nanos();
+                    let name = format!("disk.{id}.{}_{quantile}_ns", kind.name());
+                    named.push((name, time.try_into().unwrap_or(u64::MAX)));
+                }
+            }
+        }
+        named
     }
 
     /// KVM's counters by name; those of vCPUs are summed up.

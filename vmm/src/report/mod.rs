@@ -5,6 +5,7 @@
 //! Invariants: every end of a machine gives a report, and a reader sees a whole one or none.
 
 mod commands;
+mod disks;
 mod guest;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::timing::Phases;
 use crate::view::watcher::{Watched, Watcher};
 
 pub use commands::CommandReport;
+pub use disks::DiskActivity;
 pub use guest::GuestReport;
 
 /// Version of the fields; grows when one changes its meaning or goes away, not when one is added.
@@ -50,6 +52,7 @@ pub struct Report {
     commands_left_out: u64,
     output_truncated: bool,
     warnings: Vec<String>,
+    disks: Vec<DiskActivity>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -126,6 +129,8 @@ pub struct Sources<'a> {
     pub output_truncated: bool,
     /// Lines that went to standard error.
     pub warnings: Vec<String>,
+    /// What the disks did; empty where another monitor has them.
+    pub disks: Vec<DiskActivity>,
     /// What the host counted.
     pub counters: BTreeMap<String, u64>,
 }
@@ -153,6 +158,7 @@ impl Report {
             output_truncated: sources.output_truncated,
             arguments: sources.arguments,
             warnings: sources.warnings,
+            disks: sources.disks,
             counters: sources.counters,
         }
     }

@@ -1,6 +1,6 @@
 //! Requests as the device sees them. Source: VIRTIO 1.2, sections 5.2.6 and 2.7.5.3 (indirect descriptors).
 //!
-//! Owns: for each slot a header, a status byte and a table of descriptors. Invariants: the memory is the driver's for
+//! Owns: for each slot a header and a table of descriptors side by side, and a status byte. Invariants: the memory is the driver's for
 //! good; that of a slot is touched by the driver only while the slot is not with the device.
 
 use super::{MAX_IN_FLIGHT, MAX_SEGMENTS, Segment};
@@ -48,22 +48,23 @@ const STATUS_NONE: u8 = 0xff;
 
 const HEADER_BYTES: u32 = 16;
 
-#[repr(C)]
+/// What the device reads of a request. All of it is in one cache line when there is one data segment.
+#[repr(C, align(64))]
 struct Slot {
     kind: u32,
     reserved: u32,
     sector: u64,
-    status: u8,
-    _pad: [u8; 15],
     table: [[u64; DESCRIPTOR_WORDS]; MAX_SEGMENTS + OVERHEAD],
 }
 
-const _: () = assert!(size_of::<Slot>().is_multiple_of(16) && offset_of!(Slot, table) == 32);
+const _: () = assert!(offset_of!(Slot, table) + size_of::<[u64; DESCRIPTOR_WORDS]>() * (OVERHEAD + 1) == 64);
 
 /// The memory of one queue.
 #[repr(C)]
 struct Area {
     slots: [Slot; MAX_IN_FLIGHT],
+    /// What the device writes, away from what it reads.
+    status: [u8; MAX_IN_FLIGHT],
     id: [u8; ID_BYTES],
 }
 
@@ -88,6 +89,11 @@ impl Wire {
         unsafe { (&raw mut (*self.area.as_ptr()).slots).cast::<Slot>().add(slot % MAX_IN_FLIGHT) }
     }
 
+    fn status_of(&self, slot: usize) -> *mut u8 {
+        // SAFETY: the remainder is inside the array.
+        unsafe { (&raw mut (*self.area.as_ptr()).status).cast::<u8>().add(slot % MAX_IN_FLIGHT) }
+    }
+
     /// Where the device finds byte `offset` of `slot`.
     fn address(&self, slot: usize, offset: usize) -> u64 {
         self.at.get() + (slot % MAX_IN_FLIGHT * size_of::<Slot>() + offset) as u64
@@ -95,13 +101,13 @@ impl Wire {
 
     /// Writes the header of `slot`, which is not with the device.
     pub fn prepare(&mut self, slot: usize, kind: Kind, sector: u64) {
-        let entry = self.slot(slot);
+        let (entry, status) = (self.slot(slot), self.status_of(slot));
         // SAFETY: inside the area, and the device does not look at this slot now.
         unsafe {
             (&raw mut (*entry).kind).write(kind as u32);
             (&raw mut (*entry).reserved).write(0);
             (&raw mut (*entry).sector).write(sector);
-            (&raw mut (*entry).status).write_volatile(STATUS_NONE);
+            status.write_volatile(STATUS_NONE);
         }
     }
 
@@ -109,7 +115,7 @@ impl Wire {
     /// [`MAX_SEGMENTS`].
     pub fn buffers<'a>(&self, slot: usize, kind: Kind, segments: &'a [Segment]) -> Buffers<'a> {
         let header = self.address(slot, 0);
-        let status = self.address(slot, offset_of!(Slot, status));
+        let status = self.at.get() + (offset_of!(Area, status) + slot % MAX_IN_FLIGHT) as u64;
         Buffers { header, status, access: kind.access(), segments, next: 0 }
     }
 
@@ -128,7 +134,7 @@ impl Wire {
     /// The status of `slot`, which the device has given back.
     pub fn status(&self, slot: usize) -> u8 {
         // SAFETY: inside the area; volatile, because the device wrote it.
-        unsafe { (&raw const (*self.slot(slot)).status).read_volatile() }
+        unsafe { self.status_of(slot).read_volatile() }
     }
 
     /// Where the device puts its name.

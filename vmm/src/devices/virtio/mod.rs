@@ -24,13 +24,16 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2, sections 2, 3, 4.2, 5.2 and 5.3.
 
 pub mod blk;
+pub mod chain;
 pub mod console;
 pub mod device;
 pub mod events;
 pub mod fault;
 pub mod interrupt;
+mod lookahead;
 pub mod mmio;
 pub mod queue;
+pub mod returns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

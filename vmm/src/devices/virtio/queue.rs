@@ -1,8 +1,7 @@
 //! A virtqueue as devices use it: take chains, give them back, interrupt when the driver asks.
 //!
-//! Owns: the ring's state (`virtio_queue::Queue`), guest RAM for its buffers, and the decision
-//! whether used buffers are worth an interrupt.
-//! Stays outside: what a chain means. The rings themselves are in guest memory and hostile.
+//! Owns: the available side of the ring (`virtio_queue::Queue`), and when the driver notifies.
+//! Stays outside: the way back (`returns`), what a chain means. The rings themselves are in guest memory and hostile.
 //! Invariants: a queue exists only with rings that lie in guest RAM; every failure to read or
 //! write a ring is a [`DeviceFault`], never a silent stop.
 //!
@@ -12,20 +11,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueState, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use virtio_queue::{AvailIter, Error, Queue, QueueOwnedT, QueueState, QueueT};
+use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::chain::Chain;
 use super::device::Backlog;
 use super::interrupt::Interrupt;
-use super::{DeviceFault, GuestRam};
+use super::returns::Returns;
+use super::{DeviceFault, GuestRam, lookahead};
 
 /// Chains served in one pass, so that one busy device cannot keep the event loop for itself.
 const CHAINS_PER_PASS: usize = 32;
-
-/// A chain of descriptors that the driver made available.
-pub type Chain = DescriptorChain<GuestRam>;
 
 /// What the driver wrote into the transport's queue registers, not checked yet.
 #[derive(Clone, Copy, Default)]
@@ -79,6 +76,10 @@ pub struct QueueWaker {
 }
 
 impl QueueWaker {
+    pub(super) fn new(index: usize, context: &QueueContext) -> Self {
+        Self { index, kicks: context.kicks.clone() }
+    }
+
     /// The queue is to be served soon.
     pub fn wake(&self) {
         if let Some(kick) = self.kicks.get(self.index) {
@@ -90,11 +91,8 @@ impl QueueWaker {
 
 /// One live queue of an active device.
 pub struct DeviceQueue {
-    index: usize,
     ring: Queue,
-    context: QueueContext,
-    /// Buffers were given back since the driver was last considered for an interrupt.
-    unannounced: bool,
+    returns: Returns,
 }
 
 impl DeviceQueue {
@@ -126,25 +124,19 @@ impl DeviceQueue {
         if !ring.is_valid(context.memory.as_ref()) {
             return Err(DeviceFault::QueueAddress { queue: index });
         }
-        Ok(Self { index, ring, context: context.clone(), unannounced: false })
+        let (available, used) = (registers.avail_ring, registers.used_ring);
+        let returns = Returns::new(index, size, available, used, suppression, context);
+        Ok(Self { ring, returns })
     }
 
-    /// The guest RAM that the queue's buffers lie in.
-    pub fn memory(&self) -> &GuestRam {
-        &self.context.memory
-    }
-
-    /// Gives the chain that starts at descriptor `head` back, with `written` bytes in its
-    /// device-writable part. The driver hears of it at the end of the pass.
-    pub fn complete(&mut self, head: u16, written: u32) -> Result<(), DeviceFault> {
-        self.ring.add_used(self.context.memory.as_ref(), head, written)?;
-        self.unannounced = true;
-        Ok(())
+    /// The way back of its chains.
+    pub fn returns(&mut self) -> &mut Returns {
+        &mut self.returns
     }
 
     /// What has the event loop serve this queue.
     pub fn waker(&self) -> QueueWaker {
-        QueueWaker { index: self.index, kicks: self.context.kicks.clone() }
+        self.returns.waker()
     }
 
     /// One pass: takes chains and hands each to `serve`, then announces what was given back.
@@ -154,61 +146,85 @@ impl DeviceQueue {
     pub fn pass(
         &mut self,
         when_empty: WhenEmpty,
-        mut serve: impl FnMut(&mut Self, Chain) -> Result<ControlFlow<Backlog>, DeviceFault>,
+        mut serve: impl FnMut(&mut Returns, Chain<'_>) -> Result<ControlFlow<Backlog>, DeviceFault>,
     ) -> Result<Backlog, DeviceFault> {
-        self.ring.disable_notification(self.context.memory.as_ref())?;
-        let mut backlog = Backlog::More;
-        for _ in 0..CHAINS_PER_PASS {
-            let step = match self.pop(when_empty)? {
-                Some(chain) => serve(self, chain)?,
-                None => ControlFlow::Break(Backlog::Empty),
-            };
-            if let ControlFlow::Break(reason) = step {
-                backlog = reason;
-                break;
-            }
-        }
-        self.announce()?;
-        Ok(backlog)
-    }
-
-    /// Takes the next available chain. When there is none, notifications of the driver are on if that was asked for.
-    fn pop(&mut self, when_empty: WhenEmpty) -> Result<Option<Chain>, DeviceFault> {
-        let chain = self.ring.iter(self.context.memory.clone())?.next();
-        if chain.is_some() || when_empty == WhenEmpty::Leave {
-            return Ok(chain);
-        }
-        // A chain can arrive between the look and the switching-on.
-        if self.ring.enable_notification(self.context.memory.as_ref())? {
-            return Ok(self.ring.iter(self.context.memory.clone())?.next());
-        }
-        Ok(None)
+        let Self { ring, returns } = self;
+        let memory = returns.memory().clone();
+        let (table, size) = (GuestAddress(ring.desc_table()), ring.size());
+        ring.disable_notification(memory.as_ref())?;
+        lookahead::fetch(ring, memory.as_ref());
+        let backlog = take(ring, returns, memory.as_ref(), when_empty, |returns, head| {
+            serve(returns, Chain::new(memory.as_ref(), table, size, head))
+        });
+        returns.announce()?;
+        backlog
     }
 
     /// Whether the driver has made a chain available that was not taken yet.
     pub fn is_pending(&self) -> Result<bool, DeviceFault> {
-        let index = self.ring.avail_idx(self.memory().as_ref(), Ordering::Acquire)?;
+        let index = self.ring.avail_idx(self.returns.memory().as_ref(), Ordering::Acquire)?;
         Ok(index.0 != self.ring.next_avail())
     }
+}
 
-    /// Interrupts the driver if buffers were given back and it wants to know.
-    pub fn announce(&mut self) -> Result<(), DeviceFault> {
-        if std::mem::take(&mut self.unannounced) && self.interrupt_wanted()? {
-            self.context.interrupt.buffers_used();
-        }
-        Ok(())
+/// The available ring as a pass sees it. Between any two calls the driver may add chains.
+trait Available {
+    /// The chains that are there now.
+    fn chains<'m>(
+        &mut self,
+        memory: &'m crate::memory::GuestRam,
+    ) -> Result<AvailIter<'_, &'m crate::memory::GuestRam>, Error>;
+
+    /// Asks for a notification of the next chain. Returns whether it is there already.
+    fn ask(&mut self, memory: &crate::memory::GuestRam) -> Result<bool, Error>;
+}
+
+impl Available for Queue {
+    fn chains<'m>(
+        &mut self,
+        memory: &'m crate::memory::GuestRam,
+    ) -> Result<AvailIter<'_, &'m crate::memory::GuestRam>, Error> {
+        self.iter(memory)
     }
 
-    fn interrupt_wanted(&mut self) -> Result<bool, DeviceFault> {
-        let wanted = self.ring.needs_notification(self.context.memory.as_ref())?;
-        if self.ring.event_idx_enabled() {
-            return Ok(wanted);
-        }
-        // virtio-queue does not look at the flag that drivers without event indices use.
-        let flags: u16 = self
-            .memory()
-            .load(GuestAddress(self.ring.avail_ring()), Ordering::Relaxed)
-            .map_err(virtio_queue::Error::GuestMemory)?;
-        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    fn ask(&mut self, memory: &crate::memory::GuestRam) -> Result<bool, Error> {
+        self.enable_notification(memory)
     }
 }
+
+/// Takes chains and hands the head of each to `serve`, see [`DeviceQueue::pass`]. Looks at the driver's index only when it has
+/// taken all that the last look has found: the driver is writing there.
+fn take(
+    ring: &mut impl Available,
+    returns: &mut Returns,
+    memory: &crate::memory::GuestRam,
+    when_empty: WhenEmpty,
+    mut serve: impl FnMut(&mut Returns, u16) -> Result<ControlFlow<Backlog>, DeviceFault>,
+) -> Result<Backlog, DeviceFault> {
+    let mut left = CHAINS_PER_PASS;
+    // Notifications are on, and the driver has something all the same.
+    let mut late = false;
+    while left > 0 {
+        let before = left;
+        for chain in ring.chains(memory)?.take(left) {
+            left -= 1;
+            if let ControlFlow::Break(reason) = serve(returns, chain.head_index())? {
+                return Ok(reason);
+            }
+        }
+        if left < before {
+            // What was taken has moved the index of which the driver is to tell.
+            late = false;
+            continue;
+        }
+        // A chain can arrive between the look and the switching-on.
+        if late || when_empty == WhenEmpty::Leave || !ring.ask(memory)? {
+            return Ok(Backlog::Empty);
+        }
+        late = true;
+    }
+    Ok(Backlog::More)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,10 @@
 //!
 //! Owns: the translation of guest ranges to host I/O vectors, and what is left of them after a short transfer.
 //! Stays outside: which descriptors are data (`request`), which file (`image`), who moves the bytes (`engine`).
-//! Invariants: every vector lies inside guest RAM, and `_memory` keeps that RAM mapped for as long
+//! Invariants: every vector lies inside guest RAM, and `memory` keeps that RAM mapped for as long
 //! as the vectors exist. Guest bytes are never a Rust reference: only the kernel touches them.
+
+use std::sync::Arc;
 
 use vm_memory::{GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
@@ -11,6 +13,9 @@ use super::super::GuestRam;
 
 /// The most vectors that one system call takes (Linux UIO_MAXIOV).
 const MAX_VECTORS: usize = 1024;
+/// Longest list that is kept for another request: most requests are shorter, and a hostile driver cannot have us keep
+/// much.
+const KEPT_VECTORS: usize = 64;
 
 /// A range of guest-physical addresses, not checked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +26,18 @@ pub struct Segment {
     pub len: u32,
 }
 
+impl Segment {
+    /// Whether its first `bytes` bytes are whole words of memory.
+    pub fn holds_words(&self, bytes: usize) -> bool {
+        const WORD: usize = size_of::<u64>();
+        self.len as usize >= bytes && bytes.is_multiple_of(WORD) && self.address.0.is_multiple_of(WORD as u64)
+    }
+}
+
 /// A list of guest buffers that all lie in guest RAM.
 pub struct GuestBuffers {
     /// Keeps the vectors valid.
-    _memory: GuestRam,
+    memory: GuestRam,
     vectors: Vec<libc::iovec>,
     /// Vectors that are used up.
     first: usize,
@@ -32,7 +45,7 @@ pub struct GuestBuffers {
     bytes: u64,
 }
 
-// SAFETY: the vectors point into guest RAM, which `_memory` keeps mapped and which every thread reaches only through
+// SAFETY: the vectors point into guest RAM, which `memory` keeps mapped and which every thread reaches only through
 // the kernel or by volatile accesses.
 unsafe impl Send for GuestBuffers {}
 
@@ -46,30 +59,39 @@ pub enum Durability {
 }
 
 impl GuestBuffers {
-    /// Translates `segments`. Returns `None` when a byte of them is not in guest RAM, or the
-    /// driver may not access it with `access`.
-    pub fn new(
+    /// No buffers at all.
+    pub fn none(memory: &GuestRam) -> Self {
+        Self { memory: memory.clone(), vectors: Vec::new(), first: 0, bytes: 0 }
+    }
+
+    /// Holds `segments` of `memory` from now on, and nothing of what it held before. Returns `None` when a byte of them
+    /// is not in guest RAM, or the driver may not access it with `access`; then what it holds means nothing.
+    pub fn fill(
+        &mut self,
         memory: &GuestRam,
         segments: impl IntoIterator<Item = Segment>,
         access: Permissions,
-    ) -> Option<Self> {
-        let mut vectors = Vec::new();
-        let mut bytes = 0;
+    ) -> Option<()> {
+        self.vectors.clear();
+        (self.first, self.bytes) = (0, 0);
+        if !Arc::ptr_eq(&self.memory, memory) {
+            self.memory = memory.clone();
+        }
         for segment in segments {
             let len = usize::try_from(segment.len).ok()?;
             for slice in memory.get_slices(segment.address, len, access).ok()? {
                 let slice = slice.ok()?;
                 let guard = slice.ptr_guard_mut();
-                vectors.push(libc::iovec { iov_base: guard.as_ptr().cast(), iov_len: slice.len() });
+                self.vectors.push(libc::iovec { iov_base: guard.as_ptr().cast(), iov_len: slice.len() });
             }
-            bytes += u64::from(segment.len);
+            self.bytes += u64::from(segment.len);
         }
-        Some(Self { _memory: memory.clone(), vectors, first: 0, bytes })
+        Some(())
     }
 
-    /// No buffers at all.
-    pub fn none(memory: &GuestRam) -> Self {
-        Self { _memory: memory.clone(), vectors: Vec::new(), first: 0, bytes: 0 }
+    /// Whether its list is short enough to be kept for another request.
+    pub fn is_small(&self) -> bool {
+        self.vectors.capacity() <= KEPT_VECTORS
     }
 
     /// Length in bytes of what is left.
@@ -81,7 +103,7 @@ impl GuestBuffers {
     pub fn store(&self, mut bytes: &[u8]) -> u32 {
         let mut stored = 0;
         for vector in &self.vectors {
-            // SAFETY: the vector is a range of mapped guest RAM, kept mapped by `self._memory`,
+            // SAFETY: the vector is a range of mapped guest RAM, kept mapped by `self.memory`,
             // which the slice does not outlive. All accesses of this process to guest RAM are
             // volatile.
             let slice = unsafe { VolatileSlice::new(vector.iov_base.cast(), vector.iov_len) };

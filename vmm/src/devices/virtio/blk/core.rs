@@ -19,7 +19,7 @@ use super::faults::{Injector, Kind, Verdict};
 use super::flight::{Flight, Flights, MAX_IN_FLIGHT, Step, Work};
 use super::geometry::MAX_EXTENT_SECTORS;
 use super::image::{Access, DiskImage};
-use super::request::{Completion, Extent, Operation, Request, Status};
+use super::request::{Completion, Extent, Operation, Parser, Request, Status};
 use crate::sandbox::ThreadFilter;
 
 /// How soon to try again when the host was short of memory.
@@ -36,6 +36,7 @@ pub struct Core {
     pub helpers: Option<ThreadFilter>,
     pub engine: Option<Box<dyn Engine>>,
     pub injector: Injector,
+    pub parser: Parser,
     pub flights: Flights,
     /// Operations with the engine.
     pub under_way: usize,
@@ -110,8 +111,13 @@ impl Core {
         }
     }
 
-    /// Begins a request from queue `queue`. Returns its answer if there is nothing to wait for.
-    pub fn begin(&mut self, queue: usize, mut request: Request) -> Result<Option<Completion>, DeviceFault> {
+    /// Begins a request from queue `queue` that came at `arrived`. Returns its answer if there is nothing to wait for.
+    pub fn begin(
+        &mut self,
+        queue: usize,
+        mut request: Request,
+        arrived: Instant,
+    ) -> Result<Option<Completion>, DeviceFault> {
         let (kind, sector, bytes, mut work) = match self.plan(&request) {
             Plan::Answer(status, filled) => {
                 if status != Status::Ok {
@@ -121,7 +127,6 @@ impl Core {
             }
             Plan::Run { kind, sector, bytes, work } => (kind, sector, bytes, work),
         };
-        let arrived = Instant::now();
         let fault_kind = match kind {
             RequestKind::Read => Kind::Read,
             RequestKind::Flush => Kind::Flush,
@@ -164,8 +169,8 @@ impl Core {
             Some((fd, op)) => {
                 let engine = open_engine(&mut self.engine, self.kind, &self.helpers)?;
                 // SAFETY: the image outlives its engine's operations, because every way to drop it waits for them
-                // first (`quiesce`). The vectors belong to the flight, which is boxed, keeps guest RAM mapped, and
-                // leaves the table only when no operation of it is under way. The table bounds how many there are.
+                // first (`quiesce`). The vectors belong to the flight, which keeps guest RAM mapped, holds them on
+                // the heap wherever it is moved, and leaves the table only when no operation of it is under way. The table bounds how many there are.
                 unsafe { engine.push(Job { slot, fd, op }) };
                 self.under_way += 1;
             }
@@ -214,20 +219,25 @@ impl Core {
         }
     }
 
-    /// The next request to be answered: the index of its queue, and its answer.
-    pub fn next_answer(&mut self) -> Option<(usize, Completion)> {
-        let (slot, ok) = self.finished.pop_front()?;
-        let flight = self.flights.remove(slot)?;
-        let Flight { kind, sector, bytes, arrived, .. } = *flight;
-        let ok = ok && !flight.spoiled;
-        self.counters.request(kind, sector, bytes, arrived, ok);
-        let filled = match flight.work {
-            // Data of one chain is below 4 GiB.
-            Work::Read(_) => u32::try_from(flight.moved).unwrap_or(u32::MAX),
-            _ => 0,
-        };
-        let status = if ok { Status::Ok } else { Status::IoError };
-        Some((flight.queue, flight.request.complete(status, filled)))
+    /// Counts what is over at `now`, and adds its answers to `answers`, each with the index of its queue.
+    pub fn answers(&mut self, now: Instant, answers: &mut Vec<(usize, Completion)>) {
+        if self.finished.is_empty() {
+            return;
+        }
+        let mut record = self.counters.record(now);
+        for (slot, ok) in self.finished.drain(..) {
+            let Some(flight) = self.flights.remove(slot) else { continue };
+            let ok = ok && !flight.spoiled;
+            record.request(&flight, ok);
+            let filled = match flight.work {
+                // Data of one chain is below 4 GiB.
+                Work::Read(_) => u32::try_from(flight.moved).unwrap_or(u32::MAX),
+                _ => 0,
+            };
+            let status = if ok { Status::Ok } else { Status::IoError };
+            answers.push((flight.queue, flight.request.complete(status, filled)));
+            self.parser.recycle(flight.request);
+        }
     }
 
     /// When something happens that no event tells of.
@@ -259,7 +269,7 @@ impl Core {
     /// Forgets every request. Nobody is told.
     pub fn forget(&mut self) {
         self.quiesce();
-        self.flights = Flights::new();
+        self.flights = Flights::default();
         self.delayed.clear();
         self.finished.clear();
     }

@@ -5,11 +5,12 @@
 //! it, so a guest that compares its own counters with these never finds itself ahead.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::super::lock;
+use super::flight::Flight;
 use super::histogram::Histogram;
 
 /// Requests that the log remembers.
@@ -91,6 +92,40 @@ impl Default for BlkCounters {
     }
 }
 
+/// See [`BlkCounters::record`]: one lock and one reading of the clock for many requests.
+pub(super) struct Record<'c> {
+    counters: &'c BlkCounters,
+    log: MutexGuard<'c, VecDeque<LogEntry>>,
+    now: Instant,
+}
+
+impl Record<'_> {
+    /// Counts `flight`, which went well or not.
+    pub(super) fn request(&mut self, flight: &Flight, ok: bool) {
+        let &Flight { kind, sector, bytes, arrived, .. } = flight;
+        let took = self.now.saturating_duration_since(arrived);
+        if ok {
+            let operation = self.counters.operation(kind);
+            add(&operation.count, 1);
+            add(&operation.bytes, bytes);
+            operation.times.record(took);
+        } else {
+            self.counters.error();
+        }
+        let at = arrived.saturating_duration_since(self.counters.start);
+        if self.log.len() == LOG_LENGTH {
+            self.log.pop_front();
+        }
+        self.log.push_back(LogEntry { at, kind, sector, bytes, took, ok });
+    }
+}
+
+/// Adds to a counter that nobody else writes now. An atomic addition would wait for all that was written before, and
+/// the guest is looking at that.
+pub(super) fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
 /// One reading of [`BlkCounters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlkTotals {
@@ -135,6 +170,12 @@ impl BlkCounters {
         }
     }
 
+    /// Requests of this kind that succeeded, and their bytes.
+    pub fn done(&self, kind: RequestKind) -> (u64, u64) {
+        let operation = self.operation(kind);
+        (operation.count.load(Ordering::Relaxed), operation.bytes.load(Ordering::Relaxed))
+    }
+
     /// How long requests of this kind took, from the time the disk got them; only those that succeeded.
     pub fn latencies(&self, kind: RequestKind) -> &Histogram {
         &self.operation(kind).times
@@ -156,24 +197,9 @@ impl BlkCounters {
         }
     }
 
-    /// Counts a request that came at `arrived` and is over.
-    pub(super) fn request(&self, kind: RequestKind, sector: u64, bytes: u64, arrived: Instant, ok: bool) {
-        let took = arrived.elapsed();
-        if ok {
-            let operation = self.operation(kind);
-            operation.count.fetch_add(1, Ordering::Relaxed);
-            operation.bytes.fetch_add(bytes, Ordering::Relaxed);
-            operation.times.record(took);
-        } else {
-            self.error();
-        }
-        let entry =
-            LogEntry { at: arrived.saturating_duration_since(self.start), kind, sector, bytes, took, ok };
-        let mut log = lock(&self.log);
-        if log.len() == LOG_LENGTH {
-            log.pop_front();
-        }
-        log.push_back(entry);
+    /// What counts requests that are over at `now`. There is one at a time, and no other counts them.
+    pub(super) fn record(&self, now: Instant) -> Record<'_> {
+        Record { counters: self, log: lock(&self.log), now }
     }
 
     /// Counts a request that was refused.

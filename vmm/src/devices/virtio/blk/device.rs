@@ -20,8 +20,10 @@ use virtio_bindings::virtio_blk::{
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
 use super::super::DeviceFault;
+use super::super::chain::Chain;
 use super::super::device::{Activation, Backlog, Completed, VirtioDevice};
-use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
+use super::super::queue::{DeviceQueue, WhenEmpty};
+use super::super::returns::Returns;
 use super::buffers::Durability;
 use super::core::Core;
 use super::counters::BlkCounters;
@@ -30,7 +32,7 @@ use super::faults::{FaultPlan, Injector};
 use super::flight::{Flights, MAX_IN_FLIGHT};
 use super::geometry::{CONFIG_BYTES, ID_BYTES, MAX_QUEUES, QUEUE_SIZE, config_space};
 use super::image::{Access, DiskImage};
-use super::request::{Rejected, Request};
+use super::request::{Completion, Parser, Rejected};
 use crate::sandbox::ThreadFilter;
 
 /// Bytes that one pass hands to the host before it answers what is finished: what the host has in its page cache it copies
@@ -68,6 +70,8 @@ pub struct Block {
     queues: Vec<Option<DeviceQueue>>,
     /// Some queue had to wait for room in the table of flights.
     starved: bool,
+    /// Scratch of [`Block::answer`].
+    answers: Vec<(usize, Completion)>,
     core: Core,
 }
 
@@ -99,7 +103,8 @@ impl Block {
             helpers: None,
             engine,
             injector: Injector::new(faults),
-            flights: Flights::new(),
+            parser: Parser::default(),
+            flights: Flights::default(),
             under_way: 0,
             retry: false,
             delayed: BinaryHeap::new(),
@@ -112,6 +117,7 @@ impl Block {
             sizes: vec![QUEUE_SIZE; queues.into()],
             queues: Vec::new(),
             starved: false,
+            answers: Vec::new(),
             core,
         })
     }
@@ -129,8 +135,8 @@ impl Block {
             *starved = true;
             return Ok(Backlog::Blocked);
         }
-        let mut slice = SLICE;
-        let backlog = queue.pass(when_empty, |queue, chain| take(core, index, queue, chain, &mut slice));
+        let mut slice = Slice { queue: index, now: Instant::now(), left: SLICE };
+        let backlog = queue.pass(when_empty, |returns, chain| slice.take(core, returns, chain));
         core.submit();
         let backlog = backlog?;
         *starved |= backlog == Backlog::Blocked;
@@ -138,21 +144,22 @@ impl Block {
         Ok(backlog)
     }
 
-    /// Answers what is finished.
-    fn answer(&mut self) -> Result<bool, DeviceFault> {
-        let mut any = false;
-        while let Some((index, completion)) = self.core.next_answer() {
-            any = true;
-            if let Some(queue) = self.queues.get_mut(index).and_then(Option::as_mut) {
-                completion.deliver(queue)?;
+    /// Answers what is finished at `now`.
+    fn answer(&mut self, now: Instant) -> Result<bool, DeviceFault> {
+        let Self { queues, core, answers, .. } = self;
+        core.answers(now, answers);
+        if answers.is_empty() {
+            return Ok(false);
+        }
+        for (index, completion) in answers.drain(..) {
+            if let Some(queue) = queues.get_mut(index).and_then(Option::as_mut) {
+                completion.deliver(queue.returns())?;
             }
         }
-        if any {
-            for queue in self.queues.iter_mut().flatten() {
-                queue.announce()?;
-            }
+        for queue in queues.iter_mut().flatten() {
+            queue.returns().announce()?;
         }
-        Ok(any)
+        Ok(true)
     }
 
     /// Has all queues served soon.
@@ -161,33 +168,44 @@ impl Block {
     }
 }
 
-/// Begins the request that `chain` holds, and ends the pass when `slice`, in bytes, is used up.
-fn take(
-    core: &mut Core,
-    index: usize,
-    queue: &mut DeviceQueue,
-    chain: Chain,
-    slice: &mut u64,
-) -> Result<ControlFlow<Backlog>, DeviceFault> {
-    let answer = match Request::parse(chain, queue.memory()) {
-        Ok(request) => {
-            *slice = slice.saturating_sub(request.data.bytes());
-            core.begin(index, request)?
+/// What one pass over a queue takes.
+struct Slice {
+    /// Index of the queue.
+    queue: usize,
+    /// When the pass began, which is when its requests came.
+    now: Instant,
+    /// Bytes that it may still hand to the host.
+    left: u64,
+}
+
+impl Slice {
+    /// Begins the request that `chain` holds, and ends the pass when the slice is used up.
+    fn take(
+        &mut self,
+        core: &mut Core,
+        returns: &mut Returns,
+        chain: Chain<'_>,
+    ) -> Result<ControlFlow<Backlog>, DeviceFault> {
+        let answer = match core.parser.parse(chain, returns.memory()) {
+            Ok(request) => {
+                self.left = self.left.saturating_sub(request.data.bytes());
+                core.begin(self.queue, request, self.now)?
+            }
+            Err(Rejected::Answer(completion)) => {
+                core.counters.error();
+                Some(completion)
+            }
+            Err(Rejected::Fault(fault)) => return Err(fault),
+        };
+        if let Some(completion) = answer {
+            completion.deliver(returns)?;
         }
-        Err(Rejected::Answer(completion)) => {
-            core.counters.error();
-            Some(completion)
-        }
-        Err(Rejected::Fault(fault)) => return Err(fault),
-    };
-    if let Some(completion) = answer {
-        completion.deliver(queue)?;
+        Ok(match self.left {
+            _ if core.flights.is_full() => ControlFlow::Break(Backlog::Blocked),
+            0 => ControlFlow::Break(Backlog::More),
+            _ => ControlFlow::Continue(()),
+        })
     }
-    Ok(match *slice {
-        _ if core.flights.is_full() => ControlFlow::Break(Backlog::Blocked),
-        0 => ControlFlow::Break(Backlog::More),
-        _ => ControlFlow::Continue(()),
-    })
 }
 
 impl VirtioDevice for Block {
@@ -249,7 +267,7 @@ impl VirtioDevice for Block {
         self.core.submit();
         let now = Instant::now();
         self.core.release(now);
-        let answered = self.answer()?;
+        let answered = self.answer(now)?;
         if self.starved && !self.core.flights.is_full() {
             self.starved = false;
             self.wake();

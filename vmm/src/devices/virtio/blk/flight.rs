@@ -2,8 +2,8 @@
 //!
 //! Owns: which operations a request still needs ([`Flight`]), and the table of all that are in flight ([`Flights`]).
 //! Stays outside: who does the operations (`engine`), when the driver is told (`device`).
-//! Invariants: at most one operation of a flight is with the engine, and while it is, the flight stays where it is in
-//! the table, so its vectors stay valid. Short transfers go on where they stopped.
+//! Invariants: at most one operation of a flight is with the engine, and while it is, the flight stays in the
+//! table, so its vectors stay valid and in place. Short transfers go on where they stopped.
 
 use std::os::fd::RawFd;
 use std::time::Instant;
@@ -143,21 +143,17 @@ impl Flight {
 }
 
 /// The flights of one disk by slot.
+#[derive(Default)]
 pub struct Flights {
-    slots: Vec<Option<Box<Flight>>>,
+    /// As many as were ever in flight at once.
+    slots: Vec<Option<Flight>>,
     free: Vec<u16>,
 }
 
 impl Flights {
-    /// None in flight.
-    pub fn new() -> Self {
-        let slots = (0..MAX_IN_FLIGHT).map(|_| None).collect();
-        Self { slots, free: (0..MAX_IN_FLIGHT).rev().collect() }
-    }
-
     /// Whether there is no room for another.
     pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.free.is_empty() && self.slots.len() >= MAX_IN_FLIGHT.into()
     }
 
     /// Whether none is in flight.
@@ -167,23 +163,28 @@ impl Flights {
 
     /// Takes in a flight; gives it back when there is no room.
     pub fn insert(&mut self, flight: Flight) -> Result<u16, Box<Flight>> {
-        let flight = Box::new(flight);
-        match self.free.pop().and_then(|slot| Some((slot, self.slots.get_mut(usize::from(slot))?))) {
-            Some((slot, entry)) => {
-                *entry = Some(flight);
-                Ok(slot)
-            }
-            None => Err(flight),
+        if self.is_full() {
+            return Err(Box::new(flight));
         }
+        if let Some(slot) = self.free.pop()
+            && let Some(entry) = self.slots.get_mut(usize::from(slot))
+        {
+            *entry = Some(flight);
+            return Ok(slot);
+        }
+        // Below `MAX_IN_FLIGHT`.
+        let slot = self.slots.len() as u16;
+        self.slots.push(Some(flight));
+        Ok(slot)
     }
 
     /// The flight in `slot`.
     pub fn get_mut(&mut self, slot: u16) -> Option<&mut Flight> {
-        self.slots.get_mut(usize::from(slot))?.as_deref_mut()
+        self.slots.get_mut(usize::from(slot))?.as_mut()
     }
 
     /// Takes out the flight in `slot`.
-    pub fn remove(&mut self, slot: u16) -> Option<Box<Flight>> {
+    pub fn remove(&mut self, slot: u16) -> Option<Flight> {
         let flight = self.slots.get_mut(usize::from(slot))?.take()?;
         self.free.push(slot);
         Some(flight)

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::counters::add;
+
 /// Buckets for each power of two.
 const STEPS: u64 = 4;
 /// Buckets in all: 64 powers of two.
@@ -39,11 +41,11 @@ fn end(index: usize) -> u64 {
 }
 
 impl Histogram {
-    /// Counts one duration.
+    /// Counts one duration. One thread at a time.
     pub fn record(&self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get(bucket(ns)) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+            add(bucket, 1);
         }
     }
 

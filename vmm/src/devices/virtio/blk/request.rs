@@ -8,6 +8,8 @@
 //!
 //! Source: VIRTIO 1.2, sections 5.2.6 and 2.7.4.2 (message framing).
 
+use std::sync::atomic::Ordering;
+
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
@@ -16,7 +18,8 @@ use virtio_bindings::virtio_blk::{
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
-use super::super::queue::{Chain, DeviceQueue};
+use super::super::chain::Chain;
+use super::super::returns::Returns;
 use super::super::{DeviceFault, GuestRam};
 use super::buffers::{GuestBuffers, Segment};
 
@@ -24,6 +27,8 @@ use super::buffers::{GuestBuffers, Segment};
 const HEADER_SIZE: usize = 16;
 /// Bytes of `struct virtio_blk_discard_write_zeroes`.
 const EXTENT_SIZE: usize = 16;
+/// Bytes of the words in which most of a header is read.
+const WORD: usize = 8;
 /// Descriptors of one chain, so that a driver cannot have the host remember without bound.
 const MAX_DESCRIPTORS: usize = 8192;
 
@@ -112,11 +117,19 @@ pub enum Rejected {
     Fault(DeviceFault),
 }
 
-impl Request {
+/// Reads requests. Keeps the memory of those that are over, so that a busy disk allocates nothing.
+#[derive(Default)]
+pub struct Parser {
+    segments: Segments,
+    spare: Vec<GuestBuffers>,
+}
+
+impl Parser {
     /// Reads the request that `chain` holds.
-    pub fn parse(chain: Chain, memory: &GuestRam) -> Result<Self, Rejected> {
+    pub fn parse(&mut self, chain: Chain<'_>, memory: &GuestRam) -> Result<Request, Rejected> {
         let head = chain.head_index();
-        let mut segments = Segments::collect(chain).map_err(|reason| fault(head, reason))?;
+        let Self { segments, spare } = self;
+        segments.collect(chain).map_err(|reason| fault(head, reason))?;
         let reply = segments.take_reply(head, memory).map_err(|reason| fault(head, reason))?;
         let refuse = || Rejected::Answer(reply.complete(Status::IoError, 0));
         if segments.disordered {
@@ -126,25 +139,37 @@ impl Request {
         let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = header;
         let sector = u64::from_le_bytes(sector);
         let kind = u32::from_le_bytes([k0, k1, k2, k3]);
-        let (operation, data) = match kind {
-            VIRTIO_BLK_T_IN => (Operation::Read { sector }, Some((segments.writable, Permissions::Write))),
-            VIRTIO_BLK_T_OUT => (Operation::Write { sector }, Some((segments.readable, Permissions::Read))),
-            VIRTIO_BLK_T_GET_ID => (Operation::GetId, Some((segments.writable, Permissions::Write))),
-            VIRTIO_BLK_T_FLUSH => (Operation::Flush, None),
+        let (operation, access) = match kind {
+            VIRTIO_BLK_T_IN => (Operation::Read { sector }, Permissions::Write),
+            VIRTIO_BLK_T_OUT => (Operation::Write { sector }, Permissions::Read),
+            VIRTIO_BLK_T_GET_ID => (Operation::GetId, Permissions::Write),
+            VIRTIO_BLK_T_FLUSH => (Operation::Flush, Permissions::No),
             VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => {
                 // One extent is all that the configuration space allows.
                 let extent = segments.take_front(memory).filter(|_| segments.readable_bytes() == 0);
-                (ranged(kind, extent.ok_or_else(refuse)?), None)
+                (ranged(kind, extent.ok_or_else(refuse)?), Permissions::No)
             }
-            _ => (Operation::Unknown, None),
+            _ => (Operation::Unknown, Permissions::No),
         };
-        let data = match data {
-            Some((list, access)) => GuestBuffers::new(memory, list, access).ok_or_else(refuse)?,
-            None => GuestBuffers::none(memory),
+        let list = match access {
+            Permissions::Write => segments.writable.as_slice(),
+            Permissions::Read => segments.readable.as_slice(),
+            _ => &[],
         };
-        Ok(Self { operation, data, reply })
+        let mut data = spare.pop().unwrap_or_else(|| GuestBuffers::none(memory));
+        data.fill(memory, list.iter().copied(), access).ok_or_else(refuse)?;
+        Ok(Request { operation, data, reply })
     }
 
+    /// Takes back a request that is over.
+    pub fn recycle(&mut self, request: Request) {
+        if request.data.is_small() {
+            self.spare.push(request.data);
+        }
+    }
+}
+
+impl Request {
     /// The request is over: `filled` bytes of its device-writable data were written, from the
     /// first one on.
     pub fn complete(&self, status: Status, filled: u32) -> Completion {
@@ -177,22 +202,24 @@ impl Reply {
 
 impl Completion {
     /// Writes the status byte and gives the chain back to the driver.
-    pub fn deliver(self, queue: &mut DeviceQueue) -> Result<(), DeviceFault> {
+    pub fn deliver(self, returns: &mut Returns) -> Result<(), DeviceFault> {
         let Reply { head, status, room } = self.reply;
         let code = match self.status {
             Status::Ok => VIRTIO_BLK_S_OK,
             Status::IoError => VIRTIO_BLK_S_IOERR,
             Status::Unsupported => VIRTIO_BLK_S_UNSUPP,
         };
-        queue.memory().write_obj(code as u8, status).map_err(virtio_queue::Error::GuestMemory)?;
+        let stored = returns.memory().store(code as u8, status, Ordering::Relaxed);
+        stored.map_err(virtio_queue::Error::GuestMemory)?;
         // The used length promises that many bytes from the first writable one on, so the status
         // byte only counts when there is no gap before it (section 2.7.8.2).
         let written = if self.filled == room { room.saturating_add(1) } else { self.filled };
-        queue.complete(head, written)
+        returns.complete(head, written)
     }
 }
 
 /// The non-empty descriptors of a chain, by direction.
+#[derive(Default)]
 struct Segments {
     readable: Vec<Segment>,
     writable: Vec<Segment>,
@@ -201,8 +228,11 @@ struct Segments {
 }
 
 impl Segments {
-    fn collect(chain: Chain) -> Result<Self, &'static str> {
-        let mut segments = Self { readable: Vec::new(), writable: Vec::new(), disordered: false };
+    /// Holds the descriptors of `chain` from now on.
+    fn collect(&mut self, chain: Chain<'_>) -> Result<(), &'static str> {
+        self.readable.clear();
+        self.writable.clear();
+        self.disordered = false;
         let mut last: Option<Descriptor> = None;
         for (index, descriptor) in chain.enumerate() {
             if index == MAX_DESCRIPTORS {
@@ -211,18 +241,18 @@ impl Segments {
             last = Some(descriptor);
             let segment = Segment { address: descriptor.addr(), len: descriptor.len() };
             let writable = descriptor.is_write_only();
-            segments.disordered |= !writable && !segments.writable.is_empty();
+            self.disordered |= !writable && !self.writable.is_empty();
             match (segment.len, writable) {
                 (0, _) => {}
-                (_, true) => segments.writable.push(segment),
-                (_, false) => segments.readable.push(segment),
+                (_, true) => self.writable.push(segment),
+                (_, false) => self.readable.push(segment),
             }
         }
         // The iterator just ends where a chain is broken; then the last descriptor wants a next.
         match last {
             None => Err("its first descriptor cannot be read"),
             Some(last) if last.has_next() => Err("the chain loops or leaves the descriptor table"),
-            Some(_) => Ok(segments),
+            Some(_) => Ok(()),
         }
     }
 
@@ -247,6 +277,16 @@ impl Segments {
     /// Takes `N` bytes off the front of the readable part.
     fn take_front<const N: usize>(&mut self, memory: &GuestRam) -> Option<[u8; N]> {
         let mut bytes = [0; N];
+        if let Some(first) = self.readable.first_mut().filter(|first| first.holds_words(N)) {
+            // The usual case, without a general copy.
+            for (at, word) in (first.address.0..).step_by(WORD).zip(bytes.chunks_exact_mut(WORD)) {
+                let value: u64 = memory.load(GuestAddress(at), Ordering::Relaxed).ok()?;
+                word.copy_from_slice(&value.to_ne_bytes());
+            }
+            first.address.0 = first.address.0.checked_add(N as u64)?;
+            first.len -= N as u32;
+            return Some(bytes);
+        }
         let mut rest = bytes.as_mut_slice();
         for segment in &mut self.readable {
             // At most `N`.

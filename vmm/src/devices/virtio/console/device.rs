@@ -19,8 +19,9 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress};
 
+use super::super::chain::Chain;
 use super::super::device::{Activation, Backlog, VirtioDevice};
-use super::super::queue::{Chain, DeviceQueue, WhenEmpty};
+use super::super::queue::{DeviceQueue, WhenEmpty};
 use super::super::{DeviceFault, GuestRam, lock};
 use super::output::{Output, OutputLoss, Written};
 use crate::devices::transcript::Transcript;
@@ -105,13 +106,13 @@ impl Console {
         let Some(queue) = self.receive.as_mut().filter(|_| !input.is_empty()) else {
             return Ok(Backlog::Blocked);
         };
-        queue.pass(WhenEmpty::Arm, |queue, chain| {
+        queue.pass(WhenEmpty::Arm, |returns, chain| {
             let head = chain.head_index();
             let mut stored = 0;
             for descriptor in chain.filter(Descriptor::is_write_only) {
-                stored += store(input, queue.memory(), &descriptor)?;
+                stored += store(input, returns.memory(), &descriptor)?;
             }
-            queue.complete(head, stored)?;
+            returns.complete(head, stored)?;
             Ok(if input.is_empty() {
                 ControlFlow::Break(Backlog::Blocked)
             } else {
@@ -128,11 +129,11 @@ impl Console {
         if !output.has_room(|| queue.waker()) {
             return Ok(Backlog::Blocked);
         }
-        let outcome = queue.pass(WhenEmpty::Arm, |queue, chain| {
+        let outcome = queue.pass(WhenEmpty::Arm, |returns, chain| {
             let head = chain.head_index();
-            print(chain, queue.memory(), output, transcript)?;
-            queue.complete(head, 0)?;
-            let room = output.has_room(|| queue.waker());
+            print(chain, returns.memory(), output, transcript)?;
+            returns.complete(head, 0)?;
+            let room = output.has_room(|| returns.waker());
             Ok(if room { ControlFlow::Continue(()) } else { ControlFlow::Break(Backlog::Blocked) })
         });
         self.output.flush();
@@ -215,7 +216,7 @@ pub fn drain(console: &Mutex<Console>, limit: Duration) -> Option<OutputLoss> {
 
 /// Copies the device-readable part of `chain` to `output`, and to `transcript`.
 fn print(
-    chain: Chain,
+    chain: Chain<'_>,
     memory: &GuestRam,
     output: &mut Output,
     transcript: Option<&Transcript>,

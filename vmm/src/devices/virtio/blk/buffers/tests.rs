@@ -15,7 +15,9 @@ fn ram() -> GuestRam {
 
 fn buffers(memory: &GuestRam, segments: &[(u64, u32)]) -> GuestBuffers {
     let segments = segments.iter().map(|&(address, len)| Segment { address: GuestAddress(address), len });
-    GuestBuffers::new(memory, segments, Permissions::Write).unwrap()
+    let mut buffers = GuestBuffers::none(memory);
+    buffers.fill(memory, segments, Permissions::Write).unwrap();
+    buffers
 }
 
 /// Host address of guest address 0.

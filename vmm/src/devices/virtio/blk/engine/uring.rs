@@ -3,6 +3,8 @@
 //! Owns: the ring. System calls of the threads that use it: `io_uring_enter`, and `poll` on the ring's descriptor;
 //! `io_uring_setup`, `io_uring_register` and `mmap` once at the start. The kernel's own workers for what would block (`fallocate`,
 //! `fdatasync`, a buffered read that misses the page cache) are no threads of ours for seccomp.
+//! Files are not registered with the ring, though an operation would be 3% cheaper: the kernel takes a ring apart after its
+//! process is gone, and until then the image would stay locked.
 //! Invariants: the ring has room for as many operations as are ever under way, so neither queue overflows.
 
 use std::io;
