@@ -15,9 +15,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             return self.zero_page(slot);
         }
         // Before the lock, and before the frame: neither is lost when the other cannot be had.
-        self.anchor()?;
+        let anchor = self.anchor()?;
         let (pfn, _) = self.frames.alloc(GFP_PAGE | GfpFlags::__GFP_ZERO, Order::ZERO)?.into_raw();
-        let folio = self.new_folio(pfn, self.vpn)?;
+        let folio = self.new_folio(pfn, self.vpn, anchor)?;
         let locked = self.vm.lock_table(slot);
         if !slot.load().is_none() {
             drop(locked);

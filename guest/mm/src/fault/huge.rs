@@ -43,9 +43,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         if !self.write && self.vm.settings().use_zero_page() {
             return self.huge_zero_page(slot);
         }
-        self.anchor()?;
+        let anchor = self.anchor()?;
         let Some(pfn) = self.alloc_huge() else { return Ok(None) };
-        let folio = self.new_folio(pfn, self.huge_start())?;
+        let folio = self.new_folio(pfn, self.huge_start(), anchor)?;
         let locked = self.vm.lock_table(slot);
         if !slot.load().is_none() {
             drop(locked);
@@ -153,9 +153,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 
     /// Puts a huge page of the area's own in the place of the huge page of zeroes; whether there was one to be had.
     fn replace_huge_zero(&self, slot: PteSlot<'p>, entry: Pte) -> Result<bool, Stop> {
-        self.anchor()?;
+        let anchor = self.anchor()?;
         let Some(pfn) = self.alloc_huge() else { return Ok(false) };
-        let folio = self.new_folio(pfn, self.huge_start())?;
+        let folio = self.new_folio(pfn, self.huge_start(), anchor)?;
         let locked = self.vm.lock_table(slot);
         if Codec::<M>::addr(slot.load()) != Codec::<M>::addr(entry) || !Codec::<M>::is_huge(slot.load()) {
             drop(locked);

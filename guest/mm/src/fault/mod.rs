@@ -31,7 +31,7 @@ use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
 use crate::space::{Codec, Mm, MmTables, Rss, Vm};
 use crate::vma::{Areas, Backing, VmFlags, Vma};
-use crate::vmstat::VmEvent;
+use crate::vmstat::{NodeStat, VmEvent};
 
 /// Pages are asked for with the context's lock held: who has none to give must not wait. The fault ends, and whoever
 /// can wait does, and tries again.
@@ -232,16 +232,18 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         self.vma.flags().pte_bits(self.vm.user_bits())
     }
 
-    /// Makes the block of frames at `pfn`, which was just allocated, a folio of this area whose first page is `vpn`.
-    fn new_folio(&self, pfn: Pfn, vpn: u64) -> Result<Folio<'p>, Stop> {
+    /// Makes the block of frames at `pfn`, which was just allocated, a folio of this area, whose anchor is `anchor`. Its
+    /// first page is `vpn`.
+    #[inline]
+    fn new_folio(&self, pfn: Pfn, vpn: u64, anchor: u64) -> Result<Folio<'p>, Stop> {
         let table = self.vm.frame_table().ok_or(Stop::Corrupt)?;
-        let anchor = self.anchor()?;
         let index = self.vma.index_of(vpn);
         let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE;
         Folio::create(table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
     }
 
     /// The address of the area's anchor, made if it has none (Linux `anon_vma_prepare`).
+    #[inline]
     fn anchor(&self) -> Result<u64, Stop> {
         match self.vma.link.anchor() {
             Some(anchor) => Ok(anchor.as_ptr().addr() as u64),
@@ -267,9 +269,16 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         [after, before].into_iter().flatten().find(|vma| vma.link.anchor().is_some())
     }
 
-    /// An entry of `level` maps `folio` from now on, where no folio was mapped: counts that.
+    /// An entry of `level` is about to map `folio`, which is new and of that size, where no folio was mapped: counts that.
+    #[inline]
     fn count_mapped(&self, folio: Folio<'_>, level: Level) {
-        self.vm.add_rmap(folio, level);
+        let (cpu, stat, node) = (self.vm.machine().cpu(), self.vm.stat(), folio.node());
+        folio.map_first();
+        stat.grow(cpu, node, NodeStat::AnonMapped, level.pages());
+        if level != Level::PTE {
+            folio.add_entire();
+            stat.grow(cpu, node, NodeStat::AnonThps, level.pages());
+        }
         self.mm.counters().add_rss(Rss::Anon, level.pages());
         if self.vma.flags().contains(VmFlags::LOCKED) {
             self.vm.count_mlocked(folio, level, true);

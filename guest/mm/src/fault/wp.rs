@@ -58,7 +58,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 
     /// A new folio with what `entry` maps.
     fn copied(&self, entry: Pte, has_content: bool) -> Result<Folio<'p>, Stop> {
-        self.anchor()?;
+        let anchor = self.anchor()?;
         let gfp = if has_content { GFP_PAGE } else { GFP_PAGE | GfpFlags::__GFP_ZERO };
         let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
         if has_content {
@@ -66,7 +66,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             // all others that map it are not writable, for it is not exclusive.
             unsafe { self.vm.machine().physmem().copy(Codec::<M>::addr(entry).pfn(), pfn) };
         }
-        self.new_folio(pfn, self.vpn)
+        self.new_folio(pfn, self.vpn, anchor)
     }
 
     /// Exchanges what `slot` maps, if it still is `entry`.

@@ -181,6 +181,13 @@ impl<'t> Folio<'t> {
         self.place().load(Ordering::Acquire) >> INDEX_BITS
     }
 
+    /// One entry maps it, of a folio that nobody else knows yet.
+    #[inline]
+    pub(crate) fn map_first(self) {
+        let place = self.place();
+        place.store(place.load(Ordering::Relaxed) + MAPPED, Ordering::Relaxed);
+    }
+
     /// `n` entries more map it; whether none did.
     #[inline]
     pub(crate) fn add_mapped(self, n: u64) -> bool {
