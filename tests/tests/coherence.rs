@@ -35,11 +35,11 @@ fn t23a_each_kind_of_fault_takes_its_own_way_once() {
         let guest = Guest::on(host).mem("128M").append("hugepages=1");
         let run = guest.run(&["fault flavours", "hugetlb", "mm verify"]).start().assert_ok();
         let line = run.output(0).line_with("anon_zero=");
-        for flavour in ["anon_zero", "anon", "cow", "wp", "huge", "huge_zero", "hugetlb"] {
+        for flavour in ["anon_zero", "anon", "cow", "wp", "huge", "huge_zero", "hugetlb", "shared"] {
             assert_eq!(line.number(flavour), 1, "{run}");
         }
-        assert_eq!((line.number("pgfault"), line.number("pgmajfault")), (7, 0), "{run}");
-        assert_eq!(run.output(1).line_with("pool ").number("free"), 1, "{run}");
+        assert_eq!((line.number("pgfault"), line.number("pgmajfault")), (8, 0), "{run}");
+        assert_eq!(run.output(1).line_with("pool size=2048K").number("free"), 1, "{run}");
     });
 }
 

@@ -116,6 +116,42 @@ fn t01e_mem_and_memmap_trim_the_map() {
     run.output(1).assert_line("09000000-0fffffff : System RAM");
 }
 
+/// Pageblocks that hold memory which cannot be moved.
+fn unmovable_blocks(run: &Run, command: usize) -> u64 {
+    let text = run.output(command).as_str();
+    let (_, counts) = text.split_once("Number of blocks type").unwrap_or_default();
+    let zones = counts.lines().filter(|line| line.starts_with("Node "));
+    zones.filter_map(|line| line.split_whitespace().nth(4)?.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn b2b_page_tables_and_what_cannot_be_moved_stay_in_few_huge_pages() {
+    for_each_host(|host| {
+        let (mem, part, pages) = if host.is_kvm() { ("512M", "64M", 49_152) } else { ("128M", "16M", 12_288) };
+        let touch = format!("vm touch {part}");
+        let text = "cat /proc/pagetypeinfo";
+        let commands = [text, "ctx new a", &touch, "ctx new b", &touch, "ctx new c", &touch, text, "cat /proc/meminfo"];
+        let mut guest = Guest::on(host).mem(mem).append("transparent_hugepage=never");
+        if host.is_kvm() {
+            guest = guest.option("--hugepages", "thp").flag("--stats");
+        }
+        let run = guest.run(&commands).start().assert_ok();
+        // Three contexts of small pages need a table for 512 of them: less than one block takes them all.
+        let tables = meminfo(run.output(8), "PageTables");
+        assert!(tables >= pages / 512 * 4, "{run}");
+        let grown = unmovable_blocks(&run, 7) - unmovable_blocks(&run, 0);
+        assert!(grown <= 1 + tables.div_ceil(2048), "{run}");
+        let of = |name: &str| run.all().number(&format!("kvm.vm.{name}"));
+        match host {
+            // The host shadows the tables of contexts, whose leaves are small; all else is in huge pages.
+            Host::SoftKvm => assert!((pages..pages + 2048).contains(&of("pages_4k")), "{run}"),
+            // The host maps frames, whoever uses them.
+            host if host.is_kvm() => assert!(of("pages_2m") * 512 >= pages * 9 / 10, "{run}"),
+            _ => {}
+        }
+    });
+}
+
 /// Touches all RAM and returns how much of it KVM maps by 4 KiB, 2 MiB and 1 GiB, in kB.
 fn second_level(host: Host, pages: &str) -> [u64; 3] {
     let guest = Guest::on(host).mem("512M").option("--hugepages", pages).flag("--stats");

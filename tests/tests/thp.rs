@@ -75,7 +75,7 @@ fn t75b_advice_decides_where_huge_pages_are_only_given_on_request() {
 #[test]
 fn t75c_without_a_free_block_small_pages_are_given() {
     // Allocations of a huge page fail on purpose.
-    let commands = ["inject fail_page_alloc=1,100,0,-1 min-order=9", "vm touch 8M", "cat /proc/vmstat", "vm verify"];
+    let commands = ["inject fail_page_alloc=1,100,0,-1 min-order=9 ignore-gfp-highmem=N ignore-gfp-wait=N", "vm touch 8M", "cat /proc/vmstat", "vm verify"];
     let run = Guest::on(any_host()).mem("128M").run(&commands).start().assert_ok();
     assert_eq!(run.output(1).line_with("touched=2048").number("pgfault"), 2048, "{run}");
     let fallback = run.output(2).lines().find_map(|line| line.strip_prefix("thp_fault_fallback ")).map(str::parse);

@@ -9,8 +9,8 @@ use crate::{cargo, exec, repo::Repo};
 /// Limit of all of it.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Kills the monitor `kills` times while its guest writes, and lets all CPUs of one take and free memory for `seconds`;
-/// false if anything was lost.
+/// Kills the monitor `kills` times while its guest writes, lets all CPUs of one take and free memory for `seconds`, and
+/// two CPUs change mappings that the other uses for as long; false if anything was lost.
 pub fn run(repo: &Repo, kills: u32, seconds: u32) -> Result<bool> {
     let mut command = cargo::host(repo);
     command.args(["run", "--quiet", "--package", "tests", "--bin", "soak"]).args(cargo::CHECKED_PROFILE);

@@ -21,13 +21,13 @@ pub const HANDLERS: [&str; 14] = [
     "huge",
     "huge_zero",
     "hugetlb",
+    "shared",
     "spurious",
     "oom",
     "sigbus",
     "maperr",
     "accerr",
     "corrupt",
-    "shared",
 ];
 
 /// Which way a fault took, as a place in [`HANDLERS`].
@@ -40,13 +40,13 @@ fn handler(fault: &Fault) -> usize {
         Fault::Minor(Flavour::Huge) => 4,
         Fault::Minor(Flavour::HugeZero) => 5,
         Fault::Minor(Flavour::Hugetlb) => 6,
-        Fault::Minor(Flavour::Spurious) => 7,
-        Fault::Oom => 8,
-        Fault::Sigbus => 9,
-        Fault::Segv(Segv::MapErr) => 10,
-        Fault::Segv(Segv::AccErr) => 11,
-        Fault::Corrupt => 12,
-        Fault::Minor(Flavour::Shared) => 13,
+        Fault::Minor(Flavour::Shared) => 7,
+        Fault::Minor(Flavour::Spurious) => 8,
+        Fault::Oom => 9,
+        Fault::Sigbus => 10,
+        Fault::Segv(Segv::MapErr) => 11,
+        Fault::Segv(Segv::AccErr) => 12,
+        Fault::Corrupt => 13,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Long versions of tests, for `cargo xtask soak`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tests::{Guest, any_host};
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let run = guest.start().assert_ok();
     println!("memory: seconds={seconds} {}", run.output(0).line_with("pages=").as_str());
     println!("memory: {}", run.output(0).line_with("verify=").as_str());
+    coherence(seconds);
     let Some(host) = tests::kvm() else {
         eprintln!("soak: killing the monitor needs KVM");
         return ExitCode::from(8);
@@ -22,4 +24,16 @@ fn main() -> ExitCode {
     let promised = tests::kill_rounds(host, rounds);
     println!("kill: rounds={rounds} flushed={promised} lost=0");
     ExitCode::SUCCESS
+}
+
+/// Two CPUs, one of which changes what the other uses: `seconds` for each kind of change.
+fn coherence(seconds: u32) {
+    let test = format!("tlb test {seconds}");
+    let commands = [test.as_str(), "tlb dirty-race 100000", "mm verify"];
+    let limit = Duration::from_secs(3 * u64::from(seconds) + 300);
+    let run = Guest::on(any_host()).mem("256M").cpus(2).limit(limit).run(&commands).start().assert_ok();
+    for phase in ["unmap: ", "protect: ", "clone: "] {
+        println!("coherence: seconds={seconds} {}", run.output(0).line_with(phase).as_str());
+    }
+    println!("coherence: {}", run.output(1).line_with("lost_writes=").as_str());
 }

@@ -87,11 +87,14 @@ fn flavours() -> Outcome {
         parent.run(|| scratch::load(huge + HUGE))?;
     }
     let has_pool = map_pool_page(&parent)?;
+    let anon = MapRequest::anon(PAGE_SIZE);
+    let shared = parent.map(&MapRequest { vm: anon.vm | VmFlags::SHARED, ..anon }, None)?;
+    parent.run(|| scratch::store(shared, 1))?;
     drop(parent);
 
     let mut after = trace::counts();
     after.iter_mut().zip(counts).for_each(|(now, before)| *now -= before);
-    let expected = [1, 1, 1, 1, u64::from(has_thp), u64::from(has_thp), u64::from(has_pool)];
+    let expected = [1, 1, 1, 1, u64::from(has_thp), u64::from(has_thp), u64::from(has_pool), 1];
     let driven = HANDLERS.iter().zip(after).take(expected.len());
     driven.for_each(|(name, count)| console::print(format_args!("{name}={count} ")));
     let [faults_now, major_now] = events();
