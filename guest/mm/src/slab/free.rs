@@ -235,10 +235,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Puts what is at hand on the list of its slab.
     pub(super) fn clear_hand(&self, cache: &Cache, part: &CpuSlab) {
         if let Some(object) = part.take_hand() {
-            // SAFETY: what is at hand is free, and its slab is the active one.
             let local = part.local();
-            let _ =
-                local.push(object, local.freelist(), |object, next| unsafe { cache.set_next(object, next) });
+            // SAFETY: what is at hand is free, and its slab is the active one.
+            let link = |object, next| unsafe { cache.set_next(object, next) };
+            let _ = local.push(object, local.freelist(), link);
         }
     }
 
