@@ -349,3 +349,25 @@ fn t15b_a_frame_tells_its_folio() {
     // One more for the clone, and one less when one of the two is gone.
     assert_eq!((folio(7), folio(9)), ([9, 2, 2, 2], [9, 1, 1, 1]), "{run}");
 }
+
+#[test]
+fn t14_every_area_is_drawn_once() {
+    for_each_host(|host| {
+        let draw = "layout draw --check";
+        let commands = ["ctx new A", draw, "vm map 4M", draw, "cat /proc/self/maps", "layout paint"];
+        let run = Guest::on(host).run(&commands).start().assert_status(2);
+        let boxes = |n: usize| run.output(n).line_with("maps=").number("boxes");
+        assert_eq!(boxes(3), boxes(1) + 1, "{run}");
+        let maps = run.output(4);
+        assert_eq!(maps.lines().filter(|line| line.contains('-')).count() as u64, boxes(3), "{run}");
+        for line in maps.lines().filter(|line| line.contains("p 00000000 ")) {
+            let (start, end) = line.split_whitespace().next().unwrap().split_once('-').unwrap();
+            for address in [start, end] {
+                let address = u64::from_str_radix(address, 16).unwrap();
+                let border = format!("+ {address:#x}");
+                assert!(run.output(3).lines().any(|line| line.ends_with(&border)), "{border}\n{run}");
+            }
+        }
+        run.output(5).assert_line("error: layout: expected draw, not 'paint'");
+    });
+}

@@ -35,7 +35,7 @@ pub fn paths(visit: &mut dyn FnMut(fmt::Arguments<'_>)) {
 }
 
 /// The areas of a context, one after the other; none is locked while it is shown.
-fn areas(context: &Context) -> impl Iterator<Item = VmaInit> {
+pub fn areas(context: &Context) -> impl Iterator<Item = VmaInit> {
     let mut at = 0;
     core::iter::from_fn(move || {
         let area = VM.area_from(context.mm(), VirtAddr::new(at << PAGE_SHIFT)?)?;
@@ -52,11 +52,19 @@ fn line(area: &VmaInit) -> MapsArea<'static> {
         // Anonymous memory is at no place in a file.
         offset: 0,
         inode: 0,
-        name: area.kind.name(),
+        name: if matches!(area.backing, Backing::Shmem(_)) {
+            "/dev/zero (deleted)"
+        } else {
+            area.kind.name()
+        },
     }
 }
 
-fn maps(context: &Context, w: &mut dyn Write) -> fmt::Result {
+/// `/proc/PID/maps`.
+///
+/// # Errors
+/// Those of `w`.
+pub fn maps(context: &Context, w: &mut dyn Write) -> fmt::Result {
     areas(context).try_for_each(|area| write_area(w, &line(&area)))
 }
 
@@ -86,8 +94,8 @@ fn smaps(context: &Context, w: &mut dyn Write) -> fmt::Result {
             private_clean: kb(has.private_clean),
             private_dirty: kb(has.private_dirty),
             referenced: kb(has.referenced),
-            // All that is resident is, so far.
-            anonymous: kb(has.rss),
+            // Shared memory has an object behind it, as a file has.
+            anonymous: if matches!(area.backing, Backing::Shmem(_)) { 0 } else { kb(has.rss) },
             anon_huge_pages: kb(has.huge),
             shared_hugetlb: kb(has.shared_hugetlb),
             private_hugetlb: kb(has.private_hugetlb),

@@ -19,7 +19,7 @@
 //! | `thp` | `/sys/kernel/mm/transparent_hugepage` |
 
 mod blocks;
-mod context;
+pub mod context;
 mod interrupts;
 mod iomem;
 mod machine;

@@ -1,6 +1,8 @@
 //! `layout`: which addresses are for what, and that nothing of the kernel can be both written and executed.
 
-use super::{Args, Command, Outcome, fail};
+mod draw;
+
+use super::{Args, Command, Outcome, fail, usage};
 use crate::console;
 use crate::memory::boot::kernel_root;
 use crate::memory::vm::VM;
@@ -14,8 +16,8 @@ use shared::layout::{TASK_END, VIRTUAL_AREAS, VirtualArea};
 /// The family.
 pub const LAYOUT: &[Command] = &[Command {
     name: "layout",
-    usage: "",
-    summary: "areas of addresses; what the kernel has that can be written and executed",
+    usage: "[draw [--check]]",
+    summary: "areas of addresses, what the kernel has that can be written and executed; draw: a picture of a context",
     run: layout,
 }];
 
@@ -38,7 +40,15 @@ fn rights(area: &VirtualArea) -> (u64, u64) {
     }
 }
 
-fn layout(_: &mut Args<'_>) -> Outcome {
+fn layout(args: &mut Args<'_>) -> Outcome {
+    match args.next_word() {
+        None => show(),
+        Some("draw") => draw::draw(args),
+        Some(other) => Err(usage(format_args!("layout: expected draw, not '{other}'"))),
+    }
+}
+
+fn show() -> Outcome {
     console::print(format_args!("user {:#x}-{TASK_SIZE:#x}\n", VM.settings().mmap_min_addr()));
     let mut rwx = 0_u64;
     for area in VIRTUAL_AREAS {
