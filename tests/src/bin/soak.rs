@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         eprintln!("soak: killing the monitor needs KVM");
         return ExitCode::from(8);
     };
-    let promised = tests::kill_rounds(host, rounds);
+    let promised = tests::kill_rounds(host, rounds.into());
     println!("kill: rounds={rounds} flushed={promised} lost=0");
     ExitCode::SUCCESS
 }
