@@ -68,6 +68,8 @@ const SWEPT: &[&str] = &[
     "ctx once rss",
     "ctx once cat /proc/self/smaps",
     "layout",
+    "cow demo 16",
+    "fault flavours",
     "zones verify",
 ];
 
