@@ -68,7 +68,7 @@ const SWEPT: &[&str] = &[
     "ctx once rss",
     "ctx once cat /proc/self/smaps",
     "layout",
-    "cow demo 16",
+    "cow demo 100",
     "fault flavours",
     "zones verify",
 ];

@@ -3,7 +3,7 @@
 use super::not_mapped;
 use super::session::ended;
 use crate::arch::percpu;
-use crate::context::{self, Context};
+use crate::context::{self, Context, Failure};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
 use mm::addr::{PAGE_SIZE, VirtAddr};
@@ -52,9 +52,12 @@ impl Scratch {
 
     /// Runs `work` in the context, on this CPU. A fault that kills it ends the command.
     pub fn run<T: Send>(&self, work: impl Fn() -> T + Sync) -> Result<T, ExitStatus> {
-        context::run(&self.context, percpu::cpu(), work).map_err(|failure| match ended(failure) {
-            Ok(()) => ExitStatus::GuestFault,
-            Err(status) => status,
+        context::run(&self.context, percpu::cpu(), work).map_err(|failure| {
+            let status = match failure {
+                Failure::Killed(killed) => killed.status(),
+                Failure::Spawn(_) => ExitStatus::CheckFailed,
+            };
+            ended(failure).err().unwrap_or(status)
         })
     }
 
