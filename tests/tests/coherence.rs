@@ -51,7 +51,10 @@ fn t25a_a_clone_shares_copies_and_leaves_pages_to_the_last_owner() {
         let numbers = ["rss_shared", "pgcow", "pgreuse", "copies_after_exit"].map(|key| line.number(key));
         assert_eq!((numbers, line.fact("sums")), ([1024, 100, 100, 0], "ok"), "{run}");
         // Tables, and what describes a context: no page of the data.
-        assert!((line.number("tables")..line.number("tables") + 16).contains(&line.number("free_delta")), "{run}");
+        assert!(
+            (line.number("tables")..line.number("tables") + 16).contains(&line.number("free_delta")),
+            "{run}"
+        );
     });
 }
 

@@ -133,11 +133,13 @@ fn t73b_a_mapping_with_1_gib_leaves_is_walked_in_two_levels() {
         }
         let guest = guest.append("norandmaps hugepagesz=1G hugepages=1");
         let map = "vm map 1G size=1G";
-        let run = guest.clone().run(&[map, "touch 1/1024", "vm verify", "cat /proc/meminfo"]).start().assert_ok();
+        let run =
+            guest.clone().run(&[map, "touch 1/1024", "vm verify", "cat /proc/meminfo"]).start().assert_ok();
         run.output(0).assert_line("leafs 1G=1 2M=0 4K=0");
         assert_eq!(meminfo(run.output(3), "Hugetlb"), 1 << 20, "{run}");
         // Without chance the mapping is at the same place again.
-        let (start, _) = run.output(0).line_with("mapped=").fact("mapped").split_once('-').unwrap_or_default();
+        let (start, _) =
+            run.output(0).line_with("mapped=").fact("mapped").split_once('-').unwrap_or_default();
         let run = guest.run(&[map, &format!("pt walk {start}")]).start().assert_ok();
         let levels = run.output(1).lines().map(|line| line.split('[').next().unwrap_or_default());
         assert_eq!(levels.collect::<Vec<_>>(), ["PGD", "PUD"], "{run}");

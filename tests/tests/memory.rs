@@ -127,10 +127,12 @@ fn unmovable_blocks(run: &Run, command: usize) -> u64 {
 #[test]
 fn b2b_page_tables_and_what_cannot_be_moved_stay_in_few_huge_pages() {
     for_each_host(|host| {
-        let (mem, part, pages) = if host.is_kvm() { ("512M", "64M", 49_152) } else { ("128M", "16M", 12_288) };
+        let (mem, part, pages) =
+            if host.is_kvm() { ("512M", "64M", 49_152) } else { ("128M", "16M", 12_288) };
         let touch = format!("vm touch {part}");
         let text = "cat /proc/pagetypeinfo";
-        let commands = [text, "ctx new a", &touch, "ctx new b", &touch, "ctx new c", &touch, text, "cat /proc/meminfo"];
+        let commands =
+            [text, "ctx new a", &touch, "ctx new b", &touch, "ctx new c", &touch, text, "cat /proc/meminfo"];
         let mut guest = Guest::on(host).mem(mem).append("transparent_hugepage=never");
         if host.is_kvm() {
             guest = guest.option("--hugepages", "thp").flag("--stats");

@@ -1,7 +1,7 @@
 //! T16, T74, T75, T76: sizes of leaves, transparent huge pages.
 
 use tests::linux::meminfo;
-use tests::{Guest, Run, any_host, for_each_host, kvm};
+use tests::{Guest, Run, any_host, for_each_host};
 
 const ENABLED: &str = "cat /sys/kernel/mm/transparent_hugepage/enabled";
 
@@ -20,7 +20,8 @@ fn t16_leaves_of_each_size_or_a_clear_refusal() {
 #[test]
 fn t74a_huge_leaves_need_fewer_entries_tables_and_references() {
     for_each_host(|host| {
-        let (mem, size, leaves) = if host.is_kvm() { ("1G", "512M", 131_072) } else { ("256M", "64M", 16_384) };
+        let (mem, size, leaves) =
+            if host.is_kvm() { ("1G", "512M", 131_072) } else { ("256M", "64M", 16_384) };
         let guest = Guest::on(host).mem(mem).cpus(1);
         let run = guest.run(&[&format!("vm leaves {size}")]).start().assert_ok();
         let [small, huge] = ["4K: ", "2M: "].map(|name| run.output(0).line_with(name));
@@ -75,10 +76,16 @@ fn t75b_advice_decides_where_huge_pages_are_only_given_on_request() {
 #[test]
 fn t75c_without_a_free_block_small_pages_are_given() {
     // Allocations of a huge page fail on purpose.
-    let commands = ["inject fail_page_alloc=1,100,0,-1 min-order=9 ignore-gfp-highmem=N ignore-gfp-wait=N", "vm touch 8M", "cat /proc/vmstat", "vm verify"];
+    let commands = [
+        "inject fail_page_alloc=1,100,0,-1 min-order=9 ignore-gfp-highmem=N ignore-gfp-wait=N",
+        "vm touch 8M",
+        "cat /proc/vmstat",
+        "vm verify",
+    ];
     let run = Guest::on(any_host()).mem("128M").run(&commands).start().assert_ok();
     assert_eq!(run.output(1).line_with("touched=2048").number("pgfault"), 2048, "{run}");
-    let fallback = run.output(2).lines().find_map(|line| line.strip_prefix("thp_fault_fallback ")).map(str::parse);
+    let fallback =
+        run.output(2).lines().find_map(|line| line.strip_prefix("thp_fault_fallback ")).map(str::parse);
     assert!(matches!(fallback, Some(Ok(1..=2048_u64))), "{run}");
 }
 

@@ -66,7 +66,10 @@ fn wild_accesses_end_the_context_and_the_run_goes_on() {
     for (command, line) in [
         ("vm read 0", "fault: no vma addr=0x0 (maps to SIGSEGV MAPERR)"),
         ("vm read 0x5000000000", "fault: no vma addr=0x5000000000 (maps to SIGSEGV MAPERR)"),
-        ("vm read 0x800000000000", "fault: #GP non-canonical addr=0x800000000000 (maps to SIGSEGV SI_KERNEL)"),
+        (
+            "vm read 0x800000000000",
+            "fault: #GP non-canonical addr=0x800000000000 (maps to SIGSEGV SI_KERNEL)",
+        ),
     ] {
         let run = Guest::on(any_host()).mem("64M").run(&[command, "mm verify"]).start().assert_status(5);
         run.output(0).assert_line(line);

@@ -5,8 +5,11 @@
 //! Invariants: fields that entry code touches change by single instructions on their own CPU only, so a
 //! read-modify-write cannot be torn by an interrupt; the area of a CPU that has started never moves.
 
+mod peek;
+
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
+pub use peek::{apic_id_of, counter_of, interrupts_of, nmis_of};
 
 /// How many CPUs the guest can run.
 pub const MAX_CPUS: usize = 64;
@@ -449,31 +452,6 @@ pub fn count_interrupt(line: usize) {
         asm!("inc qword ptr gs:[{1} + {0} * 8]", in(reg) line % LINES,
             const offset_of!(PerCpu, interrupts), options(nostack));
     }
-}
-
-/// One counter of the CPU with this area.
-pub fn counter_of(area: *const PerCpu, counter: Counter) -> u64 {
-    // SAFETY: areas come from [`super::smp::area`], which hands out initialised ones only; an aligned 64-bit
-    // load cannot tear.
-    unsafe { (&raw const (*area).counters).cast::<u64>().add(counter as usize).read_volatile() }
-}
-
-/// Interrupts of `line` that the CPU with this area has handled.
-pub fn interrupts_of(area: *const PerCpu, line: usize) -> u64 {
-    // SAFETY: as for `counter_of`; the masked index is in range.
-    unsafe { (&raw const (*area).interrupts).cast::<u64>().add(line % LINES).read_volatile() }
-}
-
-/// Non-maskable interrupts that the CPU with this area has seen.
-pub fn nmis_of(area: *const PerCpu) -> u32 {
-    // SAFETY: as for `counter_of`.
-    unsafe { (&raw const (*area).nmi_count).read_volatile() }
-}
-
-/// The APIC id of the CPU with this area.
-pub fn apic_id_of(area: *const PerCpu) -> u32 {
-    // SAFETY: as for `counter_of`.
-    unsafe { (*area).apic_id }
 }
 
 /// The running task's word.

@@ -5,15 +5,17 @@
 //! its queue, so its saved stack pointer needs no lock; a switch happens with the soft mask at exactly one;
 //! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
 
+mod census;
 mod queue;
 mod space;
 mod switch;
 mod wait;
 
 use crate::arch::percpu::{self, MAX_CPUS};
-use crate::arch::{cpu, irq, lapic, smp, time};
+use crate::arch::{cpu, irq, lapic, smp};
 use crate::machine::CPU;
 use crate::memory::{self, stack::Stack};
+pub use census::{census, idle_ns, started, switches};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::port::TaskFlags;
@@ -115,48 +117,6 @@ impl RunQueue {
         let slept = self.slept.load(Ordering::Relaxed);
         self.slept.store(slept.wrapping_add(cpu::rdtsc().wrapping_sub(start)), Ordering::Relaxed);
     }
-}
-
-/// How long a CPU has slept for want of work, in nanoseconds since boot.
-pub fn idle_ns(cpu: u32) -> u64 {
-    let queue = run_queue(cpu);
-    let now = match queue.asleep_since.load(Ordering::Relaxed) {
-        0 => 0,
-        since => cpu::rdtsc().saturating_sub(since),
-    };
-    time::tsc_to_ns(queue.slept.load(Ordering::Relaxed).wrapping_add(now))
-}
-
-/// Switches between tasks since boot, over all CPUs.
-pub fn switches() -> u64 {
-    QUEUES.iter().map(|queue| queue.switches.load(Ordering::Relaxed)).sum()
-}
-
-/// Tasks started since boot; the last one has this number.
-pub fn started() -> u64 {
-    u64::from(NEXT_ID.load(Ordering::Relaxed)) - 1
-}
-
-/// How many tasks there are, the idle ones left out.
-pub struct Census {
-    /// All of them.
-    pub tasks: u64,
-    /// Those that run or could run.
-    pub running: u64,
-}
-
-/// Counts the tasks.
-pub fn census() -> Census {
-    let mut census = Census { tasks: 0, running: 0 };
-    let is_idle = |task: &Task| {
-        let idle = run_queue(task.cpu()).idle.load(Ordering::Acquire);
-        core::ptr::eq(idle, task)
-    };
-    for task in all().filter(|task| !is_idle(task)) {
-        census.tasks += 1;
-        census.running += u64::from(task.state() == State::Runnable);
-    }
-    census
 }
 
 /// Why a task could not be made.

@@ -27,7 +27,7 @@ struct Wishes {
 
 impl Wishes {
     /// Pages from the pool of this size.
-    fn from_pool(&mut self, leaf: Level) {
+    fn take_from_pool(&mut self, leaf: Level) {
         self.request.vm |= VmFlags::HUGETLB;
         self.request.backing = Backing::Hugetlb(leaf);
     }
@@ -40,7 +40,7 @@ impl Wishes {
         match leaf {
             Level::PTE => self.advice = Some(Advice::NoHugePage),
             Level::PMD => self.advice = Some(Advice::HugePage),
-            _ => self.from_pool(leaf),
+            _ => self.take_from_pool(leaf),
         }
         Ok(())
     }
@@ -55,9 +55,9 @@ fn wishes(command: &str, len: u64, args: &mut Args<'_>) -> Result<Wishes, ExitSt
             "populate" => wishes.populate = true,
             "thp" => wishes.advice = Some(Advice::HugePage),
             "nothp" => wishes.advice = Some(Advice::NoHugePage),
-            "hugetlb" => wishes.from_pool(Level::PMD),
+            "hugetlb" => wishes.take_from_pool(Level::PMD),
             word => match parse::setting(word) {
-                ("hugetlb", Some(size)) => wishes.from_pool(pool_leaf(size)?),
+                ("hugetlb", Some(size)) => wishes.take_from_pool(pool_leaf(size)?),
                 ("size", Some(size)) => wishes.of_leaves(leaf(size)?)?,
                 _ => {
                     let access = rights(word).ok_or_else(|| parse::unexpected(command, word))?;
