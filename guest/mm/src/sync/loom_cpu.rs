@@ -3,7 +3,7 @@
 extern crate std;
 
 use super::atomic::{AtomicBool, Ordering};
-use crate::port::{Cpu, CpuId};
+use crate::port::{Cpu, CpuId, TaskFlags};
 use core::cell::Cell;
 use loom::sync::Arc;
 use loom::thread;
@@ -57,6 +57,12 @@ impl Cpu for Core {
     fn can_wait(&self) -> bool {
         self.depth.get() == 0
     }
+
+    fn task_flags(&self) -> TaskFlags {
+        TaskFlags::empty()
+    }
+
+    fn set_task_flags(&self, _flags: TaskFlags) {}
 
     fn call_on(&self, CpuId(cpu): CpuId, work: &(dyn Fn() + Sync)) {
         assert!(self.can_wait());
