@@ -9,6 +9,7 @@ use super::unmap::{checked, pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
 use crate::folio::FolioFlags;
+use crate::mutant::planted;
 use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
@@ -169,7 +170,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             match what {
                 What::Move => {
                     let old = slot.take();
-                    gather.changed(part, old, Pte::NONE);
+                    if !planted("vm::flush.move") {
+                        gather.changed(part, old, Pte::NONE);
+                    }
                     twin.set(old);
                 }
                 What::Share => {
@@ -179,7 +182,9 @@ impl<'p, M: Machine> Vm<'p, M> {
                             Codec::<M>::bits(pte) - PteBits::WRITE - PteBits::EXCLUSIVE,
                         )
                     });
-                    gather.changed(part, old, new);
+                    if !planted("vm::flush.snapshot") {
+                        gather.changed(part, old, new);
+                    }
                     if let Some(folio) =
                         self.folio_of(new).filter(|f| !f.flags().contains(FolioFlags::HUGETLB))
                     {

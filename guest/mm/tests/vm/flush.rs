@@ -4,7 +4,7 @@ use super::{World, cpu, page, watch};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Segv;
 use mm::port::{Level, Machine as _};
-use mm::space::{Advice, Errno, MapFlags, MapRequest, ThpMode};
+use mm::space::{Advice, Errno, MapFlags, MapRequest, Moving, ThpMode};
 use mm::vma::{Backing, VmFlags};
 
 /// Two CPUs, small pages.
@@ -247,4 +247,42 @@ fn a_page_that_was_cleaned_is_dirty_again_after_the_next_write() {
     assert_eq!(clean(), Ok(1));
     on.run_on(cpu(1), || assert_eq!(world.load(mm, page(at, 1)), Ok(2)));
     assert_eq!(world.vm.clean_range(mm, at, 0, &world.frames), Err(Errno::Einval));
+}
+
+#[test]
+fn what_has_moved_is_not_at_its_old_place_for_any_cpu() {
+    let world = small();
+    let mm = world.context();
+    let at = world.map(mm, 4);
+    let on = world.machine().cpu();
+    on.run_on(cpu(1), || {
+        world.run(mm);
+        (0..4).for_each(|n| world.store(mm, page(at, n), n + 1).unwrap());
+    });
+    let frames = &world.frames;
+    let new = world.vm.mremap(mm, at, 4 * PAGE_SIZE, 8 * PAGE_SIZE, Moving::May, frames).unwrap();
+    assert_ne!(new, at);
+    on.run_on(cpu(1), || {
+        for n in 0..4 {
+            assert_eq!(world.load(mm, page(at, n)), Err(Segv::MapErr));
+            assert_eq!(world.load(mm, page(new, n)), Ok(n + 1));
+        }
+    });
+    world.verify();
+}
+
+#[test]
+fn a_snapshot_does_not_see_writes_of_any_cpu_after_it() {
+    let world = small();
+    let mm = world.context();
+    let at = world.map(mm, 2);
+    let on = world.machine().cpu();
+    on.run_on(cpu(1), || {
+        world.run(mm);
+        world.store(mm, at, 1).unwrap();
+    });
+    let copy = world.vm.snapshot(mm, at, 2 * PAGE_SIZE, &world.frames).unwrap();
+    on.run_on(cpu(1), || world.store(mm, at, 2).unwrap());
+    assert_eq!((world.load(mm, at), world.load(mm, copy)), (Ok(2), Ok(1)));
+    world.verify();
 }
