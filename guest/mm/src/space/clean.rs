@@ -41,7 +41,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             });
             if old != new {
                 dirty += level.pages();
-                if !planted("space.cleaned_without_flush") {
+                if !planted("vm::flush.clean") {
                     gather.changed(at, old, new);
                 }
             }
