@@ -243,7 +243,7 @@ fn a_file_that_shrinks_gives_errors() {
 #[test]
 fn more_buffers_than_one_system_call_takes() {
     let (mut rig, _, file) = file_disk(16, Access::ReadWrite, F_FLUSH);
-    // virtio-queue follows an indirect table whether or not it was negotiated.
+    // The device follows an indirect table whether or not it was negotiated.
     let pieces = 4096u64;
     put_header(&rig, IN, 0);
     let table = REGIONS[1];
@@ -261,4 +261,23 @@ fn more_buffers_than_one_system_call_takes() {
     assert_eq!(rig.get(STATUS, 1), [S_OK]);
     let seen: Vec<u8> = (0..pieces).flat_map(|i| rig.get(REGIONS[2] + 4 * i, 2)).collect();
     assert_eq!(seen, at(&file, 0, 16 * 512));
+}
+
+#[test]
+fn headers_and_indirect_tables_lie_anywhere() {
+    let (mut rig, _, file) = file_disk(16, Access::ReadWrite, F_FLUSH);
+    put_header(&rig, IN, 3);
+    let bytes = rig.get(HEADER, 16);
+    for shift in 0..16 {
+        let (table, header, data) =
+            (REGIONS[1] + shift, REGIONS[1] + 0x1000 + shift, REGIONS[2] + 512 * shift);
+        rig.put(header, &bytes);
+        let entries = [out(header, 16), into(data, 512), into(STATUS, 1)];
+        for (entry, next) in entries.into_iter().zip(1u16..) {
+            let flags = entry.flags | if next == 3 { 0 } else { NEXT };
+            rig.put(table + 16 * u64::from(next - 1), &descriptor_bytes(Desc { flags, ..entry }, next));
+        }
+        assert_eq!(rig.request(0, &[Desc { address: table, len: 48, flags: INDIRECT }]), 513, "{shift}");
+        assert_eq!(rig.get(data, 512), at(&file, 3 * 512, 512), "{shift}");
+    }
 }
