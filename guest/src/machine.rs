@@ -2,7 +2,7 @@
 //!
 //! Owns: the wiring only. All parts are zero-sized, so a port call is a direct call.
 
-use crate::arch::{call, cpu, irq, paging, percpu, tlb};
+use crate::arch::{call, cpu, irq, paging, percpu, time, tlb};
 use crate::memory::highmem;
 use crate::{report, task};
 use core::arch::asm;
@@ -66,6 +66,18 @@ impl port::Cpu for Cpu {
     }
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) {
         call::on(cpu.0, work);
+    }
+    fn wait_on(&self, key: u64, done: &mut dyn FnMut() -> bool) {
+        task::wait_on(key, done);
+    }
+    fn wake(&self, key: u64) {
+        task::wake(key);
+    }
+    fn wait_for(&self, ns: u64) {
+        time::delay(ns);
+    }
+    fn now(&self) -> u64 {
+        time::since_boot_ns()
     }
     #[inline]
     fn task_flags(&self) -> TaskFlags {

@@ -17,7 +17,7 @@ use mm::addr::{NodeId, PAGE_SIZE, Pfn, PhysAddr};
 use mm::frame::{Frame, Tables};
 use mm::memblock::Memblock;
 use mm::phys::{BootConfig, Phys, ReserveConfig, Topology, ZoneAllocator, ZoneLimits};
-use mm::port::{self, CpuId};
+use mm::port::{self, CpuId, TaskFlags};
 use mm::slab::{OrderRules, SlabConfig, Slabs};
 
 /// RAM in GiB: all of it in one zone.
@@ -85,6 +85,27 @@ impl port::Cpu for Cpus {
         work();
         CPU.set(own);
     }
+
+    fn wait_on(&self, _key: u64, _done: &mut dyn FnMut() -> bool) {
+        std::thread::yield_now();
+    }
+
+    fn wake(&self, _key: u64) {}
+
+    fn wait_for(&self, _ns: u64) {
+        std::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
+    fn task_flags(&self) -> TaskFlags {
+        TaskFlags::empty()
+    }
+
+    fn set_task_flags(&self, _flags: TaskFlags) {}
 }
 
 /// RAM in one piece.

@@ -11,11 +11,11 @@
 //! |---|---|
 //! | 0 | [`addr`], [`mutant`] |
 //! | 1 | [`port`] |
-//! | 2 | [`sync`], [`frame`], [`memblock`], [`fault_inject`] |
+//! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`] |
-//! | 6 | [`shmem`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`] |
+//! | 6 | [`shmem`], [`cache`] |
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
 //! | 9 | [`fault`] |
@@ -24,7 +24,10 @@
 
 pub mod addr;
 #[cfg(not(all(loom, test)))]
+pub mod cache;
+#[cfg(not(all(loom, test)))]
 pub mod dma;
+pub mod errno;
 #[cfg(not(all(loom, test)))]
 pub mod fault;
 pub mod fault_inject;
@@ -36,6 +39,8 @@ pub mod frame;
 pub mod hugetlb;
 #[cfg(not(all(loom, test)))]
 pub mod kmap;
+#[cfg(not(all(loom, test)))]
+pub mod lru;
 #[cfg(not(all(loom, test)))]
 pub mod maple;
 #[cfg(not(all(loom, test)))]

@@ -35,10 +35,76 @@ pub enum VmEvent {
     PgMlocked,
     /// Pages that were unlocked.
     PgMunlocked,
+    /// Sectors that were read from disks. Linux shows half of it, in KiB.
+    PgPgIn,
+    /// Sectors that were written to disks.
+    PgPgOut,
+    /// Pages that were read from swap.
+    PswpIn,
+    /// Pages that were written to swap.
+    PswpOut,
+    /// Pages that became active.
+    PgActivate,
+    /// Pages that became inactive.
+    PgDeactivate,
+    /// Pages that may go without being written (`MADV_FREE`).
+    PgLazyFree,
+    /// Those of them that went.
+    PgLazyFreed,
+    /// Active pages that were looked at.
+    PgRefill,
+    /// Pages that kswapd made free.
+    PgStealKswapd,
+    /// Pages that those who wanted memory made free.
+    PgStealDirect,
+    /// Inactive pages that kswapd looked at.
+    PgScanKswapd,
+    /// Inactive pages that those who wanted memory looked at.
+    PgScanDirect,
+    /// Inactive anonymous pages that were looked at.
+    PgScanAnon,
+    /// Inactive pages of files that were looked at.
+    PgScanFile,
+    /// Anonymous pages that were made free.
+    PgStealAnon,
+    /// Pages of files that were made free.
+    PgStealFile,
+    /// Tasks that waited because too many were looking for memory.
+    PgScanDirectThrottle,
+    /// Inodes whose pages were taken for their memory.
+    PgInodeSteal,
+    /// Times that kswapd found memory below the low mark shortly after it had gone to sleep.
+    KswapdLowHit,
+    /// Times that kswapd found memory below the high mark shortly after it had gone to sleep.
+    KswapdHighHit,
+    /// Times that kswapd began to work.
+    PageOutRun,
+    /// Pages that were put where they go next, once they were written.
+    PgRotated,
+    /// Times that the page cache was dropped.
+    DropPagecache,
+    /// Times that shrinkable objects were dropped.
+    DropSlab,
+    /// Contexts that were killed for their memory.
+    OomKill,
+    /// Pages that were read from swap before anybody asked for them.
+    SwapRa,
+    /// Those of them that somebody asked for later.
+    SwapRaHit,
+    /// Pages of zeroes that came back from swap without being read.
+    SwpinZero,
+    /// Pages of zeroes that went to swap without being written.
+    SwpoutZero,
+    /// Pages that were found not to be reclaimable.
+    UnevictableCulled,
+    /// Such pages that were looked at again.
+    UnevictableScanned,
+    /// Such pages that had become reclaimable.
+    UnevictableRescued,
 }
 
 impl VmEvent {
-    const COUNT: usize = 11;
+    const COUNT: usize = Self::UnevictableRescued as usize + 1;
 }
 
 /// What there is of something, in pages unless it says otherwise.
@@ -58,10 +124,56 @@ pub enum NodeStat {
     PageTables,
     /// Pages locked in memory (`nr_mlock`).
     Mlocked,
+    /// Anonymous pages on the inactive list.
+    InactiveAnon,
+    /// Anonymous pages on the active list.
+    ActiveAnon,
+    /// Pages of files on the inactive list.
+    InactiveFile,
+    /// Pages of files on the active list.
+    ActiveFile,
+    /// Pages that cannot be reclaimed.
+    Unevictable,
+    /// Anonymous pages that reclaim has taken off their list.
+    IsolatedAnon,
+    /// Pages of files that reclaim has taken off their list.
+    IsolatedFile,
+    /// Nodes of indexes that hold shadows alone (`workingset_nodes`).
+    WorkingsetNodes,
+    /// Anonymous pages that came back, as all counts from here to `WorkingsetNodereclaim` never falling.
+    RefaultAnon,
+    /// Pages of files that came back.
+    RefaultFile,
+    /// Anonymous pages that came back soon enough to be active.
+    ActivateAnon,
+    /// Pages of files that came back soon enough to be active.
+    ActivateFile,
+    /// Those of them that had been in use again and again before.
+    RestoreAnon,
+    /// The same for pages of files.
+    RestoreFile,
+    /// Nodes of shadows that were given back.
+    WorkingsetNodereclaim,
+    /// Pages of files that their disks do not have yet (`nr_dirty`).
+    Dirty,
+    /// Pages that are being written (`nr_writeback`).
+    Writeback,
+    /// Pages that reclaim wrote, never falling.
+    VmscanWrite,
+    /// Pages that reclaim gave to be freed as soon as they are written, never falling.
+    VmscanImmediate,
+    /// Pages that became dirty, never falling (`nr_dirtied`).
+    Dirtied,
+    /// Pages that were written, never falling (`nr_written`).
+    Written,
+    /// Pages that were written while somebody waited for that, never falling.
+    ThrottledWritten,
+    /// Pages in memory that have a slot of a swap area, too (`nr_swapcached`).
+    SwapCached,
 }
 
 impl NodeStat {
-    const COUNT: usize = 7;
+    const COUNT: usize = Self::SwapCached as usize + 1;
 }
 
 /// The counters of one CPU, on cache lines of its own.

@@ -10,7 +10,7 @@
 
 use mm::port::{Cpu, CpuId, TaskFlags};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 thread_local! {
     /// Which CPU of which machine this thread plays, innermost last. The address of a borrowed `Cpus` names
@@ -30,6 +30,8 @@ enum Part {
 /// The CPUs of one machine.
 pub struct Cpus {
     cpus: Box<[State]>,
+    /// Nanoseconds since boot. Time passes when somebody sleeps, or a test lets it.
+    clock: AtomicU64,
 }
 
 /// One CPU.
@@ -67,7 +69,12 @@ impl Cpus {
     #[must_use]
     pub fn new(count: u32) -> Self {
         assert!(count > 0, "a machine needs at least one CPU");
-        Self { cpus: (0..count).map(|_| State::default()).collect() }
+        Self { cpus: (0..count).map(|_| State::default()).collect(), clock: AtomicU64::new(0) }
+    }
+
+    /// Lets `ns` nanoseconds pass.
+    pub fn pass(&self, ns: u64) {
+        self.clock.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// Every CPU number.
@@ -162,6 +169,30 @@ impl Cpu for Cpus {
 
     fn can_wait(&self) -> bool {
         self.depth(self.state(self.id())).load(Ordering::Relaxed) == 0
+    }
+
+    fn wait_on(&self, _key: u64, done: &mut dyn FnMut() -> bool) {
+        assert!(self.can_wait(), "a task sleeps with interrupts masked on {:?}", self.id());
+        self.irq_disable();
+        let is_done = done();
+        self.irq_enable();
+        // Sleepers are never told here: they look again and again, and whoever they wait for runs meanwhile.
+        if !is_done {
+            self.pass(1_000);
+            std::thread::yield_now();
+        }
+    }
+
+    fn wake(&self, _key: u64) {}
+
+    fn wait_for(&self, ns: u64) {
+        assert!(self.can_wait(), "a task sleeps with interrupts masked on {:?}", self.id());
+        self.pass(ns);
+        std::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
     }
 
     fn task_flags(&self) -> TaskFlags {

@@ -9,18 +9,30 @@ use super::{PHYS, hugetlb};
 use crate::machine::Kernel;
 use crate::{report, settings};
 use mm::addr::PAGE_SIZE;
+use mm::cache::PageCache;
+use mm::lru::Lru;
 use mm::space::{BootError, CommitInfo, Config, OvercommitMode, ThpMode, Vm};
+use mm::vmstat::VmStat;
 use shared::params::Value;
 
+/// What is counted.
+pub static STAT: VmStat = VmStat::new();
+/// The lists that reclaim goes by.
+pub static LRU: Lru<'static> = Lru::new(&STAT);
+/// The pages of files.
+pub static CACHE: PageCache<'static, Kernel> = PageCache::new(&PHYS, &SLABS, &LRU);
 /// The memory of all contexts.
 pub static VM: Vm<'static, Kernel> =
-    Vm::new(&PHYS, &SLABS, |what| report::corruption(format_args!("{what}")));
+    Vm::new(&PHYS, &SLABS, &CACHE, |what| report::corruption(format_args!("{what}")));
 
 /// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
 ///
 /// # Errors
 /// [`BootError`].
 pub fn boot() -> Result<(), BootError> {
+    if let Err(error) = CACHE.boot(&FRAMES) {
+        report::corruption(format_args!("no page cache: {error:?}"));
+    }
     let mut pools = hugetlb::pools();
     let config = Config { kernel: kernel_root(), user: ring_bits(), pools: [pools.next(), pools.next()] };
     // SAFETY: boot has filled all entries of the upper half of the kernel's root that will ever be used; entries with

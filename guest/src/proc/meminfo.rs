@@ -5,7 +5,7 @@ use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
-use crate::memory::vm::{self, VM};
+use crate::memory::vm::{self, STAT};
 use crate::memory::{PHYS, boot, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
@@ -25,7 +25,7 @@ pub fn numbers() -> Meminfo {
     let slabs = SLABS.totals(None);
     let huge = hugetlb::default_pool().counts(None);
     let commit = vm::commit_info();
-    let stat = |stat| kb(VM.stat().total(stat));
+    let stat = |stat| kb(STAT.total(stat));
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),

@@ -5,7 +5,7 @@
 use super::kb;
 use crate::arch::smp;
 use crate::memory::slab::SLABS;
-use crate::memory::vm::VM;
+use crate::memory::vm::STAT;
 use crate::memory::{PHYS, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::NodeId;
@@ -137,7 +137,7 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
     line("MemTotal", kb(total))?;
     line("MemFree", kb(free))?;
     line("MemUsed", kb(total.saturating_sub(free)))?;
-    let stat = |stat| VM.stat().on_node(node.id(), stat);
+    let stat = |stat| STAT.on_node(node.id(), stat);
     for name in MIDDLE {
         let pages = match *name {
             "Mlocked" => stat(NodeStat::Mlocked),

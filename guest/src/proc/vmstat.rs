@@ -5,7 +5,7 @@
 use super::{kb, place};
 use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
-use crate::memory::vm::VM;
+use crate::memory::vm::STAT;
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
@@ -30,17 +30,40 @@ const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
 const SLABS_SCANNED: usize = place(&VM_EVENTS, "slabs_scanned");
 
-/// Counters of contexts' memory on a node, by name.
-const NODE: [(NodeStat, usize); 5] = [
+/// Counters of contexts' memory and of the page cache on a node, by name.
+const NODE: [(NodeStat, usize); 28] = [
     (NodeStat::AnonMapped, place(&NODE_STATS, "nr_anon_pages")),
     (NodeStat::AnonThps, place(&NODE_STATS, "nr_anon_transparent_hugepages")),
     (NodeStat::FileMapped, place(&NODE_STATS, "nr_mapped")),
     (NodeStat::FilePages, place(&NODE_STATS, "nr_file_pages")),
     (NodeStat::Shmem, place(&NODE_STATS, "nr_shmem")),
+    (NodeStat::InactiveAnon, place(&NODE_STATS, "nr_inactive_anon")),
+    (NodeStat::ActiveAnon, place(&NODE_STATS, "nr_active_anon")),
+    (NodeStat::InactiveFile, place(&NODE_STATS, "nr_inactive_file")),
+    (NodeStat::ActiveFile, place(&NODE_STATS, "nr_active_file")),
+    (NodeStat::Unevictable, place(&NODE_STATS, "nr_unevictable")),
+    (NodeStat::IsolatedAnon, place(&NODE_STATS, "nr_isolated_anon")),
+    (NodeStat::IsolatedFile, place(&NODE_STATS, "nr_isolated_file")),
+    (NodeStat::WorkingsetNodes, place(&NODE_STATS, "workingset_nodes")),
+    (NodeStat::RefaultAnon, place(&NODE_STATS, "workingset_refault_anon")),
+    (NodeStat::RefaultFile, place(&NODE_STATS, "workingset_refault_file")),
+    (NodeStat::ActivateAnon, place(&NODE_STATS, "workingset_activate_anon")),
+    (NodeStat::ActivateFile, place(&NODE_STATS, "workingset_activate_file")),
+    (NodeStat::RestoreAnon, place(&NODE_STATS, "workingset_restore_anon")),
+    (NodeStat::RestoreFile, place(&NODE_STATS, "workingset_restore_file")),
+    (NodeStat::WorkingsetNodereclaim, place(&NODE_STATS, "workingset_nodereclaim")),
+    (NodeStat::Dirty, place(&NODE_STATS, "nr_dirty")),
+    (NodeStat::Writeback, place(&NODE_STATS, "nr_writeback")),
+    (NodeStat::VmscanWrite, place(&NODE_STATS, "nr_vmscan_write")),
+    (NodeStat::VmscanImmediate, place(&NODE_STATS, "nr_vmscan_immediate_reclaim")),
+    (NodeStat::Dirtied, place(&NODE_STATS, "nr_dirtied")),
+    (NodeStat::Written, place(&NODE_STATS, "nr_written")),
+    (NodeStat::ThrottledWritten, place(&NODE_STATS, "nr_throttled_written")),
+    (NodeStat::SwapCached, place(&NODE_STATS, "nr_swapcached")),
 ];
 
-/// Events of contexts' memory, by name.
-const EVENTS: [(VmEvent, usize); 10] = [
+/// Events of contexts' memory and of the page cache, by name.
+const EVENTS: [(VmEvent, usize); 41] = [
     (VmEvent::PgFault, place(&VM_EVENTS, "pgfault")),
     (VmEvent::PgMajFault, place(&VM_EVENTS, "pgmajfault")),
     (VmEvent::PgReuse, place(&VM_EVENTS, "pgreuse")),
@@ -51,7 +74,42 @@ const EVENTS: [(VmEvent, usize); 10] = [
     (VmEvent::ThpZeroPageAllocFailed, place(&VM_EVENTS, "thp_zero_page_alloc_failed")),
     (VmEvent::PgMlocked, place(&VM_EVENTS, "unevictable_pgs_mlocked")),
     (VmEvent::PgMunlocked, place(&VM_EVENTS, "unevictable_pgs_munlocked")),
+    (VmEvent::PswpIn, place(&VM_EVENTS, "pswpin")),
+    (VmEvent::PswpOut, place(&VM_EVENTS, "pswpout")),
+    (VmEvent::PgActivate, place(&VM_EVENTS, "pgactivate")),
+    (VmEvent::PgDeactivate, place(&VM_EVENTS, "pgdeactivate")),
+    (VmEvent::PgLazyFree, place(&VM_EVENTS, "pglazyfree")),
+    (VmEvent::PgLazyFreed, place(&VM_EVENTS, "pglazyfreed")),
+    (VmEvent::PgRefill, place(&VM_EVENTS, "pgrefill")),
+    (VmEvent::PgStealKswapd, place(&VM_EVENTS, "pgsteal_kswapd")),
+    (VmEvent::PgStealDirect, place(&VM_EVENTS, "pgsteal_direct")),
+    (VmEvent::PgScanKswapd, place(&VM_EVENTS, "pgscan_kswapd")),
+    (VmEvent::PgScanDirect, place(&VM_EVENTS, "pgscan_direct")),
+    (VmEvent::PgScanAnon, place(&VM_EVENTS, "pgscan_anon")),
+    (VmEvent::PgScanFile, place(&VM_EVENTS, "pgscan_file")),
+    (VmEvent::PgStealAnon, place(&VM_EVENTS, "pgsteal_anon")),
+    (VmEvent::PgStealFile, place(&VM_EVENTS, "pgsteal_file")),
+    (VmEvent::PgScanDirectThrottle, place(&VM_EVENTS, "pgscan_direct_throttle")),
+    (VmEvent::PgInodeSteal, place(&VM_EVENTS, "pginodesteal")),
+    (VmEvent::KswapdLowHit, place(&VM_EVENTS, "kswapd_low_wmark_hit_quickly")),
+    (VmEvent::KswapdHighHit, place(&VM_EVENTS, "kswapd_high_wmark_hit_quickly")),
+    (VmEvent::PageOutRun, place(&VM_EVENTS, "pageoutrun")),
+    (VmEvent::PgRotated, place(&VM_EVENTS, "pgrotated")),
+    (VmEvent::DropPagecache, place(&VM_EVENTS, "drop_pagecache")),
+    (VmEvent::DropSlab, place(&VM_EVENTS, "drop_slab")),
+    (VmEvent::OomKill, place(&VM_EVENTS, "oom_kill")),
+    (VmEvent::SwapRa, place(&VM_EVENTS, "swap_ra")),
+    (VmEvent::SwapRaHit, place(&VM_EVENTS, "swap_ra_hit")),
+    (VmEvent::SwpinZero, place(&VM_EVENTS, "swpin_zero")),
+    (VmEvent::SwpoutZero, place(&VM_EVENTS, "swpout_zero")),
+    (VmEvent::UnevictableCulled, place(&VM_EVENTS, "unevictable_pgs_culled")),
+    (VmEvent::UnevictableScanned, place(&VM_EVENTS, "unevictable_pgs_scanned")),
+    (VmEvent::UnevictableRescued, place(&VM_EVENTS, "unevictable_pgs_rescued")),
 ];
+
+/// Events that are counted in sectors and shown in KiB.
+const TRANSFERS: [(VmEvent, usize); 2] =
+    [(VmEvent::PgPgIn, place(&VM_EVENTS, "pgpgin")), (VmEvent::PgPgOut, place(&VM_EVENTS, "pgpgout"))];
 
 /// Events that have a counter for each kind of zone: those of DMA, DMA32, Normal and Movable. Linux has none for
 /// HighMem where it has 64 bits.
@@ -113,10 +171,9 @@ pub fn zone_stats(zone: &Zone) -> ZoneStats {
 pub fn node_stats(node: &Node) -> NodeStats {
     let mut stats = [0; NODE_STATS.len()];
     stats[KERNEL_STACK] = kb(stack::pages_in_use_on(node.id()));
-    stats[PAGE_TABLE_PAGES] =
-        tables::in_use_on(node.id()) + VM.stat().on_node(node.id(), NodeStat::PageTables);
+    stats[PAGE_TABLE_PAGES] = tables::in_use_on(node.id()) + STAT.on_node(node.id(), NodeStat::PageTables);
     for (stat, place) in NODE {
-        stats[place] = VM.stat().on_node(node.id(), stat);
+        stats[place] = STAT.on_node(node.id(), stat);
     }
     let slabs = SLABS.totals(Some(node.id()));
     stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
@@ -153,7 +210,10 @@ pub fn numbers() -> Vmstat {
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
     all.events[SLABS_SCANNED] = SHRINKERS.scanned();
     for (event, place) in EVENTS {
-        all.events[place] = VM.stat().event(event);
+        all.events[place] = STAT.event(event);
+    }
+    for (event, place) in TRANSFERS {
+        all.events[place] = STAT.event(event) / 2;
     }
     all
 }

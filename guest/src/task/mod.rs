@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 use queue::{Link, Queue};
-pub use wait::WaitQueue;
+pub use wait::{WaitQueue, wait_on, wake};
 
 /// How many tasks there can be at once, idle tasks included.
 pub const MAX_TASKS: usize = 128;

@@ -41,3 +41,23 @@ impl WaitQueue {
         }
     }
 }
+
+/// How many queues those who wait on a key share.
+const KEYED: usize = 64;
+
+static WAITING: [WaitQueue; KEYED] = [const { WaitQueue::new() }; KEYED];
+
+/// The queue of a key (Fibonacci hashing).
+fn queue_of(key: u64) -> &'static WaitQueue {
+    &WAITING[(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize % KEYED]
+}
+
+/// Sleeps until `done` holds; whoever makes it true calls [`wake`] with the same key.
+pub fn wait_on(key: u64, done: &mut dyn FnMut() -> bool) {
+    queue_of(key).wait_until(done);
+}
+
+/// Wakes all who wait on `key`; others whom that wakes look again and go on sleeping.
+pub fn wake(key: u64) {
+    queue_of(key).wake_all();
+}

@@ -12,7 +12,28 @@ bitflags! {
         const UPTODATE = 1 << 1;
         /// Holds what its file does not have yet (`PG_dirty`).
         const DIRTY = 1 << 2;
+        /// Somebody has it to himself: it is being read in, or taken away (`PG_locked`).
+        const LOCKED = 1 << 3;
         /// Comes from a pool of huge pages, and goes back there (`hugetlb`).
         const HUGETLB = 1 << 4;
+        /// Is being written to its file or to swap (`PG_writeback`).
+        const WRITEBACK = 1 << 5;
+        /// Was used since it was looked at last (`PG_referenced`).
+        const REFERENCED = 1 << 6;
+        /// On an active list, or on its way there (`PG_active`).
+        const ACTIVE = 1 << 7;
+        /// On a list of reclaim (`PG_lru`).
+        const LRU = 1 << 8;
+        /// Belongs to the set of pages that is used again and again (`PG_workingset`).
+        const WORKINGSET = 1 << 9;
+        /// Whoever reads it starts the next window of readahead (`PG_readahead`). Of a page that is being written: it is
+        /// to go as soon as it is (`PG_reclaim`).
+        const READAHEAD = 1 << 10;
+        /// Has a slot of a swap area (`PG_swapcache`).
+        const SWAPCACHE = 1 << 11;
+        /// Cannot be reclaimed (`PG_unevictable`).
+        const UNEVICTABLE = 1 << 12;
+        /// Somebody waits for it to be unlocked or written (`PG_waiters`).
+        const WAITERS = 1 << 13;
     }
 }

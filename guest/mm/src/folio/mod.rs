@@ -7,7 +7,8 @@
 //!
 //! | holder's word | bits | meaning |
 //! |---|---|---|
-//! | small | | references |
+//! | small | 0..29 | references |
+//! | | 29 | a folio: set as long as there is one, so that nobody takes a reference of something else |
 //! | large 0 | | what it belongs to: an address with a kind in its two lowest bits; 0 for nothing |
 //! | large 1 | 0..36 | its first page there |
 //! | | 36..64 | entries that map it or a part of it |
@@ -29,6 +30,10 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// One mapping more.
 const MAPPED: u64 = 1 << INDEX_BITS;
 
+/// In the small word: a folio. Neither slabs nor page tables ever have this bit there.
+const FOLIO: u32 = 1 << 29;
+const REFS: u32 = FOLIO - 1;
+
 /// What a folio belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mapping {
@@ -36,12 +41,15 @@ pub(crate) enum Mapping {
     None,
     /// The anonymous memory of the areas linked to the anchor at this address.
     Anon(u64),
-    /// An address space: the memory of a file or of shared memory, by its address.
+    /// An object of shared memory, by its address.
     Space(u64),
+    /// The address space of a file or of a disk, by its address.
+    File(u64),
 }
 
 const KIND: u64 = 0b11;
 const ANON: u64 = 0b01;
+const FILE: u64 = 0b10;
 
 impl Mapping {
     const fn word(self) -> u64 {
@@ -49,6 +57,7 @@ impl Mapping {
             Self::None => 0,
             Self::Anon(at) => at | ANON,
             Self::Space(at) => at,
+            Self::File(at) => at | FILE,
         }
     }
 
@@ -56,6 +65,7 @@ impl Mapping {
         match (word, word & KIND) {
             (0, _) => Self::None,
             (_, ANON) => Self::Anon(word & !KIND),
+            (_, FILE) => Self::File(word & !KIND),
             _ => Self::Space(word & !KIND),
         }
     }
@@ -83,7 +93,7 @@ impl<'t> Folio<'t> {
         let (idx, _) = table.lookup(pfn)?;
         let frame = table.frame(idx);
         let [belongs, place] = frame.held_words();
-        frame.held().store(1, Ordering::Relaxed);
+        frame.held().store(FOLIO | 1, Ordering::Release);
         belongs.store(mapping.word(), Ordering::Relaxed);
         place.store(index & INDEX_MASK, Ordering::Relaxed);
         frame.set_state(frame.state().with_page_type(PageType::Folio));
@@ -139,6 +149,24 @@ impl<'t> Folio<'t> {
         FolioFlags::from_bits_retain(self.frame.state().folio_flags())
     }
 
+    /// Sets flags; those that were set before.
+    #[inline]
+    pub(crate) fn set_flags(self, flags: FolioFlags) -> FolioFlags {
+        FolioFlags::from_bits_retain(self.frame.set_folio_flags(flags.bits()))
+    }
+
+    /// Clears flags; those that were set before.
+    #[inline]
+    pub(crate) fn clear_flags(self, flags: FolioFlags) -> FolioFlags {
+        FolioFlags::from_bits_retain(self.frame.clear_folio_flags(flags.bits()))
+    }
+
+    /// Its place in the table.
+    #[inline]
+    pub(crate) fn idx(self) -> FrameIdx {
+        self.idx
+    }
+
     fn place(self) -> &'t AtomicU64 {
         &self.frame.held_words()[1]
     }
@@ -158,7 +186,7 @@ impl<'t> Folio<'t> {
     /// References.
     #[inline]
     pub(crate) fn refs(self) -> u32 {
-        self.frame.held().load(Ordering::Acquire)
+        self.frame.held().load(Ordering::Acquire) & REFS
     }
 
     /// Takes `n` more references. The caller holds one, or an entry that maps it and that nobody can take away.
@@ -167,12 +195,38 @@ impl<'t> Folio<'t> {
         self.frame.held().fetch_add(n, Ordering::Relaxed);
     }
 
+    /// A reference to the folio whose first frame is `pfn`, if there is one with references (Linux `folio_try_get`). The
+    /// caller may have read `pfn` somewhere a while ago: it looks there again, and gives the reference back if
+    /// something else stands there now.
+    #[inline]
+    pub(crate) fn try_get(table: &'t FrameTable, pfn: Pfn) -> Option<Self> {
+        let (idx, _) = table.lookup(pfn)?;
+        let frame = table.frame(idx);
+        let more = |held: u32| (held & FOLIO != 0 && held & REFS != 0).then_some(held + 1);
+        // Acquire: what whoever made the folio wrote before its reference is seen.
+        frame.held().fetch_update(Ordering::Acquire, Ordering::Relaxed, more).ok()?;
+        Some(Self { table, frame, idx })
+    }
+
+    /// If there are exactly `refs` references, the caller's among them, takes all of them: from now on nobody gets
+    /// another (Linux `folio_ref_freeze`).
+    #[must_use = "a frozen folio must be freed or thawed"]
+    pub(crate) fn freeze(self, refs: u32) -> bool {
+        let held = self.frame.held();
+        held.compare_exchange(FOLIO | refs, FOLIO, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives a frozen folio `refs` references (Linux `folio_ref_unfreeze`).
+    pub(crate) fn thaw(self, refs: u32) {
+        self.frame.held().store(FOLIO | refs, Ordering::Release);
+    }
+
     /// Gives `n` references back; whether those were the last. Then the folio is the caller's to free.
     #[inline]
     #[must_use = "a folio without references that nobody frees is lost"]
     pub(crate) fn put(self, n: u32) -> bool {
         // Release: what was done with the folio is done before it is freed. Acquire: by whoever frees it.
-        self.frame.held().fetch_sub(n, Ordering::AcqRel) == n
+        self.frame.held().fetch_sub(n, Ordering::AcqRel) == FOLIO | n
     }
 
     /// Entries that map it or a part of it.

@@ -74,10 +74,17 @@ impl Frame {
         self.state.store(state.raw(), Ordering::Relaxed);
     }
 
-    /// Sets flags of a folio.
+    /// Sets flags of a folio; those that were set before.
     #[inline(always)]
-    pub(crate) fn set_folio_flags(&self, flags: u16) {
-        self.state.fetch_or(State::of_folio_flags(flags), Ordering::Relaxed);
+    pub(crate) fn set_folio_flags(&self, flags: u16) -> u16 {
+        // AcqRel: a flag can be a lock, and says that what was written before it can be read.
+        State::from_raw(self.state.fetch_or(State::of_folio_flags(flags), Ordering::AcqRel)).folio_flags()
+    }
+
+    /// Clears flags of a folio; those that were set before.
+    #[inline(always)]
+    pub(crate) fn clear_folio_flags(&self, flags: u16) -> u16 {
+        State::from_raw(self.state.fetch_and(!State::of_folio_flags(flags), Ordering::AcqRel)).folio_flags()
     }
 
     /// The small word of whoever holds the block.

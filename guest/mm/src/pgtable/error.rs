@@ -1,6 +1,7 @@
 //! Why a change of a page table stopped, and where.
 
 use crate::addr::VirtAddr;
+use crate::errno::Errno;
 use core::fmt;
 
 /// Why, one variant per reaction of the caller.
@@ -37,5 +38,16 @@ impl fmt::Display for PtError {
             Why::Corrupt => "corrupt page-table entry",
         };
         write!(f, "page table at {:#x}: {why}", self.at.get())
+    }
+}
+
+impl From<PtError> for Errno {
+    fn from(error: PtError) -> Self {
+        match error.why {
+            Why::NoFrames => Self::Enomem,
+            Why::Exists => Self::Eexist,
+            Why::Invalid | Why::NoSuchLeaf => Self::Einval,
+            Why::Corrupt => Self::Ecorrupt,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, one variant per distinct reaction of the caller.
 
 use crate::addr::{Order, Pfn};
+use crate::errno::Errno;
 use crate::memblock::MemblockError;
 use core::fmt;
 
@@ -106,5 +107,11 @@ impl fmt::Display for BootError {
 impl From<MemblockError> for BootError {
     fn from(error: MemblockError) -> Self {
         Self::Memblock(error)
+    }
+}
+
+impl From<AllocError> for Errno {
+    fn from(_: AllocError) -> Self {
+        Self::Enomem
     }
 }

@@ -45,6 +45,16 @@ pub trait Cpu {
     /// Runs `work` on CPU `cpu`, with interrupts masked there, and returns when it has run. For another CPU than the
     /// running one the caller [can wait](Cpu::can_wait) and holds no lock.
     fn call_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync));
+    /// Sleeps until somebody calls [`Cpu::wake`] with the same key, or for a while: the caller looks again whether what
+    /// it waits for is there. Returns at once if `done` holds, which runs with interrupts masked and must not wait; so
+    /// whoever makes it hold and then wakes is never missed. Only where this code [can wait](Cpu::can_wait).
+    fn wait_on(&self, key: u64, done: &mut dyn FnMut() -> bool);
+    /// Lets everybody who waits on `key` look again.
+    fn wake(&self, key: u64);
+    /// As [`Cpu::wait_on`] for at most `ns` nanoseconds, for whatever nobody wakes for.
+    fn wait_for(&self, ns: u64);
+    /// Nanoseconds since boot; never falls.
+    fn now(&self) -> u64;
     /// What the running task is in the middle of. An interrupt sees the flags of the task that it interrupts.
     fn task_flags(&self) -> TaskFlags;
     /// Sets what the running task is in the middle of.

@@ -3,6 +3,7 @@
 //! Owns: the contracts. Stays outside: every implementation (`guest` on real x86-64, `sim` on the host).
 //! All methods take `&self`, so that many simulated machines fit in one process and the guest's are free.
 
+mod block;
 mod cpu;
 mod level;
 mod mmu;
@@ -10,6 +11,7 @@ mod physmem;
 mod pte;
 mod tlb;
 
+pub use block::{BlockDevice, IoError, IoOp, IoRequest, PAGE_SECTORS, SECTOR_BYTES};
 pub use cpu::{Cpu, CpuId, IrqGuard, MemallocScope, TaskFlags};
 pub use level::Level;
 pub use mmu::{Access, Mmu};

@@ -11,7 +11,6 @@ use crate::shmem::Shmem;
 use crate::slab::{CacheRequest, CreateError, SlabFlags};
 use crate::sync::{InitError, RwLock};
 use crate::vma::{Areas, Objects};
-use crate::xarray::NodeCache;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -62,11 +61,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             };
             let mm = cache("mm_struct", size_of::<Mm<'p, M>>(), align_of::<Mm<'p, M>>())?;
             let shmem = cache("shmem_inode_cache", size_of::<Shmem>(), align_of::<Shmem>())?;
-            let nodes = NodeCache::new(self.slabs, frames).map_err(BootError::Cache)?;
             let gfp = GfpFlags::GFP_KERNEL | GfpFlags::__GFP_ZERO;
             let zero = frames.alloc(gfp, Order::ZERO).map_err(BootError::NoMemory)?.into_raw().0;
             let Config { kernel, user, pools } = *config;
-            *slot = Some(Ground { objects, mm, shmem, nodes, table, kernel, user, zero, pools });
+            *slot = Some(Ground { objects, mm, shmem, table, kernel, user, zero, pools });
             Ok(())
         });
         filled.map_err(|error| match error {

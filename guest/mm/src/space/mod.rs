@@ -22,7 +22,6 @@ mod clone;
 mod commit;
 mod counters;
 mod create;
-mod error;
 mod gather;
 pub mod layout;
 mod locked;
@@ -43,6 +42,8 @@ mod verify;
 mod zap;
 
 use crate::addr::{Pfn, PhysAddr};
+use crate::cache::PageCache;
+pub use crate::errno::Errno;
 use crate::frame::FrameTable;
 use crate::hugetlb::HugePool;
 use crate::pgtable::PageTable;
@@ -59,7 +60,6 @@ use core::fmt::Display;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
 pub use create::{BootError, Config};
-pub use error::Errno;
 pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};
@@ -97,8 +97,6 @@ struct Ground<'p, M: Machine> {
     mm: &'p Cache,
     /// Where objects of shared memory come from.
     shmem: &'p Cache,
-    /// Where the nodes of their indexes come from.
-    nodes: NodeCache<'p, 'p, M>,
     table: &'p FrameTable,
     /// The kernel's tables: the upper half of every root.
     kernel: PageTable<'p, M>,
@@ -113,8 +111,8 @@ struct Ground<'p, M: Machine> {
 pub struct Vm<'p, M: Machine> {
     phys: &'p Phys<M>,
     slabs: &'p Slabs<'p, M>,
+    cache: &'p PageCache<'p, M>,
     ground: Once<Option<Ground<'p, M>>>,
-    stat: VmStat,
     commit: Commit,
     settings: Settings,
     /// Called with what is wrong when a structure turns out to be corrupt.
@@ -127,12 +125,17 @@ pub struct Vm<'p, M: Machine> {
 impl<'p, M: Machine> Vm<'p, M> {
     /// Before boot: there are no contexts.
     #[must_use]
-    pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>, on_corruption: fn(&dyn Display)) -> Self {
+    pub const fn new(
+        phys: &'p Phys<M>,
+        slabs: &'p Slabs<'p, M>,
+        cache: &'p PageCache<'p, M>,
+        on_corruption: fn(&dyn Display),
+    ) -> Self {
         Self {
             phys,
             slabs,
+            cache,
             ground: Once::new(None),
-            stat: VmStat::new(),
             commit: Commit::new(),
             settings: Settings::new(),
             on_corruption,
@@ -155,8 +158,14 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// What is counted.
     #[inline(always)]
-    pub fn stat(&self) -> &VmStat {
-        &self.stat
+    pub fn stat(&self) -> &'p VmStat {
+        self.cache.lru().stat()
+    }
+
+    /// The pages of files.
+    #[inline(always)]
+    pub fn cache(&self) -> &'p PageCache<'p, M> {
+        self.cache
     }
 
     /// What can be changed while the machine runs.
@@ -194,8 +203,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     }
 
     /// The nodes of indexes, for all arrays of the machine; none before boot.
-    pub fn nodes(&self) -> Option<&NodeCache<'p, 'p, M>> {
-        self.ground().map(|ground| &ground.nodes)
+    pub fn nodes(&self) -> Option<&'p NodeCache<'p, 'p, M>> {
+        self.cache.nodes()
     }
 
     /// What entries must say so that contexts can use them.

@@ -53,9 +53,12 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// One area less has this memory behind it; with the last its pages go.
     pub(super) fn let_go(&self, backing: Backing) {
         let Some(object) = self.shmem_of(backing).filter(|object| object.put()) else { return };
-        let (Some(ground), Some(table)) = (self.ground(), self.frame_table()) else { return };
+        let (Some(ground), Some(table), Some(nodes)) = (self.ground(), self.frame_table(), self.nodes())
+        else {
+            return;
+        };
         let (cpu, stat) = (self.machine().cpu(), self.stat());
-        object.empty(&ground.nodes, cpu, table, |folio: Folio<'_>| {
+        object.empty(nodes, cpu, table, |folio: Folio<'_>| {
             for what in [NodeStat::Shmem, NodeStat::FilePages] {
                 stat.shrink(cpu, folio.node(), what, 1);
             }

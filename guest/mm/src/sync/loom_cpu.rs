@@ -58,6 +58,20 @@ impl Cpu for Core {
         self.depth.get() == 0
     }
 
+    fn wait_on(&self, _key: u64, _done: &mut dyn FnMut() -> bool) {
+        thread::yield_now();
+    }
+
+    fn wake(&self, _key: u64) {}
+
+    fn wait_for(&self, _ns: u64) {
+        thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
     fn task_flags(&self) -> TaskFlags {
         TaskFlags::empty()
     }

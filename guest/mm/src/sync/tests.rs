@@ -50,6 +50,20 @@ impl Cpu for Core {
         work();
     }
 
+    fn wait_on(&self, _key: u64, _done: &mut dyn FnMut() -> bool) {
+        loom::thread::yield_now();
+    }
+
+    fn wake(&self, _key: u64) {}
+
+    fn wait_for(&self, _ns: u64) {
+        loom::thread::yield_now();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
     fn task_flags(&self) -> TaskFlags {
         TaskFlags::empty()
     }

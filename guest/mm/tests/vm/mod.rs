@@ -17,8 +17,10 @@ mod shared;
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;
 use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
+use mm::cache::PageCache;
 use mm::fault::{Fault, Flavour, Segv};
 use mm::hugetlb::HugePool;
+use mm::lru::Lru;
 use mm::pgtable::{PageTable, TableFrames};
 use mm::phys::{
     AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys,
@@ -26,7 +28,7 @@ use mm::phys::{
 use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
 use mm::slab::Slabs;
 use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
-use mm::vmstat::VmEvent;
+use mm::vmstat::{VmEvent, VmStat};
 use sim::{Fault as Trap, FaultCode, Machine};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -134,7 +136,10 @@ impl World {
         unsafe { slabs.boot(&config(cpus, 1), &frames) }.unwrap();
         // SAFETY: the tests change trees by the rules, and no code runs in them.
         let kernel = unsafe { PageTable::new(board.machine(), &frames) }.unwrap();
-        let vm = Vm::new(board, slabs, corrupt);
+        let lru: &'static Lru<'static> = keep(Lru::new(keep(VmStat::new())));
+        let cache: &'static PageCache<'static, Machine> = keep(PageCache::new(board, slabs, lru));
+        cache.boot(&frames).unwrap();
+        let vm = Vm::new(board, slabs, cache, corrupt);
         let pool: &'static HugePool<'static, Machine> = keep(HugePool::new(board, 512));
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.

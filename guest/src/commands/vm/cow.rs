@@ -5,7 +5,7 @@ use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, fail, usage};
 use crate::console;
 use crate::memory::PHYS;
-use crate::memory::vm::VM;
+use crate::memory::vm::STAT;
 use mm::addr::PAGE_SIZE;
 use mm::vmstat::VmEvent;
 use shared::exit::ExitStatus;
@@ -18,7 +18,7 @@ const OVERHEAD: i64 = 16;
 
 /// How many pages have been copied, and how many were left to their last owner.
 fn copied_and_reused() -> [u64; 2] {
-    [VmEvent::PgCow, VmEvent::PgReuse].map(|event| VM.stat().event(event))
+    [VmEvent::PgCow, VmEvent::PgReuse].map(|event| STAT.event(event))
 }
 
 fn since(before: [u64; 2]) -> [u64; 2] {

@@ -5,7 +5,7 @@ use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, fail, usage};
 use crate::console;
 use crate::context::trace::{self, HANDLERS, Record};
-use crate::memory::vm::VM;
+use crate::memory::vm::{STAT, VM};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::port::Level;
 use mm::space::{Advice, MapRequest, ThpMode};
@@ -69,7 +69,7 @@ impl core::fmt::Display for Code {
 
 /// Drives each way that there is once, and counts.
 fn flavours() -> Outcome {
-    let events = || [VmEvent::PgFault, VmEvent::PgMajFault].map(|event| VM.stat().event(event));
+    let events = || [VmEvent::PgFault, VmEvent::PgMajFault].map(|event| STAT.event(event));
     let (counts, [faults, major]) = (trace::counts(), events());
     let parent = Scratch::new("flavours")?;
     let at = parent.map_overlay(2)?;

@@ -12,7 +12,7 @@ use crate::commands::{Args, Outcome, fail, usage};
 use crate::console;
 use crate::context::{self, Place};
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::VM;
+use crate::memory::vm::{STAT, VM};
 use mm::addr::PAGE_SIZE;
 use mm::space::{MapRequest, Usage};
 use mm::vmstat::VmEvent;
@@ -54,7 +54,7 @@ pub fn touch(args: &mut Args<'_>) -> Outcome {
 /// Writes the first `pages` pages of the mapping made last on `cpus` CPUs, and counts what that takes.
 fn write_pages(session: &mut Session, pages: u64, cpus: u32) -> Outcome {
     let events = [VmEvent::PgFault, VmEvent::PgMajFault, VmEvent::ThpFaultAlloc];
-    let before = events.map(|event| VM.stat().event(event));
+    let before = events.map(|event| STAT.event(event));
     let (context, tag) = (session.context.clone(), u64::from(session.context.pid()));
     let Some(mapping) = session.last() else { return Ok(()) };
     let start = mapping.start;
@@ -72,7 +72,7 @@ fn write_pages(session: &mut Session, pages: u64, cpus: u32) -> Outcome {
         return ended(failure);
     }
     (mapping.marked, mapping.tag) = (pages, tag);
-    let [faults, major, huge] = events.map(|event| VM.stat().event(event));
+    let [faults, major, huge] = events.map(|event| STAT.event(event));
     console::print(format_args!(
         "touched={pages} pgfault=+{} pgmajfault=+{} thp_fault_alloc=+{}\n",
         faults - before[0],

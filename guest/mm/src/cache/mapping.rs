@@ -1,0 +1,36 @@
+//! The pages of one inode (Linux `struct address_space`).
+//!
+//! Owns: the index, the areas that map it, and what is counted of it. Invariants: `nrpages` is the number of folios in
+//! the index; a folio in the index has the flag of its mark set: DIRTY, WRITEBACK, TOWRITE.
+
+use crate::rmap::AnonVma;
+use crate::xarray::XArray;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// See the module documentation. The first field of an [`Inode`](super::Inode).
+pub struct AddressSpace {
+    /// Folios by index, as handles of their first frame; shadows of those that were evicted, as values.
+    pub(crate) pages: XArray,
+    /// The areas that map it (`i_mmap`).
+    pub(crate) areas: AnonVma,
+    nrpages: AtomicU64,
+}
+
+impl AddressSpace {
+    /// No pages.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { pages: XArray::new(), areas: AnonVma::new(), nrpages: AtomicU64::new(0) }
+    }
+
+    /// How many pages are in memory.
+    pub fn nrpages(&self) -> u64 {
+        self.nrpages.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for AddressSpace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
