@@ -74,7 +74,7 @@ impl port::Cpu for Cpu {
         task::wake(key);
     }
     fn wait_for(&self, ns: u64) {
-        time::delay(ns);
+        task::sleep(ns);
     }
     fn now(&self) -> u64 {
         time::since_boot_ns()

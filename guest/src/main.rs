@@ -5,7 +5,7 @@
 //! | [`arch`] | everything that names a register, an instruction or a vector |
 //! | [`boot_info`], [`platform`] | what the monitor and the firmware say about the machine |
 //! | [`machine`], [`memory`] | the ports of `mm` on this machine, and boot of the memory manager |
-//! | [`task`] | threads, wait queues |
+//! | [`timer`], [`task`] | timers, threads, wait queues |
 //! | [`context`] | contexts: roots of their own, pids, faults |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
@@ -35,6 +35,7 @@ mod stress;
 mod symbols;
 mod task;
 mod text;
+mod timer;
 
 use arch::boot::Entry;
 use arch::percpu::PerCpu;
@@ -58,6 +59,8 @@ fn kernel_main(entry: Entry) -> ! {
     paging::detect();
     irq::set_handler(irq::line::FLUSH, tlb::on_message);
     irq::set_handler(irq::line::CALL, call::on_message);
+    timer::start();
+    irq::set_epilogue(task::after_interrupt);
     cpu::enable_interrupts();
     irq::enable();
     let ram = info.ram_bytes();

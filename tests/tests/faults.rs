@@ -48,6 +48,7 @@ const SWEPT: &[&str] = &[
     "pt roots",
     "pt switch",
     "pt verify 10",
+    "sleep 0.001",
     "slab cost 100 x100 + slab verify",
     "slab ctor-test 100 x2",
     "slab handover 200",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tests::linux::{buddyinfo, e820};
-use tests::{Guest, Host, Run, Text, for_each_host, kvm};
+use tests::{Guest, Host, Run, Text, any_host, for_each_host, kvm};
 
 /// What `disk crc` looks at by default.
 const REGION: u64 = 1 << 20;
@@ -139,4 +139,22 @@ fn preparing_register_writes_do_not_stop_the_vcpu() {
     let run = Guest::on(host).flag("--stats").run(&["disk crc vda"]).start().assert_ok();
     let exits = run.all().number("kvm.vcpu.mmio_exits");
     assert!((1..80).contains(&exits), "{exits} exits for device registers");
+}
+
+#[test]
+fn tasks_sleep_for_as_long_as_they_say_and_workload_gives_way() {
+    for_each_host(|host| {
+        let commands = ["uptime", "sleep 0.25", "uptime", "tasks sleepers", "tasks preempt", "ps"];
+        let run = Guest::on(host).cpus(2).run(&commands).start().assert_ok();
+        let [before, after] = [0, 2].map(|n| run.output(n).line_with("uptime=").fact("uptime").to_owned());
+        let slept = after.parse::<f64>().unwrap() - before.parse::<f64>().unwrap();
+        assert!((0.25..5.0).contains(&slept), "{slept}\n{run}");
+        let sleepers = run.output(3).line_with("sleepers=");
+        assert_eq!((sleepers.number("sleepers"), sleepers.number("early")), (16, 0), "{run}");
+        let turns = run.output(4).line_with("turns=");
+        assert_eq!(turns.number("turns"), turns.number("expected"), "{run}");
+        assert!(run.output(5).lines_with("name=daemon").is_empty(), "{run}");
+    });
+    let bad = Guest::on(any_host()).run(&["sleep -1"]).start().assert_status(2);
+    bad.output(0).assert_line("error: bad seconds '-1' (such as 2 or 0.25)");
 }

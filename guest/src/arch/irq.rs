@@ -32,15 +32,19 @@ pub type Handler = fn(line: usize);
 
 static HANDLERS: [AtomicPtr<()>; LINES] = [const { AtomicPtr::new(core::ptr::null_mut()) }; LINES];
 
+/// What runs when the handlers have, with the state of the code that was interrupted; the soft mask is raised.
+pub type Epilogue = fn(&TrapFrame);
+
+static LAST: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Installs what runs at the end of every interrupt.
+pub fn set_epilogue(epilogue: Epilogue) {
+    LAST.store(epilogue as *mut (), Ordering::Release);
+}
+
 /// Installs the handler of `line`; false if there is no such line.
 pub fn set_handler(line: usize, handler: Handler) -> bool {
     HANDLERS.get(line).map(|slot| slot.store(handler as *mut (), Ordering::Release)).is_some()
-}
-
-/// Installs the handler of `line`, which is below [`LINES`]; gives back the one before.
-pub fn replace_handler(line: usize, handler: Handler) -> Option<Handler> {
-    let raw = HANDLERS.get(line)?.swap(handler as *mut (), Ordering::AcqRel);
-    to_handler(raw)
 }
 
 fn to_handler(raw: *mut ()) -> Option<Handler> {
@@ -55,8 +59,13 @@ pub fn has_handler(line: usize) -> bool {
 
 /// Called by `trap.s` for an accepted interrupt, and for recorded ones as the mask falls.
 #[unsafe(no_mangle)]
-extern "C" fn interrupt_dispatch(_frame: &mut TrapFrame) {
+extern "C" fn interrupt_dispatch(frame: &mut TrapFrame) {
     run_pending();
+    let last = LAST.load(Ordering::Acquire);
+    if !last.is_null() {
+        // SAFETY: the word holds null or an `Epilogue`, from `set_epilogue` only.
+        unsafe { core::mem::transmute::<*mut (), Epilogue>(last)(frame) }
+    }
 }
 
 fn run_pending() {

@@ -1,4 +1,4 @@
-//! What there is and what it does: `getconf`, `numactl`, `cpus`, `tasks`, `stats`, `uptime`.
+//! What there is and what it does: `getconf`, `numactl`, `cpus`, `stats`, `uptime`.
 
 use super::{Args, Command, Outcome, usage};
 use crate::arch::percpu::{self, Counter, LINES, MAX_CPUS};
@@ -7,7 +7,6 @@ use crate::console;
 use crate::memory::{self, PHYS};
 use crate::proc;
 use crate::stats;
-use crate::task;
 use mm::addr::{NodeId, PAGE_SIZE};
 use mm::port::CpuId;
 use shared::text::numactl::{Node, write_hardware};
@@ -22,8 +21,6 @@ pub const MACHINE: &[Command] = &[
         run: numactl,
     },
     Command { name: "cpus", usage: "", summary: "CPUs with their nodes and traps", run: cpus },
-    Command { name: "tasks", usage: "", summary: "tasks with their CPUs and states", run: tasks },
-    Command { name: "ps", usage: "", summary: "the same as tasks", run: tasks },
     Command { name: "stats", usage: "", summary: "the counters that the monitor sees", run: stats },
     Command { name: "uptime", usage: "", summary: "time since boot", run: uptime },
 ];
@@ -109,20 +106,6 @@ fn cpus(_: &mut Args<'_>) -> Outcome {
             percpu::counter_of(area, Counter::PageFaults),
             percpu::counter_of(area, Counter::Exceptions),
             percpu::counter_of(area, Counter::Gates)
-        ));
-    }
-    Ok(())
-}
-
-fn tasks(_: &mut Args<'_>) -> Outcome {
-    for task in task::all() {
-        console::print(format_args!(
-            "id={} name={} cpu={} state={} switches={}\n",
-            task.id(),
-            task.name(),
-            task.cpu(),
-            task.condition(),
-            task.switches()
         ));
     }
     Ok(())

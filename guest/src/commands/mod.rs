@@ -30,6 +30,7 @@ mod pt;
 mod slab;
 mod support;
 mod sysctl;
+mod tasks;
 mod tlb;
 mod tour;
 mod traps;
@@ -89,6 +90,7 @@ static FAMILIES: &[&[Command]] = &[
     pt::PT,
     slab::SLAB,
     sysctl::SYSCTL,
+    tasks::TASKS,
     tlb::TLB,
     tour::TOUR,
     traps::TRAPS,

@@ -117,6 +117,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         ERROR_WRITE => Access::Write,
         _ => Access::Execute,
     };
+    let workload = task::set_workload(false);
     irq::enable();
     let fault = VM.fault(mm, va, access, &FRAMES);
     trace::record(frame.cr2, frame.error, id, &fault);
@@ -132,6 +133,11 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         Fault::Corrupt => report::corruption(format_args!("Bad page table: at {:#x}", va.get())),
     };
     irq::disable();
+    // Whoever faults may wait, for a page or for others.
+    if task::is_wanted() {
+        task::give_way();
+    }
+    task::set_workload(workload);
     why.is_none_or(|why| kill(id, Killed { address: va.get(), access, why }))
 }
 

@@ -1,14 +1,15 @@
 //! Bringing the statistics area up to date while the machine runs: the boot CPU's timer, for a monitor that
 //! watches. Without one nothing ticks.
 
-use crate::arch::{irq, time};
 use crate::settings;
+use crate::timer::Timer;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const INTERVAL: &str = "stats.interval_ms";
 const NS_PER_MS: u64 = 1_000_000;
 
 static INTERVAL_NS: AtomicU64 = AtomicU64::new(0);
+static TICK: Timer = Timer::new(on_tick);
 
 /// Whether a monitor watches.
 pub fn is_watched() -> bool {
@@ -22,16 +23,15 @@ pub fn start() {
         return;
     }
     INTERVAL_NS.store(ms * NS_PER_MS, Ordering::Relaxed);
-    irq::set_handler(irq::line::TIMER, on_tick);
-    on_tick(irq::line::TIMER);
+    on_tick(0);
 }
 
 /// Ends the ticking for good: what the machine does for its own end is in no numbers. On the boot CPU.
 pub fn stop() {
-    irq::set_handler(irq::line::TIMER, |_| ());
+    TICK.cancel();
 }
 
-fn on_tick(_line: usize) {
+fn on_tick(_: usize) {
     super::refresh();
-    time::arm_timer(INTERVAL_NS.load(Ordering::Relaxed));
+    TICK.set(INTERVAL_NS.load(Ordering::Relaxed), 0);
 }

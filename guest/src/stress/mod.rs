@@ -15,6 +15,7 @@ use crate::memory::boot::{kernel_root, ring_bits};
 use crate::memory::tables::KernelTables;
 use crate::memory::{PHYS, free_block};
 use crate::task;
+use crate::timer::Timer;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
 use mm::pgtable::PageRange;
@@ -35,6 +36,7 @@ const ARRIVAL_NS: u64 = 5_000_000_000;
 static RUNNING: AtomicBool = AtomicBool::new(false);
 static END: AtomicU64 = AtomicU64::new(0);
 static FRAME: AtomicU64 = AtomicU64::new(0);
+static TIMERS: [Timer; CPUS] = [const { Timer::new(on_timer) }; CPUS];
 
 /// What a run found.
 pub struct Verdict {
@@ -102,14 +104,14 @@ fn on_message(_line: usize) {
     }
 }
 
-fn on_timer(_line: usize) {
+fn on_timer(_: usize) {
     clobber_vectors();
     TALLY[me()].timers.fetch_add(1, Ordering::Relaxed);
     for target in 0..tally::cpus() {
         send(1, target);
     }
     if RUNNING.load(Ordering::Relaxed) {
-        time::arm_timer(TIMER_NS);
+        TIMERS[me()].set(TIMER_NS, 0);
     }
 }
 
@@ -126,7 +128,9 @@ fn run_here(_: usize) {
     let mut context = Context::new(wide_vectors());
     let mut random = xorshift(0x9e37_79b9_7f4a_7c15 ^ (me() as u64 + 1) << 32);
     let mut page = 0;
-    time::arm_timer(TIMER_NS);
+    // The last one of another run may be late.
+    TIMERS[me()].cancel();
+    TIMERS[me()].set(TIMER_NS, 0);
     while cpu::rdtsc() < END.load(Ordering::Relaxed) {
         let (event, count) = match random() % 8 {
             0..=2 if cpu::ring() != 0 => (Event::Gate, Some(&tally.gates)),
@@ -186,7 +190,6 @@ pub fn run(ms: u64) -> Option<Verdict> {
     let session = begin_faults()?;
     TALLY.iter().for_each(Cpu::clear);
     MAIL.iter().flatten().flatten().for_each(|mailbox| mailbox.sent.store(0, Ordering::Relaxed));
-    let ticker = irq::replace_handler(irq::line::TIMER, on_timer);
     irq::set_handler(irq::line::STRESS, on_message);
     RUNNING.store(true, Ordering::Release);
     END.store(cpu::rdtsc() + time::ns_to_tsc(ms * 1_000_000), Ordering::Release);
@@ -200,10 +203,6 @@ pub fn run(ms: u64) -> Option<Verdict> {
     // The last timers fire, and what they send arrives.
     time::delay(20_000_000);
     tally::settle(ARRIVAL_NS);
-    if let Some(ticker) = ticker {
-        irq::set_handler(irq::line::TIMER, ticker);
-        time::arm_timer(TIMER_NS);
-    }
     end_faults(session);
     Some(tally::report(console::print))
 }

@@ -6,7 +6,9 @@
 //! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
 
 mod census;
+mod preempt;
 mod queue;
+mod sleep;
 mod space;
 mod switch;
 mod wait;
@@ -15,12 +17,15 @@ use crate::arch::percpu::{self, MAX_CPUS};
 use crate::arch::{cpu, irq, lapic, smp};
 use crate::machine::CPU;
 use crate::memory::{self, stack::Stack};
+use crate::timer::Timer;
 pub use census::{census, idle_ns, started, switches};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
+pub use preempt::{after_interrupt, give_way, is_wanted, set_workload, workload, yield_now};
 use queue::{Link, Queue};
+pub use sleep::{park_timeout, sleep};
 pub use wait::{WaitQueue, wait_on, wake};
 
 /// How many tasks there can be at once, idle tasks included.
@@ -56,6 +61,8 @@ pub struct Task {
     space: AtomicU32,
     link: Link,
     wait_link: Link,
+    /// Ends a sleep.
+    timer: Timer,
     switches: AtomicU64,
     /// [`TaskFlags`]; the task itself changes them.
     flags: AtomicU32,
@@ -85,6 +92,12 @@ struct RunQueue {
     idle: AtomicPtr<Task>,
     /// The CPU sleeps or is about to: whoever queues work must wake it.
     sleeping: AtomicBool,
+    /// How many tasks of the kernel are in `ready`.
+    wanted: AtomicU32,
+    /// The CPU runs a task of a context, which gives way to the kernel's.
+    in_context: AtomicBool,
+    /// It runs code that may be interrupted anywhere; see `preempt`.
+    workload: AtomicBool,
     /// Whom this CPU switched away from last.
     previous: AtomicPtr<Task>,
     /// Switches so far. Written by the queue's CPU only, as the two below.
@@ -100,6 +113,9 @@ static QUEUES: [RunQueue; MAX_CPUS] = [const {
         ready: SpinLock::new(Queue::new()),
         idle: AtomicPtr::new(core::ptr::null_mut()),
         sleeping: AtomicBool::new(false),
+        wanted: AtomicU32::new(0),
+        in_context: AtomicBool::new(false),
+        workload: AtomicBool::new(false),
         previous: AtomicPtr::new(core::ptr::null_mut()),
         switches: AtomicU64::new(0),
         slept: AtomicU64::new(0),
@@ -108,6 +124,29 @@ static QUEUES: [RunQueue; MAX_CPUS] = [const {
 }; MAX_CPUS];
 
 impl RunQueue {
+    /// Puts `task` at the end of `ready`, which is this queue's.
+    fn push(&self, ready: &mut Queue, task: &'static Task) {
+        if preempt::is_kernel(task.space.load(Ordering::Relaxed)) {
+            self.wanted.fetch_add(1, Ordering::Relaxed);
+        }
+        ready.push(task);
+    }
+
+    /// Takes the task that runs next; the idle one if none is ready.
+    fn pop(&self) -> &'static Task {
+        let mut ready = self.ready.lock(&CPU);
+        let next = ready.pop();
+        let is_kernel = next.is_none_or(|next| preempt::is_kernel(next.space.load(Ordering::Relaxed)));
+        if is_kernel && next.is_some() {
+            self.wanted.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.in_context.store(!is_kernel, Ordering::Relaxed);
+        next.unwrap_or_else(|| {
+            // SAFETY: a CPU that parks has an idle task, and tasks are static.
+            unsafe { &*self.idle.load(Ordering::Acquire) }
+        })
+    }
+
     /// Halts the CPU, which is the queue's own, and counts how long.
     fn sleep(&self) {
         let start = cpu::rdtsc();
@@ -166,6 +205,7 @@ impl Task {
             space: AtomicU32::new(space::KERNEL),
             link: Link::new(),
             wait_link: Link::new(),
+            timer: Timer::new(sleep::on_timer),
             switches: AtomicU64::new(0),
             flags: AtomicU32::new(0),
             exited: WaitQueue::new(),
@@ -232,13 +272,14 @@ impl Task {
         let mut ready = queue.ready.lock(&CPU);
         if self.state() == State::Parked {
             self.set_state(State::Runnable);
-            ready.push(self);
+            queue.push(&mut ready, self);
         } else {
             self.token.store(true, Ordering::Release);
         }
+        let must_give_way = queue.in_context.load(Ordering::Relaxed);
         drop(ready);
         if cpu != percpu::cpu()
-            && queue.sleeping.swap(false, Ordering::SeqCst)
+            && (queue.sleeping.swap(false, Ordering::SeqCst) || must_give_way)
             && let Some(area) = smp::area(cpu)
         {
             lapic::send_ipi(percpu::apic_id_of(area), irq::line::IPI);
@@ -396,11 +437,7 @@ pub fn park() {
 fn schedule() {
     let me = current();
     let queue = run_queue(me.cpu());
-    let next = queue.ready.lock(&CPU).pop();
-    let next = next.unwrap_or_else(|| {
-        // SAFETY: a CPU that parks has an idle task, and tasks are static.
-        unsafe { &*queue.idle.load(Ordering::Acquire) }
-    });
+    let next = queue.pop();
     if core::ptr::eq(next, me) {
         return;
     }
@@ -409,6 +446,7 @@ fn schedule() {
     queue.switches.store(queue.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     queue.previous.store(me as *const Task as *mut Task, Ordering::Relaxed);
     percpu::set_current(next as *const Task as u64);
+    let workload = set_workload(false);
     space::switch(me.cpu(), me.space.load(Ordering::Relaxed), next.space.load(Ordering::Relaxed));
     // SAFETY: both tasks are pinned to this CPU, which runs neither but here; interrupts are masked.
     unsafe {
@@ -417,6 +455,7 @@ fn schedule() {
         switch::task_switch(&raw mut (*me.own.get()).rsp, (*next.own.get()).rsp);
     }
     finish_switch();
+    set_workload(workload);
 }
 
 /// The first thing on the new stack: the task we came from has left its own.

@@ -99,3 +99,15 @@ pub fn migrate_type(text: &str) -> Parsed<MigrateType> {
         usage(format_args!("bad type '{text}' (Unmovable, Movable, Reclaimable, HighAtomic, Isolate)"))
     })
 }
+
+/// A time in seconds, with up to nine decimals, as nanoseconds.
+pub fn seconds(what: &str, text: &str) -> Parsed<u64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = decimals.bytes().all(|byte| byte.is_ascii_digit()) && decimals.len() <= 9;
+    let scale = 10_u64.pow(9 - decimals.len().min(9) as u32);
+    let parts = words::number(whole).zip(if decimals.is_empty() { Some(0) } else { decimals.parse().ok() });
+    parts
+        .filter(|_| digits)
+        .and_then(|(whole, part)| whole.checked_mul(1_000_000_000)?.checked_add(part * scale))
+        .ok_or_else(|| usage(format_args!("bad {what} '{text}' (such as 2 or 0.25)")))
+}

@@ -13,6 +13,7 @@ use crate::console;
 use crate::context::{self, Place};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{STAT, VM};
+use crate::task;
 use mm::addr::PAGE_SIZE;
 use mm::space::{MapRequest, Usage};
 use mm::vmstat::VmEvent;
@@ -61,13 +62,15 @@ fn write_pages(session: &mut Session, pages: u64, cpus: u32) -> Outcome {
     let first = percpu::cpu();
     let place = |n| Place { context: &context, cpu: (first + n) % smp::online() };
     let places: [_; MAX_CPUS] = core::array::from_fn(|n| place(n as u32));
-    let done = context::run_each(places.get(..cpus as usize).unwrap_or(&places), &|n| {
+    let write = |n: usize| {
         for page in (n as u64..pages).step_by(cpus as usize) {
             let at = start + page * PAGE_SIZE;
             // SAFETY: the page is in the context's part of the address space, where only the context has anything.
             unsafe { (at as *mut u64).write_volatile(mark(at, tag)) };
         }
-    });
+    };
+    let places = places.get(..cpus as usize).unwrap_or(&places);
+    let done = context::run_each(places, &|n| task::workload(|| write(n)));
     if let Err(failure) = done {
         return ended(failure);
     }

@@ -1,0 +1,142 @@
+//! Tasks: `tasks`, `ps`, `sleep`; what sleeping and giving way promise.
+
+use super::support::parse;
+use super::vm::Scratch;
+use super::{Args, Command, Outcome, fail, usage};
+use crate::arch::{cpu, smp, time};
+use crate::console;
+use crate::context;
+use crate::task::{self, Task};
+use core::sync::atomic::{AtomicU64, Ordering};
+use shared::exit::ExitStatus;
+
+/// The family.
+pub const TASKS: &[Command] = &[
+    Command {
+        name: "tasks",
+        usage: "[sleepers|preempt]",
+        summary: "tasks with their CPUs and states; sleeping and giving way checked",
+        run: tasks,
+    },
+    Command { name: "ps", usage: "", summary: "the same as tasks", run: list },
+    Command { name: "sleep", usage: "SECONDS", summary: "waits, with decimals", run: sleep },
+];
+
+const NS_PER_MS: u64 = 1_000_000;
+
+fn tasks(args: &mut Args<'_>) -> Outcome {
+    match args.next_word() {
+        None => list(args),
+        Some("sleepers") => sleepers(),
+        Some("preempt") => preempt(),
+        Some(other) => Err(usage(format_args!("tasks: expected sleepers or preempt, not '{other}'"))),
+    }
+}
+
+fn list(_: &mut Args<'_>) -> Outcome {
+    for task in task::all() {
+        console::print(format_args!(
+            "id={} name={} cpu={} state={} switches={}\n",
+            task.id(),
+            task.name(),
+            task.cpu(),
+            task.condition(),
+            task.switches()
+        ));
+    }
+    Ok(())
+}
+
+fn sleep(args: &mut Args<'_>) -> Outcome {
+    let ns = parse::seconds("seconds", args.next_word().unwrap_or(""))?;
+    task::sleep(ns);
+    Ok(())
+}
+
+/// Tasks that sleep at once on each CPU.
+const SLEEPERS: usize = 8;
+
+/// How many woke before their time, and the latest of all.
+static EARLY: AtomicU64 = AtomicU64::new(0);
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// Sleeps four times, for `ms` milliseconds less one more each time.
+fn sleep_and_look(ms: usize) {
+    for less in 0..4 {
+        let ns = (ms as u64 + 4 - less) * NS_PER_MS;
+        let start = cpu::rdtsc();
+        task::sleep(ns);
+        let slept = time::tsc_to_ns(cpu::rdtsc().wrapping_sub(start));
+        EARLY.fetch_add(u64::from(slept + 1000 < ns), Ordering::Relaxed);
+        LATEST.fetch_max(slept.saturating_sub(ns), Ordering::Relaxed);
+    }
+}
+
+/// Many tasks on every CPU sleep, each for its own time.
+fn sleepers() -> Outcome {
+    EARLY.store(0, Ordering::Relaxed);
+    LATEST.store(0, Ordering::Relaxed);
+    let mut sleepers = 0;
+    for cpu in 0..smp::online() {
+        let mut tasks = [None; SLEEPERS];
+        for (n, slot) in tasks.iter_mut().enumerate() {
+            // Neither in order nor in reverse.
+            *slot = task::spawn("sleeper", cpu, sleep_and_look, n * 5 % SLEEPERS + 1).ok();
+        }
+        sleepers += tasks.iter().flatten().count();
+        tasks.into_iter().flatten().for_each(Task::join);
+    }
+    let early = EARLY.load(Ordering::Relaxed);
+    let latest = LATEST.load(Ordering::Relaxed) / 1000;
+    console::print(format_args!("sleepers={sleepers} early={early} latest_us={latest}\n"));
+    match early {
+        0 => Ok(()),
+        _ => Err(fail(ExitStatus::CheckFailed, format_args!("a sleep ended before its time"))),
+    }
+}
+
+/// How often the kernel's task asks for the CPU.
+const ROUNDS: u64 = 20;
+/// Workload that is not interrupted ends by itself.
+const GIVE_UP_NS: u64 = 2_000 * NS_PER_MS;
+
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+fn ask(_: usize) {
+    for _ in 0..ROUNDS {
+        task::sleep(NS_PER_MS);
+        DONE.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A context computes without end, and a task of the kernel on its CPU still gets its turns: one that wakes by itself,
+/// and one that another CPU wakes.
+fn preempt() -> Outcome {
+    let scratch = Scratch::new("preempt")?;
+    let mut sum = 0;
+    for cpu in 0..smp::online() {
+        DONE.store(0, Ordering::Release);
+        let Ok(daemon) = task::spawn("daemon", cpu, ask, 0) else {
+            return Err(fail(ExitStatus::CheckFailed, format_args!("no task")));
+        };
+        let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(GIVE_UP_NS));
+        let compute = || {
+            let is_late = || cpu::rdtsc().wrapping_sub(start) > limit;
+            task::workload(|| {
+                while DONE.load(Ordering::Acquire) < ROUNDS && !is_late() {
+                    core::hint::spin_loop();
+                }
+            });
+            DONE.load(Ordering::Acquire)
+        };
+        let seen = context::run(&scratch.context, cpu, compute);
+        daemon.join();
+        sum += seen.unwrap_or(0);
+    }
+    let expected = ROUNDS * u64::from(smp::online());
+    console::print(format_args!("turns={sum} expected={expected}\n"));
+    match sum == expected {
+        true => Ok(()),
+        false => Err(fail(ExitStatus::CheckFailed, format_args!("workload kept the CPU"))),
+    }
+}

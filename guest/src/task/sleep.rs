@@ -1,0 +1,38 @@
+//! Sleeping for a while.
+//!
+//! Invariants: a task's timer is set by the task alone, and taken back before the task does anything else, so it is in
+//! the list of the task's CPU only while the task sleeps.
+
+use super::{TASKS, current, park};
+use crate::arch::{cpu, percpu, time};
+
+/// The end of a sleep of task number `index` of the table.
+pub fn on_timer(index: usize) {
+    if let Some(task) = TASKS.get(index) {
+        task.unpark();
+    }
+}
+
+/// As [`park`], for at most `ns` nanoseconds.
+pub fn park_timeout(ns: u64) {
+    let me = current();
+    let index = TASKS.element_offset(me).unwrap_or(TASKS.len());
+    me.timer.set(ns, index);
+    park();
+    me.timer.cancel();
+}
+
+/// Sleeps for `ns` nanoseconds; spins where nobody could wake it: before there are tasks.
+pub fn sleep(ns: u64) {
+    if percpu::current() == 0 {
+        return time::delay(ns);
+    }
+    let (start, length) = (cpu::rdtsc(), time::ns_to_tsc(ns));
+    loop {
+        let passed = cpu::rdtsc().wrapping_sub(start);
+        if passed >= length {
+            return;
+        }
+        park_timeout(time::tsc_to_ns(length - passed));
+    }
+}
