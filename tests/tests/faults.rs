@@ -83,6 +83,7 @@ const SPARED: &[(&str, &str)] = &[
     ("page_owner", "needs page_owner=on, and leaks on purpose"),
     ("hostile", "attacks the monitor, then ends the machine"),
     ("inject", "sets failures up and allocates nothing"),
+    ("oom", "shows and sets numbers, and allocates nothing"),
     ("mempool", "takes all memory itself, a page at a time"),
     ("populate", "is vm populate, for the mapping made last"),
     ("tlb", "races two CPUs for as long as it is told"),

@@ -59,6 +59,7 @@ mod memory;
 mod mempool;
 mod neighbours;
 mod numa;
+mod oom;
 mod procfs;
 mod readme;
 mod refusals;

@@ -9,7 +9,7 @@
 //!
 //! | rank | modules |
 //! |---|---|
-//! | 0 | [`addr`], [`mutant`] |
+//! | 0 | [`addr`], [`mutant`], [`oom`] |
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
@@ -48,6 +48,8 @@ pub mod memblock;
 #[cfg(not(all(loom, test)))]
 pub mod mempool;
 mod mutant;
+#[cfg(not(all(loom, test)))]
+pub mod oom;
 pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;

@@ -19,6 +19,7 @@ mod map_tlb;
 mod maple;
 mod memblock;
 mod mempool;
+mod oom;
 mod page_checks;
 mod pcp;
 mod pte;

@@ -22,6 +22,7 @@ mod layout;
 mod machine;
 mod mempool;
 mod mm;
+mod oom;
 mod page_owner;
 mod pcp;
 #[cfg(feature = "bench-peers")]
@@ -86,6 +87,7 @@ static FAMILIES: &[&[Command]] = &[
     pcp::PCP,
     #[cfg(feature = "bench-peers")]
     peers::PEERS,
+    oom::OOM,
     page_owner::PAGE_OWNER,
     pt::PT,
     slab::SLAB,

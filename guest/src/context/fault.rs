@@ -3,7 +3,7 @@
 //! Owns: the way from an exception to `mm::fault` and back, and what is wrong with an access in words. Invariants: a
 //! fault is handled with interrupts on, as the code that it interrupted had them; a page is waited for by nobody yet.
 
-use super::{slot, trace};
+use super::{oom, slot, trace};
 use crate::arch::trap::{self, TrapFrame};
 use crate::arch::{irq, percpu, touch};
 use crate::machine::CPU;
@@ -11,6 +11,7 @@ use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
 use crate::{report, task};
 use core::fmt;
+use core::sync::atomic::Ordering;
 use mm::addr::VirtAddr;
 use mm::fault::{Fault, Segv};
 use mm::port::Access;
@@ -40,6 +41,8 @@ enum Why {
     Rights(VmFlags),
     /// There was no memory for the page.
     NoMemory,
+    /// Memory was out, and this context had the most of it.
+    Chosen,
     /// The pool of huge pages has none for it.
     NoPage,
     /// No address at all.
@@ -47,10 +50,15 @@ enum Why {
 }
 
 impl Killed {
+    /// Killed by the OOM killer.
+    pub(super) const fn chosen() -> Self {
+        Self { address: 0, access: Access::Read, why: Why::Chosen }
+    }
+
     /// What a run ends with in which a context was killed for this, and nobody expected it.
     pub fn status(&self) -> ExitStatus {
         match self.why {
-            Why::NoMemory => ExitStatus::OutOfMemory,
+            Why::NoMemory | Why::Chosen => ExitStatus::OutOfMemory,
             _ => ExitStatus::GuestFault,
         }
     }
@@ -82,6 +90,7 @@ impl fmt::Display for Killed {
                 write!(f, "fault: {access} {rights} addr={address:#x} (maps to SIGSEGV ACCERR)")
             }
             Why::NoMemory => write!(f, "fault: no memory for {access} addr={address:#x} (maps to SIGKILL)"),
+            Why::Chosen => f.write_str("killed: out of memory (maps to SIGKILL)"),
             Why::NoPage => {
                 write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)")
             }
@@ -119,10 +128,16 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     };
     let workload = task::set_workload(false);
     irq::enable();
+    if slot(id).is_some_and(|slot| slot.dying.load(Ordering::Acquire)) {
+        irq::disable();
+        task::abandon();
+    }
     let fault = VM.fault(mm, va, access, &FRAMES);
     trace::record(frame.cr2, frame.error, id, &fault);
     let why = match fault {
         Fault::Minor(_) => None,
+        // Room was made, or this context is to go: its task finds out when it touches the page again.
+        Fault::Oom if oom::out_of_memory(id) => None,
         Fault::Oom => Some(Why::NoMemory),
         Fault::Sigbus => Some(Why::NoPage),
         Fault::Segv(Segv::MapErr) => Some(Why::NoArea),

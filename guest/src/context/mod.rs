@@ -6,6 +6,7 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `oom` | who is killed when memory is out |
 //! | `fault` | page faults of tasks that run in a context, and what is wrong with an access |
 //! | `run` | work that runs in a context, and how it ends |
 //! | `trace` | the last page faults, and how many took which way |
@@ -22,10 +23,11 @@
 //! with interrupts masked, as by a lock, is a bug of the kernel and ends the machine.
 
 mod fault;
+pub mod oom;
 mod run;
 pub mod trace;
 
-use crate::arch::trap;
+use crate::arch::{time, trap};
 use crate::machine::{CPU, Kernel};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
@@ -50,6 +52,12 @@ struct Info {
     name: Name,
     /// Why it was killed; the first reason counts.
     killed: Option<Killed>,
+    /// `oom_score_adj`.
+    adj: i32,
+    /// Its nice value.
+    nice: i32,
+    /// When it was made, in nanoseconds since boot.
+    born: u64,
 }
 
 /// The place of a context, by the number of its memory.
@@ -58,6 +66,8 @@ struct Slot {
     holders: AtomicU32,
     /// The table is one of them.
     listed: AtomicBool,
+    /// It was killed for its memory, which may have gone already: none of its tasks goes on after a fault.
+    dying: AtomicBool,
     info: SpinLock<Info>,
 }
 
@@ -65,7 +75,8 @@ static SLOTS: [Slot; MAX_MMS] = [const {
     Slot {
         holders: AtomicU32::new(0),
         listed: AtomicBool::new(false),
-        info: SpinLock::new(Info { pid: 0, name: Text::new(), killed: None }),
+        dying: AtomicBool::new(false),
+        info: SpinLock::new(Info { pid: 0, name: Text::new(), killed: None, adj: 0, nice: 0, born: 0 }),
     }
 }; MAX_MMS];
 
@@ -111,10 +122,12 @@ fn list(mm: &Mm<'static, Kernel>, name: &str) -> Result<Context, Errno> {
     let slot = slot(id).ok_or(Errno::Eagain)?;
     {
         let mut info = slot.info.lock(&CPU);
-        *info = Info { pid: NEXT_PID.fetch_add(1, Ordering::Relaxed), name: Name::new(), killed: None };
+        let (pid, born) = (NEXT_PID.fetch_add(1, Ordering::Relaxed), time::since_boot_ns());
+        *info = Info { pid, name: Name::new(), killed: None, adj: 0, nice: 0, born };
         // What is too long is cut off.
         let _ = info.name.write_str(name);
     }
+    slot.dying.store(false, Ordering::Relaxed);
     slot.listed.store(true, Ordering::Relaxed);
     // The table's and the caller's.
     slot.holders.store(2, Ordering::Release);
@@ -177,6 +190,31 @@ impl Context {
     /// Why it was killed, if it was.
     pub fn killed(&self) -> Option<Killed> {
         self.slot.info.lock(&CPU).killed
+    }
+
+    /// How readily it is killed for its memory, -1000 to 1000 (`oom_score_adj`).
+    pub fn oom_score_adj(&self) -> i32 {
+        self.slot.info.lock(&CPU).adj
+    }
+
+    /// Sets that; the caller has checked the range.
+    pub fn set_oom_score_adj(&self, adj: i32) {
+        self.slot.info.lock(&CPU).adj = adj;
+    }
+
+    /// How little its work matters, -20 to 19.
+    pub fn nice(&self) -> i32 {
+        self.slot.info.lock(&CPU).nice
+    }
+
+    /// Sets that; the caller has checked the range.
+    pub fn set_nice(&self, nice: i32) {
+        self.slot.info.lock(&CPU).nice = nice;
+    }
+
+    /// For how long there has been one, in seconds.
+    pub fn age(&self) -> u64 {
+        time::since_boot_ns().saturating_sub(self.slot.info.lock(&CPU).born) / 1_000_000_000
     }
 
     /// Takes it out of the table: it goes with the last who has it.

@@ -1,7 +1,7 @@
 //! `/proc/PID`: the memory of a context. `/proc/self` is the context that commands work on.
 
 use super::kb;
-use crate::context::{self, Context};
+use crate::context::{self, Context, oom};
 use crate::memory::vm::VM;
 use core::fmt::{self, Write};
 use mm::addr::{PAGE_SHIFT, VirtAddr};
@@ -14,7 +14,13 @@ use shared::text::status::Status;
 /// Writes one text about a context.
 pub type Render = fn(&Context, &mut dyn Write) -> fmt::Result;
 
-const FILES: &[(&str, Render)] = &[("maps", maps), ("smaps", smaps), ("status", status)];
+const FILES: &[(&str, Render)] = &[
+    ("maps", maps),
+    ("oom_score", oom_score),
+    ("oom_score_adj", oom_score_adj),
+    ("smaps", smaps),
+    ("status", status),
+];
 
 /// The file of a context at `path`.
 pub fn find(path: &str) -> Option<(Render, Context)> {
@@ -128,9 +134,17 @@ fn status(context: &Context, w: &mut dyn Write) -> fmt::Result {
         vm_lib: 0,
         // As Linux counts them, without the root.
         vm_pte: kb(counters.tables().saturating_sub(1)),
-        vm_swap: 0,
+        vm_swap: kb(counters.rss(Rss::Swap)),
         hugetlb_pages: kb(counters.hugetlb()),
         thp_enabled: VM.settings().thp() != ThpMode::Never,
     };
     status.write(w)
+}
+
+fn oom_score(context: &Context, w: &mut dyn Write) -> fmt::Result {
+    writeln!(w, "{}", oom::score(context))
+}
+
+fn oom_score_adj(context: &Context, w: &mut dyn Write) -> fmt::Result {
+    writeln!(w, "{}", context.oom_score_adj())
 }

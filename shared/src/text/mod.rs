@@ -13,6 +13,7 @@ pub mod maps;
 pub mod meminfo;
 pub mod names;
 pub mod numactl;
+pub mod oom;
 pub mod page_owner;
 pub mod pagetypeinfo;
 pub mod slabinfo;

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Kinds of resident pages.
+/// Kinds of pages that a context has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rss {
     /// Anonymous (`RssAnon`).
@@ -13,6 +13,8 @@ pub enum Rss {
     File,
     /// Shared memory (`RssShmem`).
     Shmem,
+    /// In swap, so not resident (`VmSwap`).
+    Swap,
 }
 
 /// Kinds of mapped pages, resident or not.
@@ -33,7 +35,7 @@ pub enum Usage {
 /// See the module documentation. All in pages.
 #[derive(Debug, Default)]
 pub struct Counters {
-    rss: [AtomicU64; 3],
+    rss: [AtomicU64; 4],
     usage: [AtomicU64; 5],
     /// The most that was ever resident (`VmHWM`).
     high: AtomicU64,
@@ -54,7 +56,7 @@ impl Counters {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            rss: [const { AtomicU64::new(0) }; 3],
+            rss: [const { AtomicU64::new(0) }; 4],
             usage: [const { AtomicU64::new(0) }; 5],
             high: AtomicU64::new(0),
             peak: AtomicU64::new(0),
@@ -67,11 +69,12 @@ impl Counters {
     }
 
     fn rss_of(&self, kind: Rss) -> &AtomicU64 {
-        let [anon, file, shmem] = &self.rss;
+        let [anon, file, shmem, swap] = &self.rss;
         match kind {
             Rss::Anon => anon,
             Rss::File => file,
             Rss::Shmem => shmem,
+            Rss::Swap => swap,
         }
     }
 
@@ -86,7 +89,7 @@ impl Counters {
         }
     }
 
-    /// Resident pages of a kind.
+    /// Pages of a kind.
     #[must_use]
     pub fn rss(&self, kind: Rss) -> u64 {
         self.rss_of(kind).load(Ordering::Relaxed)

@@ -32,6 +32,7 @@ mod pool;
 mod protect;
 mod ptl;
 mod query;
+mod reap;
 mod remap;
 mod settings;
 mod shared;

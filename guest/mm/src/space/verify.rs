@@ -3,7 +3,7 @@
 use super::layout::TASK_SIZE;
 use super::unmap::pages_of;
 use super::{Codec, Mm, Rss, Usage, Vm};
-use crate::addr::PAGE_SHIFT;
+use crate::addr::{Order, PAGE_SHIFT};
 use crate::folio::{FolioFlags, Mapping};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::Vma;
@@ -123,10 +123,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if private_write && !bits.contains(PteBits::EXCLUSIVE) {
             return Err("a writable private page that is not exclusive");
         }
-        if bits.contains(PteBits::EXCLUSIVE)
-            && level == Level::PTE
-            && folio.mapcount() > folio.order().pages()
-        {
+        // Of a large folio some pages may be mapped twice and others once, and nobody counts them one by one.
+        let is_single = folio.order() == Order::ZERO;
+        if bits.contains(PteBits::EXCLUSIVE) && is_single && folio.mapcount() > 1 {
             return Err("an exclusive page that is mapped twice");
         }
         Ok(())

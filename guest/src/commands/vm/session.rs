@@ -148,8 +148,12 @@ pub fn keep(session: Session) -> Result<(), ExitStatus> {
 
 /// Takes the session of the context with this pid.
 pub fn take(pid: u32) -> Option<Session> {
-    let mut all = ALL.lock(&CPU);
-    all.iter_mut().find(|slot| slot.as_ref().is_some_and(|session| session.context.pid() == pid))?.take()
+    let session = {
+        let mut all = ALL.lock(&CPU);
+        all.iter_mut().find(|slot| slot.as_ref().is_some_and(|session| session.context.pid() == pid))?.take()
+    };
+    // One that was killed while nothing ran in it ends here.
+    session.filter(|session| session.context.killed().is_none())
 }
 
 /// Runs `work` on the session that commands work on; without one, a context is made.

@@ -1,0 +1,28 @@
+//! Taking the memory of a context whose end is certain, before its tasks have gone (Linux `__oom_reap_task_mm`).
+
+use super::unmap::pages_of;
+use super::zap::Tables;
+use super::{Errno, Mm, Vm};
+use crate::phys::FrameAllocator;
+use crate::port::Machine;
+use crate::vma::VmFlags;
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Empties what is private in `mm`; areas and tables stay. Nobody who still runs in the context may go on after his
+    /// next fault: his memory has become zeroes. Pages of pools stay, too. How many pages went.
+    ///
+    /// # Errors
+    /// `Ecorrupt`.
+    pub fn reap<A: FrameAllocator<'p>>(&self, mm: &Mm<'p, M>, frames: &A) -> Result<u64, Errno> {
+        let before = mm.counters.resident();
+        let areas = mm.areas.read(self.machine().cpu());
+        for vma in areas.iter(0..u64::MAX) {
+            let flags = vma.flags();
+            if flags.intersects(VmFlags::HUGETLB | VmFlags::SHARED) {
+                continue;
+            }
+            self.zap(mm, pages_of(vma.start(), vma.end())?, Tables::Keep, frames)?;
+        }
+        Ok(before.saturating_sub(mm.counters.resident()))
+    }
+}

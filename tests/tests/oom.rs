@@ -1,0 +1,156 @@
+//! T87, T88: who goes when memory is out, and what is said of it.
+
+use tests::linux::meminfo;
+use tests::{Guest, Run, any_host, for_each_host};
+
+/// Three contexts with 8, 24 and 40 MiB, then the first wants 24 MiB more than there are.
+const SHORT: [&str; 7] = [
+    "ctx new small",
+    "vm touch 8M",
+    "ctx new mid",
+    "vm touch 24M",
+    "ctx new big",
+    "vm touch 40M",
+    "ctx use small",
+];
+
+fn machine(commands: &[&str]) -> Guest {
+    let all: Vec<_> = SHORT.iter().chain(commands).copied().collect();
+    Guest::on(any_host()).mem("96M").cpus(1).append("noswap").run(&all)
+}
+
+/// The number of the event `oom_kill`, which command `at` shows.
+fn kills(run: &Run, at: usize) -> String {
+    run.output(at).line_with("oom_kill").as_str().to_owned()
+}
+
+#[test]
+fn t87a_the_worst_context_goes_and_the_others_keep_what_they_have() {
+    for_each_host(|host| {
+        let commands = [
+            "cat /proc/meminfo",
+            "vm touch 24M",
+            "vm verify",
+            "ctx use mid",
+            "vm verify",
+            "grep oom_kill /proc/vmstat",
+            "ctx list",
+            "cat /proc/meminfo",
+            "mm verify",
+        ];
+        let all: Vec<_> = SHORT.iter().chain(&commands).copied().collect();
+        let run = Guest::on(host).mem("96M").cpus(1).append("noswap").run(&all).start().assert_ok();
+        let said = run.output(8);
+        let pid = run.output(4).line_with("name=big").number("pid");
+        let _ = said.line_with(
+            "small invoked oom-killer: gfp_mask=0x100dca(GFP_HIGHUSER_MOVABLE|__GFP_ZERO), order=0",
+        );
+        let _ = said
+            .line_with("[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes");
+        let row = said
+            .lines()
+            .find(|line| line.starts_with('[') && line.ends_with(" big"))
+            .unwrap_or_else(|| panic!("{run}"));
+        let words: Vec<_> = row.trim_start_matches('[').split_whitespace().collect();
+        assert_eq!(
+            (words[0].trim_end_matches(']'), words[4], words[5]),
+            (pid.to_string().as_str(), "10240", "10240"),
+            "{run}"
+        );
+        let _ = said.line_with(&format!("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=big,pid={pid},uid=0"));
+        let _ = said.line_with(&format!("Out of memory: Killed process {pid} (big) total-vm:"));
+        let _ = said.line_with("anon-rss:40960kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:");
+        assert_eq!(kills(&run, 12), "oom_kill 1", "{run}");
+        for verify in [9, 11] {
+            assert_eq!(run.output(verify).line_with("verify=").fact("verify"), "ok", "{run}");
+        }
+        assert!(run.output(13).lines_with("name=big").is_empty(), "{run}");
+        // 40 MiB came back, 24 MiB of which the other has now.
+        let free = [7, 14].map(|at| meminfo(run.output(at), "MemFree"));
+        assert!(free[1] + 24 * 1024 >= free[0] + 39 * 1024, "{free:?} {run}");
+        run.output(15).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
+    });
+}
+
+#[test]
+fn t87b_without_anybody_to_kill_the_machine_ends() {
+    let immune = ["oom adj -1000 small", "oom adj -1000 mid", "oom adj -1000 big", "vm touch 24M"];
+    let run = machine(&immune).start().assert_status(3);
+    run.all().assert_line("Out of memory and no killable processes...");
+    let _ = run.all().line_with("Kernel panic - not syncing: Out of memory: no killable processes");
+    let run = machine(&["vm touch 24M"]).append("sysctl.vm.panic_on_oom=1").start().assert_status(3);
+    let _ =
+        run.all().line_with("Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled");
+}
+
+#[test]
+fn t87c_who_asks_can_be_the_one_who_goes() {
+    let run = machine(&["vm touch 24M", "grep oom_kill /proc/vmstat", "ctx list"])
+        .append("sysctl.vm.oom_kill_allocating_task=1")
+        .start()
+        .assert_status(3);
+    let _ = run.output(7).line_with("Out of memory (oom_kill_allocating_task): Killed process 1 (small)");
+    assert_eq!(kills(&run, 8), "oom_kill 1", "{run}");
+    assert_eq!(run.output(9).lines().count(), 2, "{run}");
+    let run = machine(&["vm touch 24M", "grep oom_kill /proc/vmstat"])
+        .append("oom_policy=none")
+        .start()
+        .assert_status(3);
+    let _ = run.output(7).line_with("fault: no memory for write to addr=");
+    assert_eq!(kills(&run, 8), "oom_kill 0", "{run}");
+}
+
+#[test]
+fn t88a_scores_are_those_of_the_formula() {
+    let run = machine(&[
+        "oom adj 100 mid",
+        "oom adj -1000 small",
+        "cat /proc/meminfo",
+        "oom scores",
+        "cat /proc/2/oom_score",
+    ]);
+    let run = run.start().assert_ok();
+    let total = i64::try_from(meminfo(run.output(9), "MemTotal") / 4).unwrap();
+    let scores = run.output(10);
+    for line in scores.lines_with("oom_score=") {
+        let adj: i64 = line.fact("oom_score_adj").parse().unwrap();
+        let memory =
+            i64::try_from(line.number("rss") + line.number("swapents") + line.number("tables")).unwrap();
+        let points = memory + adj * (total / 1000);
+        let expected = if adj == -1000 { 0 } else { (1000 + points * 1000 / total) * 2 / 3 };
+        assert!((expected - line.fact("oom_score").parse::<i64>().unwrap()).abs() <= 1, "{run}");
+    }
+    assert_eq!(scores.lines().count(), 3, "{run}");
+    assert_eq!(run.output(11).as_str().trim(), scores.line_with("name=mid").fact("oom_score"), "{run}");
+    let run = machine(&["oom adj 1001"]).start().assert_status(2);
+    let _ = run.output(7).line_with("EINVAL (-1000..1000)");
+}
+
+#[test]
+fn t88b_of_equals_the_later_one_goes_but_by_the_older_policy_the_nice_one() {
+    let commands = [
+        "ctx new a",
+        "oom nice 10",
+        "vm touch 32M",
+        "ctx new b",
+        "vm touch 32M",
+        "ctx new c",
+        "vm touch 40M",
+    ];
+    // Without chance in the layouts both have as many page tables.
+    let victim = |policy: &str| {
+        let run = Guest::on(any_host())
+            .mem("96M")
+            .cpus(1)
+            .append("noswap")
+            .append("norandmaps")
+            .append(policy)
+            .run(&commands)
+            .start();
+        // The third has less than the two others when memory is out.
+        run.output(6).line_with("Killed process").as_str().to_owned()
+    };
+    let (modern, legacy) = (victim("oom_policy=badness"), victim("oom_policy=legacy"));
+    assert!(modern.contains("Killed process 2 (b)"), "{modern}");
+    assert!(legacy.contains("Killed process 1 (a)"), "{legacy}");
+}
