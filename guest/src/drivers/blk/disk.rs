@@ -8,11 +8,12 @@
 //! Lock order: no two of the device, a queue's ring and a wait queue are locked at once.
 
 use super::counters::{Counters, Totals};
-use super::lane::{Lane, Look};
+use super::lane::{Lane, Look, Tell};
+use super::port;
 use super::slots::Outcome;
 use super::ticket::Ticket;
 use super::wire::{ID_BYTES, Kind};
-use super::{BlkError, MAX_SEGMENTS, SECTOR_BYTES};
+use super::{BlkError, MAX_DISKS, MAX_SEGMENTS, SECTOR_BYTES};
 use crate::arch::percpu;
 use crate::drivers::virtio::{Cause, Device};
 use crate::machine::{CPU, MACHINE};
@@ -122,6 +123,20 @@ impl Disk {
         char::from(b'a' + (self.index % 26) as u8)
     }
 
+    /// Its name: `vda`, `vdb`...
+    pub fn name(&self) -> &'static str {
+        const NAMES: [&str; MAX_DISKS] = [
+            "vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh", "vdi", "vdj", "vdk", "vdl", "vdm", "vdn",
+            "vdo", "vdp", "vdq", "vdr", "vds", "vdt", "vdu", "vdv", "vdw", "vdx", "vdy", "vdz",
+        ];
+        NAMES[self.index % MAX_DISKS]
+    }
+
+    /// Whether what is written is not stable before a flush.
+    pub fn has_cache(&self) -> bool {
+        self.limits.has_cache
+    }
+
     /// Size in sectors of 512 bytes.
     pub fn sectors(&self) -> u64 {
         self.limits.sectors
@@ -179,11 +194,7 @@ impl Disk {
             let index = self.nearest();
             // SAFETY: by the caller.
             match unsafe { self.try_submit(index, operation, segments) } {
-                Err(BlkError::Full) => {
-                    let lane = self.lane(index);
-                    let has_room = || lane.slots.any_free() && lane.ring.lock(&CPU).has_room(segments.len());
-                    lane.room.wait_until(has_room);
-                }
+                Err(BlkError::Full) => self.wait_for_room(index, segments.len()),
                 result => {
                     self.kick(index);
                     return result;
@@ -251,6 +262,34 @@ impl Disk {
         }
     }
 
+    /// As [`Disk::try_submit`], for a request whose end is told with `cookie`.
+    ///
+    /// # Safety
+    /// As [`Disk::submit`], until the end is told.
+    pub(super) unsafe fn send_told(
+        &self,
+        index: usize,
+        operation: Operation,
+        segments: &[Segment],
+        cookie: u64,
+    ) -> Result<(), BlkError> {
+        let (kind, sector) = self.check(operation, segments)?;
+        let lane = self.lane(index);
+        let slot = lane.slots.claim().ok_or(BlkError::Full)?;
+        lane.slots.tell(slot, cookie);
+        // SAFETY: the slot is ours; the rest by the caller.
+        unsafe { lane.ring.lock(&CPU).submit(slot, kind, sector, segments) }.inspect_err(|_| {
+            lane.slots.forget(slot);
+            lane.room.wake_all();
+        })
+    }
+
+    /// Sleeps until queue `index` has room for a request of so many segments.
+    pub(super) fn wait_for_room(&self, index: usize, segments: usize) {
+        let lane = self.lane(index);
+        lane.room.wait_until(|| lane.slots.any_free() && lane.ring.lock(&CPU).has_room(segments));
+    }
+
     fn check(&self, operation: Operation, segments: &[Segment]) -> Result<(Kind, u64), BlkError> {
         let (kind, sector) = match operation {
             Operation::Flush if !segments.is_empty() => return Err(BlkError::Invalid),
@@ -300,7 +339,12 @@ impl Disk {
 
     /// Takes in what the device has finished on queue `index`, if anything. Returns whether there was something.
     pub(super) fn poll(&self, index: usize) -> bool {
-        match self.lane(index).poll(&self.counters) {
+        self.poll_telling(index, &mut port::tell)
+    }
+
+    /// The same, and `tell` hears of requests that have no ticket.
+    pub(super) fn poll_telling(&self, index: usize, tell: Tell<'_>) -> bool {
+        match self.lane(index).poll(&self.counters, tell) {
             Look::Nothing => false,
             Look::Finished => true,
             Look::Broken => {
@@ -316,7 +360,7 @@ impl Disk {
         let cause = self.device.lock(&CPU).acknowledge();
         let (mut finished, mut broken, mut busy) = (false, false, false);
         for lane in self.lanes {
-            let look = lane.drain(&self.counters);
+            let look = lane.drain(&self.counters, &mut port::tell);
             finished |= look != Look::Nothing;
             broken |= look == Look::Broken;
             busy |= lane.ring.lock(&CPU).is_busy();

@@ -4,12 +4,16 @@
 //! (`disk`). Lock order: wait queues are never touched with the ring locked.
 
 use super::counters::Counters;
+use super::port;
 use super::ring::Ring;
-use super::slots::Slots;
+use super::slots::{Outcome, Slots};
 use crate::machine::CPU;
 use crate::task::WaitQueue;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::sync::SpinLock;
+
+/// Whoever is told of requests that have no ticket.
+pub type Tell<'a> = &'a mut dyn FnMut(u64, Outcome);
 
 /// See the module documentation.
 pub struct Lane {
@@ -48,11 +52,11 @@ impl Lane {
         }
     }
 
-    /// Takes in what is finished, and wakes those who wait for it.
-    pub fn drain(&self, counters: &Counters) -> Look {
+    /// Takes in what is finished, and wakes those who wait for it or tells of it.
+    pub fn drain(&self, counters: &Counters, tell: Tell<'_>) -> Look {
         let drained = self.ring.lock(&CPU).drain(&self.slots, counters);
         let (Ok(finished) | Err(finished)) = drained;
-        self.announce(finished);
+        self.announce(finished, tell);
         match drained {
             Err(_) => Look::Broken,
             Ok(0) => Look::Nothing,
@@ -61,14 +65,14 @@ impl Lane {
     }
 
     /// The same without a lock or a wake-up when there is nothing.
-    pub fn poll(&self, counters: &Counters) -> Look {
-        if self.ring.lock(&CPU).any_finished() { self.drain(counters) } else { Look::Nothing }
+    pub fn poll(&self, counters: &Counters, tell: Tell<'_>) -> Look {
+        if self.ring.lock(&CPU).any_finished() { self.drain(counters, tell) } else { Look::Nothing }
     }
 
     /// The device has been stopped.
     pub fn lose(&self, counters: &Counters) {
         let failed = self.ring.lock(&CPU).lose(&self.slots, counters);
-        self.announce(failed);
+        self.announce(failed, &mut port::tell);
     }
 
     /// How often requests have completed so far.
@@ -81,13 +85,15 @@ impl Lane {
         self.progress.wait_until(|| self.rounds() != rounds);
     }
 
-    fn announce(&self, finished: u64) {
+    fn announce(&self, finished: u64, tell: Tell<'_>) {
         if finished == 0 {
             return;
         }
         let mut rest = finished;
         while rest != 0 {
-            self.slots.wake(rest.trailing_zeros() as usize);
+            if let Some((cookie, outcome)) = self.slots.wake(rest.trailing_zeros() as usize) {
+                tell(cookie, outcome);
+            }
             rest &= rest - 1;
         }
         self.rounds.fetch_add(1, Ordering::Release);

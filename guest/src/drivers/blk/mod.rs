@@ -7,6 +7,7 @@
 //! | `disk` | the disk: checks, blocking helpers, interrupts |
 //! | `ticket` | a request in flight, as its owner holds it |
 //! | `submitter` | many requests from one task, without interrupts |
+//! | `port` | the disk as `mm` knows it |
 //! | `lane` | a queue and who waits for it |
 //! | `ring` | the queue itself |
 //! | `slots` | requests in flight and who waits for them |
@@ -19,6 +20,7 @@
 mod counters;
 mod disk;
 mod lane;
+mod port;
 mod ring;
 mod slots;
 mod submitter;
@@ -26,6 +28,7 @@ mod ticket;
 mod wire;
 
 pub use disk::{Disk, Operation, Segment};
+pub use port::tell_ends_to;
 pub use submitter::Submitter;
 pub use ticket::Ticket;
 

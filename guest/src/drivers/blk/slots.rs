@@ -48,18 +48,23 @@ impl State {
 
 struct Slot {
     state: AtomicU8,
+    /// What names a request that is told of.
+    cookie: AtomicU64,
     owner: WaitQueue,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { state: AtomicU8::new(State::Free as u8), owner: WaitQueue::new() }
+        let state = AtomicU8::new(State::Free as u8);
+        Self { state, cookie: AtomicU64::new(0), owner: WaitQueue::new() }
     }
 }
 
 /// See the module documentation.
 pub struct Slots {
     free: AtomicU64,
+    /// A bit for each slot whose end is told: it has no ticket.
+    told: AtomicU64,
     slots: [Slot; MAX_IN_FLIGHT],
 }
 
@@ -68,7 +73,8 @@ const _: () = assert!(MAX_IN_FLIGHT == u64::BITS as usize);
 impl Slots {
     /// All free.
     pub const fn new() -> Self {
-        Self { free: AtomicU64::new(u64::MAX), slots: [const { Slot::new() }; MAX_IN_FLIGHT] }
+        let (free, told) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Self { free, told, slots: [const { Slot::new() }; MAX_IN_FLIGHT] }
     }
 
     fn slot(&self, slot: usize) -> &Slot {
@@ -112,9 +118,29 @@ impl Slots {
         }
     }
 
-    /// Wakes the owner of `slot`.
-    pub fn wake(&self, slot: usize) {
-        self.slot(slot).owner.wake_all();
+    /// The end of the claimed `slot` is told, with `cookie`. Before the device gets it.
+    pub fn tell(&self, slot: usize, cookie: u64) {
+        self.slot(slot).cookie.store(cookie, Ordering::Relaxed);
+        self.told.fetch_or(1 << (slot % MAX_IN_FLIGHT), Ordering::Relaxed);
+    }
+
+    /// Nobody is told of the claimed `slot`: the device did not get it.
+    pub fn forget(&self, slot: usize) {
+        self.told.fetch_and(!(1 << (slot % MAX_IN_FLIGHT)), Ordering::Relaxed);
+        self.release(slot);
+    }
+
+    /// Wakes the owner of `slot`, which the device has given back. If it is told instead: what to tell, and the slot is
+    /// free.
+    pub fn wake(&self, slot: usize) -> Option<(u64, Outcome)> {
+        let bit = 1 << (slot % MAX_IN_FLIGHT);
+        if self.told.load(Ordering::Relaxed) & bit == 0 {
+            self.slot(slot).owner.wake_all();
+            return None;
+        }
+        let cookie = self.slot(slot).cookie.load(Ordering::Relaxed);
+        self.told.fetch_and(!bit, Ordering::Relaxed);
+        Some((cookie, self.take(slot)?))
     }
 
     /// Whether the device has given `slot` back.

@@ -85,7 +85,7 @@ impl Submitter {
     /// Interrupts tell from now on; what came before is taken in.
     fn allow_interrupts(&self) {
         self.lane().ring.lock(&CPU).stop_polling();
-        if self.lane().drain(self.disk.counting()) == super::lane::Look::Broken {
+        if self.lane().drain(self.disk.counting(), &mut super::port::tell) == super::lane::Look::Broken {
             self.disk.give_up();
         }
     }
