@@ -14,7 +14,7 @@
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`] |
 //! | 6 | [`shmem`], [`cache`] |
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
@@ -37,6 +37,8 @@ pub mod folio;
 pub mod frame;
 #[cfg(not(all(loom, test)))]
 pub mod hugetlb;
+#[cfg(not(all(loom, test)))]
+pub mod io;
 #[cfg(not(all(loom, test)))]
 pub mod kmap;
 #[cfg(not(all(loom, test)))]

@@ -10,6 +10,7 @@ use crate::machine::Kernel;
 use crate::{report, settings};
 use mm::addr::PAGE_SIZE;
 use mm::cache::PageCache;
+use mm::io::Io;
 use mm::lru::Lru;
 use mm::space::{BootError, CommitInfo, Config, OvercommitMode, ThpMode, Vm};
 use mm::vmstat::VmStat;
@@ -19,8 +20,10 @@ use shared::params::Value;
 pub static STAT: VmStat = VmStat::new();
 /// The lists that reclaim goes by.
 pub static LRU: Lru<'static> = Lru::new(&STAT);
+/// Requests to disks.
+pub static IO: Io<'static, Kernel> = Io::new(&PHYS, &SLABS, &STAT);
 /// The pages of files.
-pub static CACHE: PageCache<'static, Kernel> = PageCache::new(&PHYS, &SLABS, &LRU);
+pub static CACHE: PageCache<'static, Kernel> = PageCache::new(&PHYS, &SLABS, &LRU, &IO);
 /// The memory of all contexts.
 pub static VM: Vm<'static, Kernel> =
     Vm::new(&PHYS, &SLABS, &CACHE, |what| report::corruption(format_args!("{what}")));
@@ -30,6 +33,9 @@ pub static VM: Vm<'static, Kernel> =
 /// # Errors
 /// [`BootError`].
 pub fn boot() -> Result<(), BootError> {
+    if let Err(error) = IO.boot(&FRAMES) {
+        report::corruption(format_args!("no requests to disks: {error:?}"));
+    }
     if let Err(error) = CACHE.boot(&FRAMES) {
         report::corruption(format_args!("no page cache: {error:?}"));
     }

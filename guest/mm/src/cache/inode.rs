@@ -1,7 +1,9 @@
 //! Inodes: one file or disk, and what is in memory of it (Linux `struct inode`).
 
 use super::{AddressSpace, FileSystem};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::folio::Mapping;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// See the module documentation.
 #[repr(C)]
@@ -13,13 +15,22 @@ pub struct Inode<'p> {
     /// Its size in bytes (`i_size`).
     size: AtomicU64,
     refs: AtomicU32,
+    /// The next in its bucket of the table.
+    pub(super) next: AtomicPtr<()>,
 }
 
 impl<'p> Inode<'p> {
     /// Inode `number` of `fs`, of `size` bytes, with nothing in memory and one reference.
     #[must_use]
     pub const fn new(fs: &'p dyn FileSystem, number: u64, size: u64) -> Self {
-        Self { mapping: AddressSpace::new(), fs, number, size: AtomicU64::new(size), refs: AtomicU32::new(1) }
+        Self {
+            mapping: AddressSpace::new(),
+            fs,
+            number,
+            size: AtomicU64::new(size),
+            refs: AtomicU32::new(1),
+            next: AtomicPtr::new(null_mut()),
+        }
     }
 
     /// Its pages.
@@ -46,5 +57,26 @@ impl<'p> Inode<'p> {
     /// Who has it.
     pub fn refs(&self) -> u32 {
         self.refs.load(Ordering::Relaxed)
+    }
+
+    /// It has `size` bytes from now on. Whoever calls this has seen to the pages.
+    pub(crate) fn set_size(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// What its pages belong to.
+    #[inline]
+    pub(crate) fn of_pages(&self) -> Mapping {
+        Mapping::File(core::ptr::from_ref(self).addr() as u64)
+    }
+
+    /// One more has it; the caller has it, or holds the lock of its bucket.
+    pub(super) fn get(&self) {
+        self.refs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less has it.
+    pub(super) fn put(&self) {
+        self.refs.fetch_sub(1, Ordering::Release);
     }
 }

@@ -13,7 +13,7 @@ pub struct AddressSpace {
     pub(crate) pages: XArray,
     /// The areas that map it (`i_mmap`).
     pub(crate) areas: AnonVma,
-    nrpages: AtomicU64,
+    pub(super) nrpages: AtomicU64,
 }
 
 impl AddressSpace {

@@ -9,26 +9,45 @@
 //! |---|---|
 //! | `mapping` | the pages of one inode |
 //! | `inode` | inodes: size, references, where they are |
+//! | `table` | all inodes |
+//! | `file` | open files |
 //! | `fs` | what a file system does for the cache |
+//! | `folio` | folios in an index: found, added, taken out |
+//! | `readahead` | which pages are read before somebody asks |
+//! | `read` | reading |
+//! | `advise` | what readers say that they will do |
 
+mod file;
+mod folio;
 mod fs;
 mod inode;
 mod mapping;
+mod readahead;
+mod table;
 
 use crate::frame::FrameTable;
+use crate::io::Io;
 use crate::lru::Lru;
 use crate::phys::{FrameAllocator, Phys};
 use crate::port::Machine;
-use crate::slab::{CreateError, Slabs};
+use crate::slab::{Cache, CacheRequest, CreateError, SlabFlags, Slabs};
 use crate::sync::{InitError, Once};
 use crate::xarray::NodeCache;
+use core::sync::atomic::{AtomicU32, Ordering};
+pub use file::{FileMode, OpenFile};
+pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
 pub use inode::Inode;
 pub use mapping::AddressSpace;
+use table::Table;
 
 /// What is made at boot.
 struct Ground<'p, M: Machine> {
     table: &'p FrameTable,
+    /// Where inodes come from.
+    inodes: &'p Cache,
+    /// Where open files come from.
+    files: &'p Cache,
     /// Where the nodes of indexes come from: those of the cache, of shared memory, of swap.
     nodes: NodeCache<'p, 'p, M>,
 }
@@ -49,14 +68,31 @@ pub struct PageCache<'p, M: Machine> {
     phys: &'p Phys<M>,
     slabs: &'p Slabs<'p, M>,
     lru: &'p Lru<'p>,
+    io: &'p Io<'p, M>,
+    table: Table,
+    /// The largest window of readahead of files that are opened from now on.
+    ra_pages: AtomicU32,
     ground: Once<Option<Ground<'p, M>>>,
 }
 
 impl<'p, M: Machine> PageCache<'p, M> {
     /// Before boot: there are no inodes.
     #[must_use]
-    pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>, lru: &'p Lru<'p>) -> Self {
-        Self { phys, slabs, lru, ground: Once::new(None) }
+    pub const fn new(
+        phys: &'p Phys<M>,
+        slabs: &'p Slabs<'p, M>,
+        lru: &'p Lru<'p>,
+        io: &'p Io<'p, M>,
+    ) -> Self {
+        Self {
+            phys,
+            slabs,
+            lru,
+            io,
+            table: Table::new(),
+            ra_pages: AtomicU32::new(readahead::DEFAULT_PAGES),
+            ground: Once::new(None),
+        }
     }
 
     /// Prepares for inodes.
@@ -67,7 +103,15 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let table = self.phys.frame_table().ok_or(BootError::NotReady)?;
         let filled = self.ground.init(|slot| {
             let nodes = NodeCache::new(self.slabs, frames).map_err(BootError::Cache)?;
-            *slot = Some(Ground { table, nodes });
+            let cache = |name, size: usize, align: usize| {
+                let (size, align) = (size as u32, align as u32);
+                let flags = SlabFlags::RECLAIM_ACCOUNT | SlabFlags::NO_MERGE;
+                let request = CacheRequest { name, size, align, flags, ctor: None };
+                self.slabs.create(&request, frames).map_err(BootError::Cache)
+            };
+            let inodes = cache("inode_cache", size_of::<Inode<'p>>(), align_of::<Inode<'p>>())?;
+            let files = cache("filp", size_of::<OpenFile<'p>>(), align_of::<OpenFile<'p>>())?;
+            *slot = Some(Ground { table, inodes, files, nodes });
             Ok(())
         });
         filled.map_err(|error| match error {
@@ -91,6 +135,22 @@ impl<'p, M: Machine> PageCache<'p, M> {
     #[inline(always)]
     pub fn lru(&self) -> &'p Lru<'p> {
         self.lru
+    }
+
+    /// Requests to disks.
+    #[inline(always)]
+    pub fn io(&self) -> &'p Io<'p, M> {
+        self.io
+    }
+
+    /// The largest window of readahead, in pages (`read_ahead_kb`).
+    pub fn ra_pages(&self) -> u32 {
+        self.ra_pages.load(Ordering::Relaxed)
+    }
+
+    /// Sets the largest window of readahead for files that are opened from now on.
+    pub fn set_ra_pages(&self, pages: u32) {
+        self.ra_pages.store(pages, Ordering::Relaxed);
     }
 
     /// The nodes of indexes, for all arrays of the machine; none before boot.

@@ -18,6 +18,7 @@
 
 mod flags;
 mod free;
+mod lock;
 
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
@@ -181,6 +182,11 @@ impl<'t> Folio<'t> {
     #[inline]
     pub(crate) fn index(self) -> u64 {
         self.place().load(Ordering::Relaxed) & INDEX_MASK
+    }
+
+    /// It belongs to nothing from now on.
+    pub(crate) fn detach(self) {
+        self.frame.held_words()[0].store(0, Ordering::Release);
     }
 
     /// References.

@@ -20,6 +20,7 @@ use mm::addr::{Order, PAGE_SIZE, Pfn, VirtAddr};
 use mm::cache::PageCache;
 use mm::fault::{Fault, Flavour, Segv};
 use mm::hugetlb::HugePool;
+use mm::io::Io;
 use mm::lru::Lru;
 use mm::pgtable::{PageTable, TableFrames};
 use mm::phys::{
@@ -136,8 +137,11 @@ impl World {
         unsafe { slabs.boot(&config(cpus, 1), &frames) }.unwrap();
         // SAFETY: the tests change trees by the rules, and no code runs in them.
         let kernel = unsafe { PageTable::new(board.machine(), &frames) }.unwrap();
-        let lru: &'static Lru<'static> = keep(Lru::new(keep(VmStat::new())));
-        let cache: &'static PageCache<'static, Machine> = keep(PageCache::new(board, slabs, lru));
+        let stat: &'static VmStat = keep(VmStat::new());
+        let lru: &'static Lru<'static> = keep(Lru::new(stat));
+        let io: &'static Io<'static, Machine> = keep(Io::new(&**board, slabs, stat));
+        io.boot(&frames).unwrap();
+        let cache: &'static PageCache<'static, Machine> = keep(PageCache::new(board, slabs, lru, io));
         cache.boot(&frames).unwrap();
         let vm = Vm::new(board, slabs, cache, corrupt);
         let pool: &'static HugePool<'static, Machine> = keep(HugePool::new(board, 512));

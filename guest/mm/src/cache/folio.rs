@@ -1,0 +1,177 @@
+//! Folios in the index of an inode: found, added, taken out (Linux `filemap_get_entry`, `filemap_add_folio`,
+//! `__filemap_remove_folio`).
+//!
+//! Owns: the reference of the index, `nrpages`, and the count of pages of files. Invariants: whoever takes a folio out holds
+//! its lock; a folio in an index belongs to its inode, one that was taken out to nothing, so whoever locks a folio that he
+//! has found looks whether it still belongs there.
+
+use super::{Inode, PageCache};
+use crate::addr::{Order, Pfn};
+use crate::errno::Errno;
+use crate::folio::{self, Folio, FolioFlags};
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::{Cpu, Machine};
+use crate::sync::rcu;
+use crate::vmstat::NodeStat;
+use crate::xarray::Entry;
+use core::sync::atomic::Ordering;
+
+/// Pages of files: they can move, and the kernel reads them through the direct map.
+const GFP_PAGES: GfpFlags = GfpFlags::GFP_USER.union(GfpFlags::__GFP_MOVABLE);
+
+/// Why a folio was not added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AddError {
+    /// There is one at this index.
+    Exists,
+    /// No memory for the page or for the index.
+    NoMemory,
+}
+
+impl From<AddError> for Errno {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Exists => Self::Eexist,
+            AddError::NoMemory => Self::Enomem,
+        }
+    }
+}
+
+impl<'p, M: Machine> PageCache<'p, M> {
+    /// The folio at `index` with a reference more, if there is one in memory. Takes no lock.
+    #[inline]
+    pub(crate) fn find(&self, inode: &Inode<'p>, index: u64) -> Option<Folio<'p>> {
+        let (table, cpu) = (self.ground()?.table, self.machine().cpu());
+        let pages = &inode.mapping().pages;
+        let section = rcu::read_lock(cpu);
+        loop {
+            let entry = pages.load(&section, index);
+            let pfn = Pfn::new(entry.as_handle()?)?;
+            let Some(folio) = Folio::try_get(table, pfn) else {
+                // It is on its way out: soon another answer stands there.
+                cpu.relax();
+                continue;
+            };
+            // What the frame is now may be something else than what stood there.
+            if pages.load(&section, index) == entry {
+                return Some(folio);
+            }
+            self.put(folio);
+        }
+    }
+
+    /// Gives a reference back, and the folio to the page allocator if it was the last.
+    #[inline]
+    pub(crate) fn put(&self, folio: Folio<'_>) {
+        if folio.put(1) {
+            self.release(folio);
+        }
+    }
+
+    /// Frees a folio without references.
+    #[cold]
+    pub(crate) fn release(&self, folio: Folio<'_>) {
+        if let Some(ground) = self.ground() {
+            self.lru.remove(self.machine().cpu(), ground.table, folio);
+            // A refusal would mean that somebody freed it behind our back; then it is not ours to give.
+            let _ = folio::free(self.phys, folio);
+        }
+    }
+
+    /// Adds a new page at `index`, locked and not up to date, on the lists of reclaim. The caller has a reference to it.
+    pub(crate) fn add_page(
+        &self,
+        inode: &Inode<'p>,
+        index: u64,
+        gfp: GfpFlags,
+        frames: &impl FrameAllocator<'p>,
+    ) -> Result<Folio<'p>, AddError> {
+        let ground = self.ground().ok_or(AddError::NoMemory)?;
+        let cpu = self.machine().cpu();
+        let (pfn, _) = frames.alloc(GFP_PAGES | gfp, Order::ZERO).map_err(|_| AddError::NoMemory)?.into_raw();
+        let made = Folio::create(ground.table, pfn, inode.of_pages(), index, FolioFlags::LOCKED);
+        let (folio, entry) = made.zip(Entry::handle(pfn.get())).ok_or(AddError::NoMemory)?;
+        // Before anybody can find it: the reference of the caller.
+        folio.get(1);
+        let source = ground.nodes.with(frames, gfp | GfpFlags::GFP_NOWAIT);
+        let mut stock = ground.nodes.stock();
+        let added = loop {
+            let mut pages = inode.mapping().pages.lock(cpu);
+            if pages.load(index).is_pointer() {
+                break Err(AddError::Exists);
+            }
+            let short = match pages.store(index, entry, &mut stock) {
+                Ok(old) => {
+                    inode.mapping().nrpages.fetch_add(1, Ordering::Relaxed);
+                    break Ok(old);
+                }
+                Err(short) => short,
+            };
+            drop(pages);
+            if source.fill(&mut stock, short).is_err() {
+                break Err(AddError::NoMemory);
+            }
+        };
+        match added {
+            Ok(_shadow) => {
+                self.lru.stat().grow(cpu, folio.node(), NodeStat::FilePages, 1);
+                self.lru.add(cpu, ground.table, folio);
+                Ok(folio)
+            }
+            Err(error) => {
+                // Nobody has seen it.
+                let _ = folio::free(self.phys, folio);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a locked folio out of the index of `inode` whatever references there are, as truncation does; the caller keeps
+    /// its own. Whether it stood there.
+    pub(crate) fn delete(&self, inode: &Inode<'p>, folio: Folio<'p>) -> bool {
+        let Some(ground) = self.ground() else { return false };
+        let cpu = self.machine().cpu();
+        let mut stock = ground.nodes.stock();
+        let mut pages = inode.mapping().pages.lock(cpu);
+        if folio.mapping() != inode.of_pages() {
+            return false;
+        }
+        pages.erase(folio.index(), &mut stock);
+        self.taken_out(inode, folio);
+        drop(pages);
+        // The reference of the index; the caller has another.
+        self.put(folio);
+        true
+    }
+
+    /// If nobody but the index and the caller has a reference to a locked folio that is neither dirty nor being written,
+    /// takes it out of the index of `inode` and leaves `shadow` there (Linux `__remove_mapping`). The folio is frozen then,
+    /// and the caller's alone.
+    pub(crate) fn remove(&self, inode: &Inode<'p>, folio: Folio<'p>, shadow: Option<Entry>) -> bool {
+        let Some(ground) = self.ground() else { return false };
+        let mut stock = ground.nodes.stock();
+        let mut pages = inode.mapping().pages.lock(self.machine().cpu());
+        if folio.mapping() != inode.of_pages() || !folio.freeze(2) {
+            return false;
+        }
+        // Only now nobody can make it dirty any more.
+        if folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
+            folio.thaw(2);
+            return false;
+        }
+        match shadow {
+            // Where a folio stood no node is missing.
+            Some(shadow) => drop(pages.store(folio.index(), shadow, &mut stock)),
+            None => drop(pages.erase(folio.index(), &mut stock)),
+        }
+        self.taken_out(inode, folio);
+        true
+    }
+
+    /// A folio has left the index.
+    fn taken_out(&self, inode: &Inode<'p>, folio: Folio<'p>) {
+        folio.detach();
+        inode.mapping().nrpages.fetch_sub(1, Ordering::Relaxed);
+        self.lru.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FilePages, 1);
+    }
+}
