@@ -1,0 +1,275 @@
+//! Writing pages to their slots and reading them (Linux `mm/page_io.c`, `swap_cluster_readahead`).
+//!
+//! Owns: requests of pages whose slots are in a row, which slots are read with the one that is asked for, and what a failed
+//! write leaves. Invariants: a page that is being written is in the cache; one whose write failed is dirty again.
+
+use super::{Refused, Swap};
+use crate::addr::{Order, PAGE_SIZE, Pfn};
+use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::io::{End, EndIo, Gather};
+use crate::mutant::planted;
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::{BlockDevice, Cpu, IoError, IoOp, Machine, PhysMem, SwapEntry};
+use crate::vmstat::{NodeStat, VmEvent};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Pages that go out together.
+#[must_use = "pages are written when it is dropped"]
+pub(crate) struct Writer<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
+    swap: &'p Swap<'p, M>,
+    frames: &'a A,
+    /// The area that is being written to.
+    requests: Option<(u32, Gather<'a, 'p, M, A>)>,
+}
+
+impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Writer<'a, 'p, M, A> {
+    pub(crate) fn new(swap: &'p Swap<'p, M>, frames: &'a A) -> Self {
+        Self { swap, frames, requests: None }
+    }
+
+    /// Starts to write a locked, dirty page that is in the cache, that nobody maps, and that no CPU can reach any more;
+    /// unlocks it (Linux `swap_writeout`). Whether it is being written: a page of zeroes need not be.
+    pub(crate) fn write(&mut self, folio: Folio<'p>) -> bool {
+        let swap = self.swap;
+        let cpu = swap.cpu();
+        let Some(entry) = swap.entry_of(folio) else {
+            folio.unlock(cpu);
+            return false;
+        };
+        let is_zero = swap.is_zero_filled(folio);
+        let place = swap.with(entry, |inner, slot| {
+            inner.state.set_zero(slot, is_zero);
+            inner.state.place(slot).map(|(sector, _)| (inner.device, sector))
+        });
+        folio.clear_flags(FolioFlags::DIRTY);
+        if is_zero {
+            swap.stat().count(cpu, VmEvent::SwpoutZero, 1);
+            folio.unlock(cpu);
+            return false;
+        }
+        let Some((device, sector)) = place.flatten() else {
+            folio.set_flags(FolioFlags::DIRTY);
+            folio.unlock(cpu);
+            return false;
+        };
+        folio.set_flags(FolioFlags::WRITEBACK);
+        swap.stat().grow(cpu, folio.node(), NodeStat::Writeback, 1);
+        swap.stat().count(cpu, VmEvent::PswpOut, 1);
+        let pfn = folio.pfn();
+        folio.unlock(cpu);
+        if self.requests.as_ref().is_none_or(|(area, _)| *area != entry.area()) {
+            let end = End::Tell(swap);
+            self.requests = Some((entry.area(), swap.io.gather(device, self.frames, IoOp::Write, end)));
+        }
+        if let Some((_, requests)) = &mut self.requests {
+            // SAFETY: the page stays until it is written: it is in the cache and marked as being written.
+            unsafe { requests.push(sector, pfn, PAGE_SIZE) };
+        }
+        true
+    }
+}
+
+impl<'p, M: Machine> EndIo for Swap<'p, M> {
+    fn end_io(&self, pages: &[Pfn], result: Result<(), IoError>) {
+        let (cpu, Some(ground)) = (self.cpu(), self.ground()) else { return };
+        for folio in pages.iter().filter_map(|&pfn| Folio::of(ground.table, pfn)) {
+            if result.is_err() && !planted("swap::errors.lost_write") {
+                // Its slot does not have it: it stays, and is tried again some time.
+                folio.set_flags(FolioFlags::DIRTY);
+                folio.clear_flags(FolioFlags::READAHEAD);
+                self.write_errors.fetch_add(1, Ordering::Relaxed);
+            }
+            self.stat().shrink(cpu, folio.node(), NodeStat::Writeback, 1);
+            self.stat().grow(cpu, folio.node(), NodeStat::Written, 1);
+            folio.release(cpu, FolioFlags::WRITEBACK);
+        }
+    }
+}
+
+/// Whose page an access needs from swap.
+pub(crate) enum Brought<'p> {
+    /// This one, with a reference; perhaps it is still being read. Whether the read was started for it.
+    Folio(Folio<'p>, Started),
+    /// No entry names the slot any more.
+    Gone,
+}
+
+/// Whether a read was started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Started {
+    /// It was.
+    Yes,
+    /// The page was there, is on its way, or is of zeroes.
+    No,
+}
+
+/// What readahead goes by (Linux `swapin_readahead_hits` and those beside it).
+pub(super) struct Window {
+    hits: AtomicU64,
+    last_slot: AtomicU64,
+    last_pages: AtomicU64,
+    /// The most pages that are read at once.
+    most: AtomicU64,
+}
+
+impl Window {
+    pub const fn new() -> Self {
+        Self {
+            hits: AtomicU64::new(4),
+            last_slot: AtomicU64::new(0),
+            last_pages: AtomicU64::new(0),
+            most: AtomicU64::new(8),
+        }
+    }
+
+    /// How many pages are read when slot `slot` is asked for: more the more of those that were read before their time were
+    /// used, at least half of what it was, and one alone where nobody goes on.
+    fn pages(&self, slot: u64) -> u64 {
+        let most = self.most.load(Ordering::Relaxed);
+        if most <= 1 {
+            return 1;
+        }
+        let hits = self.hits.swap(0, Ordering::Relaxed);
+        let before = self.last_slot.swap(slot, Ordering::Relaxed);
+        let wanted = match hits {
+            0 if before.abs_diff(slot) != 1 => 1,
+            0 => 2,
+            hits => (hits + 2).next_power_of_two().max(4),
+        };
+        let pages = wanted.min(most).max(self.last_pages.load(Ordering::Relaxed) / 2);
+        self.last_pages.store(pages, Ordering::Relaxed);
+        pages
+    }
+}
+
+impl<'p, M: Machine> Swap<'p, M> {
+    /// Sets how many pages are read at once: two to the power of `order` (`vm.page-cluster`).
+    pub fn set_page_cluster(&self, order: u32) {
+        self.window.most.store(1 << order.min(5), Ordering::Relaxed);
+    }
+
+    /// Whether all of a page that nobody writes is zeroes.
+    fn is_zero_filled(&self, folio: Folio<'_>) -> bool {
+        let Some(at) = self.phys.machine().physmem().ptr(folio.pfn().addr()) else { return false };
+        let words = PAGE_SIZE as usize / 8;
+        // SAFETY: the page is RAM in the direct map, aligned, and no CPU can reach it otherwise.
+        let word = |n: usize| unsafe { at.cast::<u64>().add(n).read_volatile() };
+        // Most pages that hold something do so at one of their ends.
+        word(words - 1) == 0 && (0..words).all(|n| word(n) == 0)
+    }
+
+    /// The page of `entry`: from the cache, else it is brought, and its neighbours with it (Linux `swapin_readahead`).
+    /// Only where this code can wait.
+    ///
+    /// # Errors
+    /// [`Refused::Full`]: there was no memory.
+    pub(crate) fn bring(
+        &'p self,
+        entry: SwapEntry,
+        frames: &impl FrameAllocator<'p>,
+    ) -> Result<Brought<'p>, Refused> {
+        if let Some(folio) = self.lookup(entry) {
+            return Ok(Brought::Folio(folio, Started::No));
+        }
+        let pages = self.window.pages(entry.offset());
+        let Some((device, slots)) = self.with(entry, |inner, _| (inner.device, inner.state.slots())) else {
+            return Ok(Brought::Gone);
+        };
+        let mut requests = self.io.gather(device, frames, IoOp::Read, End::Read);
+        let first = (entry.offset() & !(pages - 1)).max(1);
+        let end = (entry.offset() | (pages - 1)).min(slots - 1) + 1;
+        for slot in (first..end).filter(|slot| *slot != entry.offset()) {
+            let Some(beside) = SwapEntry::new(entry.area(), slot) else { continue };
+            if self.entries(beside) == 0 {
+                continue;
+            }
+            if let Ok((folio, Started::Yes)) = self.read(beside, &mut requests, frames) {
+                folio.set_flags(FolioFlags::READAHEAD);
+                self.stat().count(self.cpu(), VmEvent::SwapRa, 1);
+                self.put(folio);
+            }
+        }
+        loop {
+            match self.read(entry, &mut requests, frames) {
+                Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
+                Err(Refused::Cached) => {
+                    // Somebody is about to put it in.
+                    if let Some(folio) = self.lookup(entry) {
+                        return Ok(Brought::Folio(folio, Started::No));
+                    }
+                    requests.send();
+                    self.cpu().wait_for(1_000);
+                }
+                Err(Refused::Free) => return Ok(Brought::Gone),
+                Err(Refused::Full) => return Err(Refused::Full),
+            }
+        }
+    }
+
+    /// Puts a new page in the cache for a slot that has none there, and starts to read it; with a reference.
+    fn read<A: FrameAllocator<'p>>(
+        &self,
+        entry: SwapEntry,
+        requests: &mut Gather<'_, 'p, M, A>,
+        frames: &A,
+    ) -> Result<(Folio<'p>, Started), Refused> {
+        let (cpu, ground) = (self.cpu(), self.ground().ok_or(Refused::Free)?);
+        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
+        let (pfn, _) = frames.alloc(gfp, Order::ZERO).map_err(|_| Refused::Full)?.into_raw();
+        let flags = FolioFlags::LOCKED | FolioFlags::SWAPBACKED;
+        let folio = Folio::create(ground.table, pfn, Mapping::None, 0, flags).ok_or(Refused::Free)?;
+        let claimed = self.with(entry, |inner, slot| inner.state.cache(slot)).unwrap_or(Err(Refused::Free));
+        if let Err(error) = claimed {
+            self.put(folio);
+            return Err(error);
+        }
+        if let Err(error) = self.insert(folio, entry, frames) {
+            self.uncache(entry);
+            self.put(folio);
+            return Err(error);
+        }
+        self.lru.add(cpu, ground.table, folio);
+        let place = self.with(entry, |inner, slot| {
+            if inner.state.is_zero(slot) { None } else { inner.state.place(slot).map(|(sector, _)| sector) }
+        });
+        match place.flatten() {
+            None => {
+                // SAFETY: the page is locked and was never up to date: nobody else uses its memory.
+                unsafe { self.phys.machine().physmem().zero(pfn) };
+                folio.set_flags(FolioFlags::UPTODATE);
+                folio.unlock(cpu);
+                self.stat().count(cpu, VmEvent::SwpinZero, 1);
+                Ok((folio, Started::No))
+            }
+            Some(sector) => {
+                self.stat().count(cpu, VmEvent::PswpIn, 1);
+                // SAFETY: the page is locked until it was read, and in the cache.
+                unsafe { requests.push(sector, pfn, PAGE_SIZE) };
+                Ok((folio, Started::Yes))
+            }
+        }
+    }
+
+    /// A page that was found in the cache is used: whether it was read before its time is counted, once.
+    pub(crate) fn used(&self, folio: Folio<'_>) {
+        if folio.flags().intersects(FolioFlags::READAHEAD) && !folio.flags().contains(FolioFlags::WRITEBACK) {
+            folio.clear_flags(FolioFlags::READAHEAD);
+            self.window.hits.fetch_add(1, Ordering::Relaxed);
+            self.stat().count(self.cpu(), VmEvent::SwapRaHit, 1);
+        }
+    }
+
+    /// Waits until a page that the caller has a reference to is not locked.
+    pub(crate) fn wait_unlocked(&self, folio: Folio<'_>, flag: FolioFlags) {
+        let device = self.entry_of(folio).and_then(|entry| self.with(entry, |inner, _| inner.device));
+        match device {
+            Some(device) => self.io.wait_folio(device, folio, flag),
+            None => folio.wait_while(self.cpu(), flag, || {}),
+        }
+    }
+
+    /// The disk that a slot is on.
+    pub(super) fn device_of(&self, entry: SwapEntry) -> Option<&'p dyn BlockDevice> {
+        self.with(entry, |inner, _| inner.device)
+    }
+}
