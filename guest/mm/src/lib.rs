@@ -15,7 +15,7 @@
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`] |
 //! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`] |
-//! | 6 | [`shmem`], [`cache`] |
+//! | 6 | [`shmem`], [`cache`], [`swap`] |
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
 //! | 9 | [`fault`] |
@@ -66,6 +66,8 @@ pub mod shrinker;
 pub mod slab;
 #[cfg(not(all(loom, test)))]
 pub mod space;
+#[cfg(not(all(loom, test)))]
+pub mod swap;
 pub mod sync;
 #[cfg(not(all(loom, test)))]
 pub mod vma;

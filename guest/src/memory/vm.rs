@@ -13,6 +13,7 @@ use mm::cache::PageCache;
 use mm::io::Io;
 use mm::lru::Lru;
 use mm::space::{BootError, CommitInfo, Config, OvercommitMode, ThpMode, Vm};
+use mm::swap::Swap;
 use mm::vmstat::VmStat;
 use shared::params::Value;
 
@@ -24,9 +25,11 @@ pub static LRU: Lru<'static> = Lru::new(&STAT);
 pub static IO: Io<'static, Kernel> = Io::new(&PHYS, &SLABS, &STAT);
 /// The pages of files.
 pub static CACHE: PageCache<'static, Kernel> = PageCache::new(&PHYS, &SLABS, &LRU, &IO);
+/// Where pages go that have to make room.
+pub static SWAP: Swap<'static, Kernel> = Swap::new(&PHYS, &IO, &LRU);
 /// The memory of all contexts.
 pub static VM: Vm<'static, Kernel> =
-    Vm::new(&PHYS, &SLABS, &CACHE, |what| report::corruption(format_args!("{what}")));
+    Vm::new(&PHYS, &SLABS, &CACHE, &SWAP, |what| report::corruption(format_args!("{what}")));
 
 /// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
 ///

@@ -26,7 +26,7 @@ use crate::vmstat::VmStat;
 pub use bio::MAX_PAGES;
 pub(crate) use bio::{Bio, End, EndIo};
 use pool::Owned;
-pub(crate) use submit::Batch;
+pub(crate) use submit::{Batch, Gather};
 
 /// Requests set aside, at least so many can be on their way without memory.
 const RESERVE: usize = 16;

@@ -51,6 +51,7 @@ use crate::pgtable::PageTable;
 use crate::phys::Phys;
 use crate::port::{Machine, Mmu, PteBits};
 use crate::slab::{Cache, Slabs};
+use crate::swap::Swap;
 use crate::sync::{Once, RwLock};
 use crate::vma::{Areas, Objects};
 use crate::vmstat::VmStat;
@@ -113,6 +114,7 @@ pub struct Vm<'p, M: Machine> {
     phys: &'p Phys<M>,
     slabs: &'p Slabs<'p, M>,
     cache: &'p PageCache<'p, M>,
+    swap: &'p Swap<'p, M>,
     ground: Once<Option<Ground<'p, M>>>,
     commit: Commit,
     settings: Settings,
@@ -130,12 +132,14 @@ impl<'p, M: Machine> Vm<'p, M> {
         phys: &'p Phys<M>,
         slabs: &'p Slabs<'p, M>,
         cache: &'p PageCache<'p, M>,
+        swap: &'p Swap<'p, M>,
         on_corruption: fn(&dyn Display),
     ) -> Self {
         Self {
             phys,
             slabs,
             cache,
+            swap,
             ground: Once::new(None),
             commit: Commit::new(),
             settings: Settings::new(),
@@ -167,6 +171,12 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(always)]
     pub fn cache(&self) -> &'p PageCache<'p, M> {
         self.cache
+    }
+
+    /// Where pages go that have to make room.
+    #[inline(always)]
+    pub fn swap(&self) -> &'p Swap<'p, M> {
+        self.swap
     }
 
     /// What can be changed while the machine runs.

@@ -93,7 +93,7 @@ impl<'p> State<'p> {
         // Behind the end of the area there is nothing.
         let beyond = SLOTS.saturating_sub(map.len() as u64);
         if let Some(cluster) = self.maps.clusters.get_mut(at as usize) {
-            *cluster = Cluster { used: (used + beyond) as u16, ..Cluster::NEW };
+            cluster.used = (used + beyond) as u16;
         }
         self.free_slots += SLOTS - used - beyond;
         self.good += SLOTS - used - beyond;
@@ -109,8 +109,9 @@ impl<'p> State<'p> {
         self.good
     }
 
-    pub fn maps(self) -> Maps<'p> {
-        self.maps
+    /// All slots, the header's and bad ones included.
+    pub fn slots(&self) -> u64 {
+        self.maps.map.len() as u64
     }
 
     /// Where a slot is on the disk, and how many from it on are in a row.

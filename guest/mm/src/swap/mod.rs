@@ -52,6 +52,8 @@ use area::State;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub(crate) use count::Refused;
 pub use extent::Extent;
+use io::Window;
+pub(crate) use io::{Brought, Started, Writer};
 pub use memory::{AreaMemory, area_bytes};
 pub use on::{AreaInfo, SwapOn};
 use order::Order;
@@ -101,6 +103,7 @@ pub struct Swap<'p, M: Machine> {
     free: AtomicU64,
     /// Pages that could not be written, and stayed.
     write_errors: AtomicU64,
+    window: Window,
 }
 
 impl<'p, M: Machine> Swap<'p, M> {
@@ -123,6 +126,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             total: AtomicU64::new(0),
             free: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
+            window: Window::new(),
         }
     }
 

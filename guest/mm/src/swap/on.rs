@@ -145,9 +145,8 @@ impl<'p, M: Machine> Swap<'p, M> {
         let spaces = area.spaces.swap(null_mut(), Ordering::AcqRel);
         let inner = area.inner.lock(self.cpu()).take()?;
         // Whoever is in a read section may still look at the indexes.
-        let cpus = self.phys.cpus();
-        while !rcu::synchronize(self.cpu(), cpus) {}
         let ground = self.ground()?;
+        while !rcu::synchronize(self.cpu(), ground.nodes.cpus()) {}
         for at in 0..area.count.load(Ordering::Relaxed) as usize {
             // SAFETY: there are so many, their memory was not given back, and nobody else knows them any more.
             unsafe { &*spaces.add(at) }.destroy(ground.nodes);

@@ -44,10 +44,14 @@ impl<'p, M: Machine> Swap<'p, M> {
         None
     }
 
-    fn left(&self, left: Left) -> Freed {
+    /// A slot has taken a step.
+    fn left(&self, entry: SwapEntry, left: Left, is_closed: bool) -> Freed {
         match left {
             Left::Free => {
-                self.free.fetch_add(1, Ordering::Relaxed);
+                if !is_closed {
+                    self.free.fetch_add(1, Ordering::Relaxed);
+                }
+                self.forget_shadow(entry);
                 Freed::Done
             }
             Left::Cached => Freed::CacheOnly,
@@ -71,14 +75,15 @@ impl<'p, M: Machine> Swap<'p, M> {
         if planted("swap::model.slots_stay") {
             return Ok(Freed::Done);
         }
-        let left = self.with(entry, |inner, slot| inner.state.free(slot));
-        left.unwrap_or(Err(Refused::Free)).map(|left| self.left(left))
+        let left = self.with(entry, |inner, slot| Ok((inner.state.free(slot)?, inner.state.closed)));
+        left.unwrap_or(Err(Refused::Free)).map(|(left, is_closed)| self.left(entry, left, is_closed))
     }
 
     /// The cache has no page for the slot any more.
     pub(super) fn uncache(&self, entry: SwapEntry) {
-        if let Some(Ok(left)) = self.with(entry, |inner, slot| inner.state.uncache(slot)) {
-            let _ = self.left(left);
+        let left = self.with(entry, |inner, slot| (inner.state.uncache(slot), inner.state.closed));
+        if let Some((Ok(left), is_closed)) = left {
+            let _ = self.left(entry, left, is_closed);
         }
     }
 

@@ -50,6 +50,11 @@ impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
         self.slabs.machine()
     }
 
+    /// CPUs that may be in a read section: all below this number.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cache.cpus()
+    }
+
     /// Nodes that wait for the end of a grace period.
     pub fn waiting(&self) -> u64 {
         self.limbo.len()

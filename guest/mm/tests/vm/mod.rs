@@ -29,6 +29,7 @@ use mm::phys::{
 use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
 use mm::slab::Slabs;
 use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
+use mm::swap::Swap;
 use mm::vmstat::{VmEvent, VmStat};
 use sim::{Fault as Trap, FaultCode, Machine};
 use std::cell::Cell;
@@ -143,7 +144,7 @@ impl World {
         io.boot(&frames).unwrap();
         let cache: &'static PageCache<'static, Machine> = keep(PageCache::new(board, slabs, lru, io));
         cache.boot(&frames).unwrap();
-        let vm = Vm::new(board, slabs, cache, corrupt);
+        let vm = Vm::new(board, slabs, cache, keep(Swap::new(&**board, io, lru)), corrupt);
         let pool: &'static HugePool<'static, Machine> = keep(HugePool::new(board, 512));
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
