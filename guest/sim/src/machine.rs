@@ -1,6 +1,8 @@
 //! The simulated machine: the ports of the memory manager, put together.
 
 use crate::{Builder, Cpus, Mmu, Ram, Tlb};
+use mm::addr::PhysAddr;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// A simulated machine. Share it between the threads that play its CPUs by reference.
@@ -14,6 +16,11 @@ pub struct Machine {
 impl Machine {
     pub(crate) fn new(ram: Ram, cpus: Arc<Cpus>, mmu: Mmu, tlb: Arc<Tlb>) -> Self {
         Self { ram, cpus, mmu, tlb }
+    }
+
+    /// Where the byte at `addr` is, for devices.
+    pub(crate) fn ram_at(&self, addr: PhysAddr) -> Option<NonNull<u8>> {
+        self.ram.at(addr)
     }
 
     /// A machine to be described.

@@ -1,0 +1,185 @@
+//! Two file systems for tests: files of extents with holes, and a disk as one file.
+//!
+//! Owns: where the pages of each file are. Invariants: no two pages have the same place; a page has none before somebody
+//! allocates it or a test puts it there. Nothing of it is on the disk.
+
+use crate::Disk;
+use mm::cache::{FileSystem, Run};
+use mm::errno::Errno;
+use mm::port::{BlockDevice, PAGE_SECTORS};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Default)]
+struct File {
+    size: u64,
+    /// The sector of each page that has one.
+    pages: BTreeMap<u64, u64>,
+    /// Its end as of the last time that it was made stable.
+    stable_size: u64,
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<u64, File>,
+    used: HashSet<u64>,
+}
+
+/// Files of extents.
+pub struct Extents<'m> {
+    disk: &'m Disk<'m>,
+    state: Mutex<State>,
+}
+
+impl<'m> Extents<'m> {
+    /// No files, on a disk that is free.
+    #[must_use]
+    pub fn new(disk: &'m Disk<'m>) -> Self {
+        Self { disk, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a file of `size` bytes, all of it a hole.
+    pub fn create(&self, ino: u64, size: u64) {
+        let file = File { size, pages: BTreeMap::new(), stable_size: size };
+        self.state().files.insert(ino, file);
+    }
+
+    /// Gives `pages` pages from `index` a place from `sector` on.
+    ///
+    /// # Panics
+    /// If there is no such file, or the place is taken.
+    pub fn place(&self, ino: u64, index: u64, pages: u64, sector: u64) {
+        let mut state = self.state();
+        for n in 0..pages {
+            let at = sector + n * PAGE_SECTORS;
+            assert!(state.used.insert(at), "sector {at} is taken");
+            state.files.get_mut(&ino).expect("no such file").pages.insert(index + n, at);
+        }
+    }
+
+    /// The size of a file.
+    #[must_use]
+    pub fn size(&self, ino: u64) -> Option<u64> {
+        self.state().files.get(&ino).map(|file| file.size)
+    }
+
+    /// Its size as of the last time that it was made stable.
+    #[must_use]
+    pub fn stable_size(&self, ino: u64) -> Option<u64> {
+        self.state().files.get(&ino).map(|file| file.stable_size)
+    }
+
+    /// The sector of a page.
+    #[must_use]
+    pub fn sector(&self, ino: u64, index: u64) -> Option<u64> {
+        self.state().files.get(&ino)?.pages.get(&index).copied()
+    }
+}
+
+impl FileSystem for Extents<'_> {
+    fn device(&self) -> &dyn BlockDevice {
+        self.disk
+    }
+
+    fn map(&self, ino: u64, index: u64, pages: u64) -> Result<Run, Errno> {
+        let state = self.state();
+        let file = state.files.get(&ino).ok_or(Errno::Enoent)?;
+        let sector = file.pages.get(&index).copied();
+        let goes_on =
+            |n: &u64| file.pages.get(&(index + n)).copied() == sector.map(|first| first + n * PAGE_SECTORS);
+        let run = (1..pages).take_while(goes_on).count() as u64 + 1;
+        Ok(Run { sector, pages: run })
+    }
+
+    fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
+        if self.disk.is_read_only() {
+            return Err(Errno::Erofs);
+        }
+        let mut state = self.state();
+        let end = self.disk.sectors() / PAGE_SECTORS * PAGE_SECTORS;
+        let missing: Vec<u64> = {
+            let file = state.files.get(&ino).ok_or(Errno::Enoent)?;
+            (index..index + pages).filter(|page| !file.pages.contains_key(page)).collect()
+        };
+        let free: Vec<u64> = (0..end)
+            .step_by(PAGE_SECTORS as usize)
+            .filter(|sector| !state.used.contains(sector))
+            .take(missing.len())
+            .collect();
+        if free.len() < missing.len() {
+            return Err(Errno::Enospc);
+        }
+        for (page, sector) in missing.into_iter().zip(free) {
+            state.used.insert(sector);
+            if let Some(file) = state.files.get_mut(&ino) {
+                file.pages.insert(page, sector);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_size(&self, ino: u64, size: u64) -> Result<(), Errno> {
+        let mut state = self.state();
+        let file = state.files.get_mut(&ino).ok_or(Errno::Enoent)?;
+        file.size = size;
+        let behind = file.pages.split_off(&size.div_ceil(mm::addr::PAGE_SIZE));
+        for sector in behind.values() {
+            state.used.remove(sector);
+        }
+        Ok(())
+    }
+
+    fn written(&self, ino: u64, end: u64) {
+        if let Some(file) = self.state().files.get_mut(&ino) {
+            file.size = file.size.max(end);
+        }
+    }
+
+    fn sync_inode(&self, ino: u64, _data_only: bool) -> Result<(), Errno> {
+        let mut state = self.state();
+        let file = state.files.get_mut(&ino).ok_or(Errno::Enoent)?;
+        file.stable_size = file.size;
+        Ok(())
+    }
+}
+
+/// A disk as one file.
+pub struct WholeDisk<'m> {
+    disk: &'m Disk<'m>,
+}
+
+impl<'m> WholeDisk<'m> {
+    /// All of `disk`.
+    #[must_use]
+    pub fn new(disk: &'m Disk<'m>) -> Self {
+        Self { disk }
+    }
+}
+
+impl FileSystem for WholeDisk<'_> {
+    fn device(&self) -> &dyn BlockDevice {
+        self.disk
+    }
+
+    fn map(&self, _ino: u64, index: u64, pages: u64) -> Result<Run, Errno> {
+        Ok(Run { sector: Some(index * PAGE_SECTORS), pages })
+    }
+
+    fn allocate(&self, _ino: u64, _index: u64, _pages: u64) -> Result<(), Errno> {
+        if self.disk.is_read_only() { Err(Errno::Erofs) } else { Ok(()) }
+    }
+
+    fn set_size(&self, _ino: u64, _size: u64) -> Result<(), Errno> {
+        Err(Errno::Einval)
+    }
+
+    fn written(&self, _ino: u64, _end: u64) {}
+
+    fn sync_inode(&self, _ino: u64, _data_only: bool) -> Result<(), Errno> {
+        Ok(())
+    }
+}
