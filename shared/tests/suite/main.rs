@@ -14,4 +14,5 @@ mod script;
 mod stats;
 mod text;
 mod vmallocinfo;
+mod volume;
 mod zoneinfo;

@@ -1,7 +1,7 @@
 //! The file table of a data volume: files by name, each a few fixed extents of one partition.
 //!
-//! Owns: the two copies of the table, which of them counts, and what makes a table sound. Stays outside: the
-//! files' contents, and who allocates blocks.
+//! Owns: the two copies of the table, which of them counts, what makes a table sound, and how a volume in use changes.
+//! Stays outside: the files' contents.
 //!
 //! The partition begins with two slots of [`SLOT_BLOCKS`] blocks; everything from block [`DATA_START`] on
 //! belongs to files. A slot holds a [`TableHeader`] and the entries behind it. A new table always goes to the
@@ -13,6 +13,7 @@
 //! Source: `docs/image-format.md`.
 
 mod entry;
+mod volume;
 
 use core::fmt;
 
@@ -20,6 +21,8 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub use entry::{EntryError, Extent, FileEntry, MAX_EXTENTS, MAX_NAME, MAX_SIZE, is_name};
+
+pub use volume::{MAX_ZEROES, Piece, Plan, Volume, VolumeError};
 
 use super::uuid::Uuid;
 use super::{BLOCK, crc32};
