@@ -152,6 +152,7 @@ fn choose_ring(cmdline: &str) {
 /// Makes the running code a task, so that it can wait.
 fn become_task() {
     let (bottom, top) = arch::percpu::stack();
+    task::pressure::apply_settings();
     let started = task::adopt("init", bottom, top).and_then(|_| task::start_idle());
     if let Err(error) = started {
         report::out_of_memory(format_args!("no idle task: {error:?}"));

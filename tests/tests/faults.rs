@@ -85,6 +85,7 @@ const SPARED: &[(&str, &str)] = &[
     ("inject", "sets failures up and allocates nothing"),
     ("oom", "shows and sets numbers, and allocates nothing"),
     ("mempool", "takes all memory itself, a page at a time"),
+    ("psi", "waits, and allocates nothing"),
     ("populate", "is vm populate, for the mapping made last"),
     ("tlb", "races two CPUs for as long as it is told"),
     ("tour", "runs the others"),

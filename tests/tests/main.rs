@@ -60,6 +60,7 @@ mod mempool;
 mod neighbours;
 mod numa;
 mod oom;
+mod pressure;
 mod procfs;
 mod readme;
 mod refusals;

@@ -13,7 +13,7 @@
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
-//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`] |
+//! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`], [`psi`] |
 //! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`] |
 //! | 6 | [`shmem`], [`cache`], [`swap`] |
 //! | 7 | [`vma`] |
@@ -56,6 +56,8 @@ pub mod pgtable;
 #[cfg(not(all(loom, test)))]
 pub mod phys;
 pub mod port;
+#[cfg(not(all(loom, test)))]
+pub mod psi;
 #[cfg(not(all(loom, test)))]
 pub mod rmap;
 #[cfg(not(all(loom, test)))]

@@ -22,6 +22,7 @@ mod mempool;
 mod oom;
 mod page_checks;
 mod pcp;
+mod psi;
 mod pte;
 mod reserves;
 mod scopes;

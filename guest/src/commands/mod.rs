@@ -27,6 +27,7 @@ mod page_owner;
 mod pcp;
 #[cfg(feature = "bench-peers")]
 mod peers;
+mod psi;
 mod pt;
 mod slab;
 mod support;
@@ -89,6 +90,7 @@ static FAMILIES: &[&[Command]] = &[
     peers::PEERS,
     oom::OOM,
     page_owner::PAGE_OWNER,
+    psi::PSI,
     pt::PT,
     slab::SLAB,
     sysctl::SYSCTL,

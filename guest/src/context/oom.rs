@@ -9,6 +9,7 @@ use crate::machine::CPU;
 use crate::memory::PHYS;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{STAT, VM};
+use crate::task::pressure;
 use crate::{console, proc, report, settings};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use mm::addr::PAGE_SIZE;
@@ -74,6 +75,7 @@ pub fn badness(context: &Context) -> Option<i64> {
 /// go himself.
 pub fn out_of_memory(asker: u32) -> bool {
     let Some(policy) = policy() else { return false };
+    let _stalled = pressure::memstall();
     if BUSY.swap(true, Ordering::Acquire) {
         CPU.wait_for(WAIT_NS);
         return true;

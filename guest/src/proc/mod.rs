@@ -26,6 +26,7 @@ mod machine;
 mod meminfo;
 mod node;
 mod page_owner;
+mod pressure;
 mod show_mem;
 mod slabinfo;
 mod tasks;
@@ -60,6 +61,7 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/loadavg", tasks::loadavg),
     ("/proc/meminfo", meminfo::meminfo),
     ("/proc/pagetypeinfo", blocks::pagetypeinfo),
+    ("/proc/pressure/memory", pressure::memory),
     ("/proc/slabinfo", slabinfo::slabinfo),
     ("/proc/stat", tasks::stat),
     ("/proc/swaps", tasks::swaps),

@@ -5,8 +5,10 @@
 //! its queue, so its saved stack pointer needs no lock; a switch happens with the soft mask at exactly one;
 //! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
 
+mod about;
 mod census;
 mod preempt;
+pub mod pressure;
 mod queue;
 mod sleep;
 mod space;
@@ -66,6 +68,8 @@ pub struct Task {
     switches: AtomicU64,
     /// [`TaskFlags`]; the task itself changes them.
     flags: AtomicU32,
+    /// It waits for memory, or makes room for itself; the task itself changes it.
+    stalled: AtomicBool,
     exited: WaitQueue,
     /// Written by the spawner before the task runs, afterwards only by the task's own CPU.
     own: UnsafeCell<Own>,
@@ -208,6 +212,7 @@ impl Task {
             timer: Timer::new(sleep::on_timer),
             switches: AtomicU64::new(0),
             flags: AtomicU32::new(0),
+            stalled: AtomicBool::new(false),
             exited: WaitQueue::new(),
             own: UnsafeCell::new(Own {
                 rsp: 0,
@@ -243,28 +248,6 @@ impl Task {
         self.id.load(Ordering::Relaxed)
     }
 
-    /// What it does, in a word.
-    pub fn condition(&self) -> &'static str {
-        match self.state() {
-            State::Runnable if self.on_cpu.load(Ordering::Relaxed) => "running",
-            State::Runnable => "ready",
-            State::Parked => "waiting",
-            State::Dead => "dead",
-            State::Free => "free",
-        }
-    }
-
-    /// How often it was switched to.
-    pub fn switches(&self) -> u64 {
-        self.switches.load(Ordering::Relaxed)
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &'static str {
-        // SAFETY: the name is written before the task is published and never again while it lives.
-        unsafe { (*self.own.get()).name }
-    }
-
     /// Lets a parked task run again; before its park, makes that park return at once.
     pub fn unpark(&'static self) {
         let cpu = self.cpu();
@@ -272,6 +255,7 @@ impl Task {
         let mut ready = queue.ready.lock(&CPU);
         if self.state() == State::Parked {
             self.set_state(State::Runnable);
+            pressure::runs(self);
             queue.push(&mut ready, self);
         } else {
             self.token.store(true, Ordering::Release);
@@ -309,6 +293,7 @@ fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
             task.switches.store(0, Ordering::Relaxed);
             task.space.store(space::KERNEL, Ordering::Relaxed);
             task.flags.store(0, Ordering::Relaxed);
+            task.stalled.store(false, Ordering::Relaxed);
             task.id.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
             // SAFETY: the slot was free and is ours until the task is queued.
             unsafe { (*task.own.get()).name = name };
@@ -325,6 +310,7 @@ pub fn adopt(name: &'static str, bottom: u64, top: u64) -> Result<&'static Task,
     unsafe { (*task.own.get()).bounds = (bottom, top) };
     task.on_cpu.store(true, Ordering::Release);
     percpu::set_current(task as *const Task as u64);
+    pressure::runs(task);
     Ok(task)
 }
 
@@ -384,6 +370,7 @@ pub fn become_idle() -> ! {
     let me = current();
     let queue = run_queue(me.cpu());
     queue.idle.store(me as *const Task as *mut Task, Ordering::Release);
+    pressure::stops(me);
     idle(me.cpu() as usize);
     unreachable_end()
 }
@@ -428,6 +415,7 @@ pub fn park() {
         return;
     }
     me.set_state(State::Parked);
+    pressure::stops(me);
     drop(ready);
     schedule();
     irq::enable();
@@ -482,6 +470,7 @@ extern "C" fn task_main() -> ! {
 pub fn abandon() -> ! {
     let me = current();
     me.set_state(State::Dead);
+    pressure::stops(me);
     me.exited.wake_all();
     schedule();
     unreachable_end()

@@ -16,6 +16,7 @@ pub mod numactl;
 pub mod oom;
 pub mod page_owner;
 pub mod pagetypeinfo;
+pub mod pressure;
 pub mod slabinfo;
 pub mod stat;
 pub mod status;
