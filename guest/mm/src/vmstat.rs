@@ -7,7 +7,7 @@
 
 use crate::addr::NodeId;
 use crate::phys::MAX_CPUS;
-use crate::port::Cpu;
+use crate::port::{Cpu, IrqGuard};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted.
@@ -221,7 +221,20 @@ impl VmStat {
     /// There are `n` more of `stat` on `node`.
     #[inline]
     pub fn grow(&self, cpu: &impl Cpu, node: NodeId, stat: NodeStat, n: u64) {
-        let _masked = cpu.irq_guard();
+        let masked = cpu.irq_guard();
+        self.grow_masked(cpu, &masked, node, stat, n);
+    }
+
+    /// As [`VmStat::grow`], for who has masked interrupts anyway.
+    #[inline(always)]
+    pub(crate) fn grow_masked<C: Cpu>(
+        &self,
+        cpu: &C,
+        _masked: &IrqGuard<'_, C>,
+        node: NodeId,
+        stat: NodeStat,
+        n: u64,
+    ) {
         let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.nodes.get(node.index()));
         let counter = set.and_then(|set| set.get(stat as usize));
         counter.into_iter().for_each(|counter| add(counter, n));

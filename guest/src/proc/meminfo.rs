@@ -34,6 +34,13 @@ pub fn numbers() -> Meminfo {
         slab: kb(slabs.reclaimable + slabs.unreclaimable + slabs.large),
         sreclaimable: kb(slabs.reclaimable),
         sunreclaim: kb(slabs.unreclaimable + slabs.large),
+        active: stat(NodeStat::ActiveAnon) + stat(NodeStat::ActiveFile),
+        inactive: stat(NodeStat::InactiveAnon) + stat(NodeStat::InactiveFile),
+        active_anon: stat(NodeStat::ActiveAnon),
+        inactive_anon: stat(NodeStat::InactiveAnon),
+        active_file: stat(NodeStat::ActiveFile),
+        inactive_file: stat(NodeStat::InactiveFile),
+        unevictable: stat(NodeStat::Unevictable),
         kernel_stack: kb(stack::pages_in_use()),
         mlocked: stat(NodeStat::Mlocked),
         anon_pages: stat(NodeStat::AnonMapped),
@@ -62,8 +69,10 @@ pub fn numbers() -> Meminfo {
 }
 
 /// What new work can have before memory is short (Linux `si_mem_available`): free pages above all reserves, and what
-/// caches would give back, of which half is taken to be in use, but not more than the low marks.
+/// files and caches would give back, of each of which half is taken to be in use, but not more than the low marks.
 fn available(free: u64, reclaimable: u64) -> u64 {
     let low: u64 = PHYS.populated_zones().map(|zone| zone.watermarks().low).sum();
-    (free + reclaimable - low.min(reclaimable / 2)).saturating_sub(PHYS.reserved_pages())
+    let files = STAT.total(NodeStat::ActiveFile) + STAT.total(NodeStat::InactiveFile);
+    let spare = |pages: u64| pages - low.min(pages / 2);
+    (free + spare(files) + spare(reclaimable)).saturating_sub(PHYS.reserved_pages())
 }

@@ -140,6 +140,13 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
     let stat = |stat| STAT.on_node(node.id(), stat);
     for name in MIDDLE {
         let pages = match *name {
+            "Active" => stat(NodeStat::ActiveAnon) + stat(NodeStat::ActiveFile),
+            "Inactive" => stat(NodeStat::InactiveAnon) + stat(NodeStat::InactiveFile),
+            "Active(anon)" => stat(NodeStat::ActiveAnon),
+            "Inactive(anon)" => stat(NodeStat::InactiveAnon),
+            "Active(file)" => stat(NodeStat::ActiveFile),
+            "Inactive(file)" => stat(NodeStat::InactiveFile),
+            "Unevictable" => stat(NodeStat::Unevictable),
             "Mlocked" => stat(NodeStat::Mlocked),
             "FilePages" => stat(NodeStat::FilePages),
             "Mapped" => stat(NodeStat::FileMapped),

@@ -5,12 +5,13 @@
 use super::{kb, place};
 use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
-use crate::memory::vm::STAT;
+use crate::memory::vm::{LRU, STAT};
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
 use mm::frame::{MigrateType, ZoneKind};
 use mm::phys::{Event, Node, Zone};
+use mm::lru::LruList;
 use mm::vmstat::{NodeStat, VmEvent};
 use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use shared::text::vmstat::Vmstat;
@@ -22,6 +23,13 @@ pub type NodeStats = [u64; NODE_STATS.len()];
 
 const FREE_PAGES: usize = place(&ZONE_STATS, "nr_free_pages");
 const FREE_PAGES_BLOCKS: usize = place(&ZONE_STATS, "nr_free_pages_blocks");
+const ZONE_LISTS: [(LruList, usize); LruList::COUNT] = [
+    (LruList::InactiveAnon, place(&ZONE_STATS, "nr_zone_inactive_anon")),
+    (LruList::ActiveAnon, place(&ZONE_STATS, "nr_zone_active_anon")),
+    (LruList::InactiveFile, place(&ZONE_STATS, "nr_zone_inactive_file")),
+    (LruList::ActiveFile, place(&ZONE_STATS, "nr_zone_active_file")),
+    (LruList::Unevictable, place(&ZONE_STATS, "nr_zone_unevictable")),
+];
 const KERNEL_STACK: usize = place(&NODE_STATS, "nr_kernel_stack");
 const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
 const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
@@ -157,6 +165,9 @@ pub fn numa_events(zone: &Zone) -> [u64; NUMA_EVENTS.len()] {
 pub fn zone_stats(zone: &Zone) -> ZoneStats {
     let mut stats = [0; ZONE_STATS.len()];
     stats[FREE_PAGES] = zone.free_pages();
+    for (list, place) in ZONE_LISTS {
+        stats[place] = LRU.in_zone(zone.id(), list);
+    }
     let types = MigrateType::ALL.into_iter().filter(|mt| *mt != MigrateType::Isolate);
     stats[FREE_PAGES_BLOCKS] = types
         .flat_map(|mt| {

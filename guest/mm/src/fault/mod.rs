@@ -238,7 +238,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn new_folio(&self, pfn: Pfn, vpn: u64, anchor: u64) -> Result<Folio<'p>, Stop> {
         let table = self.vm.frame_table().ok_or(Stop::Corrupt)?;
         let index = self.vma.index_of(vpn);
-        let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE;
+        let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE | FolioFlags::PENDING;
         Folio::create(table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
     }
 
@@ -269,15 +269,16 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         [after, before].into_iter().flatten().find(|vma| vma.link.anchor().is_some())
     }
 
-    /// An entry of `level` is about to map `folio`, which is new and of that size, where no folio was mapped: counts that.
+    /// An entry of `level` is about to map `folio`, which is new and of that size, where no folio was mapped: counts that,
+    /// and puts it on its list.
     #[inline]
     fn count_mapped(&self, folio: Folio<'_>, level: Level) {
-        let (cpu, stat, node) = (self.vm.machine().cpu(), self.vm.stat(), folio.node());
+        let cpu = self.vm.machine().cpu();
         folio.map_first();
-        stat.grow(cpu, node, NodeStat::AnonMapped, level.pages());
+        self.vm.lru().add_anon(cpu, folio, level.pages());
         if level != Level::PTE {
             folio.add_entire();
-            stat.grow(cpu, node, NodeStat::AnonThps, level.pages());
+            self.vm.stat().grow(cpu, folio.node(), NodeStat::AnonThps, level.pages());
         }
         self.mm.counters().add_rss(Rss::Anon, level.pages());
         if self.vma.flags().contains(VmFlags::LOCKED) {

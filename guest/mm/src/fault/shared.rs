@@ -46,6 +46,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let (pfn, _) = self.frames.alloc(GFP_PAGE | GfpFlags::__GFP_ZERO, Order::ZERO)?.into_raw();
         match object.add(nodes, self.frames, table, pfn, index) {
             Ok(folio) => {
+                self.vm.lru().add(cpu, folio);
                 for what in [NodeStat::Shmem, NodeStat::FilePages] {
                     stat.grow(cpu, folio.node(), what, 1);
                 }

@@ -91,7 +91,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             self.flush_pages(self.vpn, 1);
         }
         match folio {
-            Some(_) => self.vm.add_rmap(copy, Level::PTE),
+            Some(_) => {
+                copy.map_first();
+                self.vm.lru().add_anon(self.vm.machine().cpu(), copy, 1);
+            }
             None => self.count_mapped(copy, Level::PTE),
         }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));

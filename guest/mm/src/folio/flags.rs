@@ -35,5 +35,7 @@ bitflags! {
         const UNEVICTABLE = 1 << 12;
         /// Somebody waits for it to be unlocked or written (`PG_waiters`).
         const WAITERS = 1 << 13;
+        /// Is to go on a list of reclaim: a batch of a CPU names it. Linux has no such flag, for its batches have references.
+        const PENDING = 1 << 14;
     }
 }

@@ -97,10 +97,7 @@ impl<'t> Folio<'t> {
         frame.held().store(FOLIO | 1, Ordering::Release);
         belongs.store(mapping.word(), Ordering::Relaxed);
         place.store(index & INDEX_MASK, Ordering::Relaxed);
-        frame.set_state(frame.state().with_page_type(PageType::Folio));
-        if !flags.is_empty() {
-            frame.set_folio_flags(flags.bits());
-        }
+        frame.publish_state(frame.state().with_page_type(PageType::Folio).with_folio_flags(flags.bits()));
         Some(Self { table, frame, idx })
     }
 
@@ -144,6 +141,12 @@ impl<'t> Folio<'t> {
         self.table.pageblock(self.idx.get()).map_or(NodeId::ZERO, |block| block.zone().node)
     }
 
+    /// The table that it is in.
+    #[inline]
+    pub(crate) fn table(self) -> &'t FrameTable {
+        self.table
+    }
+
     /// Its flags now.
     #[inline]
     pub(crate) fn flags(self) -> FolioFlags {
@@ -160,6 +163,19 @@ impl<'t> Folio<'t> {
     #[inline]
     pub(crate) fn clear_flags(self, flags: FolioFlags) -> FolioFlags {
         FolioFlags::from_bits_retain(self.frame.clear_folio_flags(flags.bits()))
+    }
+
+    /// Sets flags that are clear and clears those that are set.
+    #[inline]
+    pub(crate) fn flip_flags(self, flags: FolioFlags) {
+        self.frame.flip_folio_flags(flags.bits());
+    }
+
+    /// Clears flags of a folio whose last reference is gone: nobody else changes them any more.
+    #[inline]
+    pub(crate) fn clear_flags_of_dead(self, flags: FolioFlags) {
+        let state = self.frame.state();
+        self.frame.set_state(state.with_folio_flags((self.flags() - flags).bits()));
     }
 
     /// Its place in the table.

@@ -60,6 +60,13 @@ impl FrameIdx {
         if n < order.pages() as u32 { Self::trusted(self.get() | n) } else { None }
     }
 
+    /// The frame `pfn`, if it lies in the same pageblock.
+    #[inline(always)]
+    pub(crate) const fn in_pageblock(self, pfn: u32) -> Option<Self> {
+        let differs = (pfn ^ self.get()) >> Order::PAGEBLOCK.get() != 0;
+        if differs { None } else { Self::trusted(pfn) }
+    }
+
     /// The frame `n` pages before this one, if it lies in the same 4 MiB block.
     #[inline(always)]
     pub(crate) const fn back(self, n: u32) -> Option<Self> {

@@ -74,6 +74,19 @@ impl Frame {
         self.state.store(state.raw(), Ordering::Relaxed);
     }
 
+    /// As [`Frame::set_state`], for a block that others find from now on: who sees the new state sees what was written
+    /// to the descriptor before.
+    #[inline(always)]
+    pub(crate) fn publish_state(&self, state: State) {
+        self.state.store(state.raw(), Ordering::Release);
+    }
+
+    /// The state word of a block that somebody else may just have made.
+    #[inline(always)]
+    pub(crate) fn published_state(&self) -> State {
+        State::from_raw(self.state.load(Ordering::Acquire))
+    }
+
     /// Sets flags of a folio; those that were set before.
     #[inline(always)]
     pub(crate) fn set_folio_flags(&self, flags: u16) -> u16 {
@@ -85,6 +98,12 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn clear_folio_flags(&self, flags: u16) -> u16 {
         State::from_raw(self.state.fetch_and(!State::of_folio_flags(flags), Ordering::AcqRel)).folio_flags()
+    }
+
+    /// Sets flags of a folio that are clear and clears those that are set.
+    #[inline(always)]
+    pub(crate) fn flip_folio_flags(&self, flags: u16) {
+        self.state.fetch_xor(State::of_folio_flags(flags), Ordering::AcqRel);
     }
 
     /// The small word of whoever holds the block.

@@ -194,6 +194,12 @@ impl State {
         (flags as u32) << FOLIO_SHIFT
     }
 
+    /// The same folio with these flags.
+    #[inline(always)]
+    pub(crate) const fn with_folio_flags(self, flags: u16) -> Self {
+        Self(self.0 & !Self::of_folio_flags(u16::MAX) | Self::of_folio_flags(flags))
+    }
+
     /// The flags of a folio.
     #[inline(always)]
     pub(crate) const fn folio_flags(self) -> u16 {

@@ -1,71 +1,61 @@
 //! The lists that reclaim goes by: which folios were used lately (Linux `struct lruvec`, `mm/swap.c`).
 //!
-//! Owns: five lists for each node, threaded through the descriptors of the folios. Stays outside: taking pages away
-//! (reclaim). Invariants: a folio with [`FolioFlags::LRU`] is on the list that its flags say and counted there; a folio
-//! leaves its list before it is freed; lists change under the lock of their node.
+//! Owns: five lists for each node, threaded through the descriptors of the folios, the batches of new folios, and the
+//! end of a folio. Stays outside: taking pages away (reclaim). Invariants: a folio with [`FolioFlags::LRU`] is on the
+//! list that its flags say and counted there; one with [`FolioFlags::PENDING`] is on its way; a folio leaves its list before it
+//! is freed; lists change under the lock of their node.
+//!
+//! | file | job |
+//! |---|---|
+//! | `list` | which list a folio belongs on |
+//! | `batch` | new folios, collected by each CPU |
+//! | `session` | linking, unlinking and counting |
+//! | `change` | used, not used, locked, freed |
+//! | `verify` | whether it all holds |
+//!
+//! [`FolioFlags::LRU`]: crate::folio::FolioFlags::LRU
+//! [`FolioFlags::PENDING`]: crate::folio::FolioFlags::PENDING
+
+mod batch;
+mod change;
+mod list;
+mod session;
+mod verify;
 
 use crate::addr::NodeId;
-use crate::folio::{Folio, FolioFlags};
-use crate::frame::{FrameList, FrameTable};
-use crate::port::Cpu;
+use crate::frame::{ZoneId, ZoneKind};
+use crate::phys::MAX_CPUS;
 use crate::sync::SpinLock;
-use crate::vmstat::{NodeStat, VmStat};
+use crate::vmstat::VmStat;
+use batch::Batch;
+use core::sync::atomic::{AtomicU64, Ordering};
+use list::Lists;
+pub use list::LruList;
 
-/// The lists of a node, by Linux's names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LruList {
-    /// Anonymous, not used lately.
-    InactiveAnon,
-    /// Anonymous.
-    ActiveAnon,
-    /// Of files, not used lately.
-    InactiveFile,
-    /// Of files.
-    ActiveFile,
-    /// Cannot be reclaimed.
-    Unevictable,
+/// What is kept of a node.
+struct Node {
+    lists: SpinLock<Lists>,
+    /// Pages of each zone on each list; they change under the lock.
+    zones: [[AtomicU64; LruList::COUNT]; ZoneKind::COUNT],
+    /// How many pages were taken away or became active, ever (Linux `nonresident_age`).
+    age: AtomicU64,
 }
 
-impl LruList {
-    const COUNT: usize = 5;
-
-    /// The list that a folio with these flags belongs on.
-    #[inline]
-    fn of(flags: FolioFlags) -> Self {
-        if flags.contains(FolioFlags::UNEVICTABLE) {
-            return Self::Unevictable;
+impl Node {
+    const fn new() -> Self {
+        Self {
+            lists: SpinLock::new(Lists::new()),
+            zones: [const { [const { AtomicU64::new(0) }; LruList::COUNT] }; ZoneKind::COUNT],
+            age: AtomicU64::new(0),
         }
-        match (flags.contains(FolioFlags::SWAPBACKED), flags.contains(FolioFlags::ACTIVE)) {
-            (true, false) => Self::InactiveAnon,
-            (true, true) => Self::ActiveAnon,
-            (false, false) => Self::InactiveFile,
-            (false, true) => Self::ActiveFile,
-        }
-    }
-
-    const fn stat(self) -> NodeStat {
-        match self {
-            Self::InactiveAnon => NodeStat::InactiveAnon,
-            Self::ActiveAnon => NodeStat::ActiveAnon,
-            Self::InactiveFile => NodeStat::InactiveFile,
-            Self::ActiveFile => NodeStat::ActiveFile,
-            Self::Unevictable => NodeStat::Unevictable,
-        }
-    }
-}
-
-struct Lists([FrameList; LruList::COUNT]);
-
-impl Lists {
-    fn list(&mut self, list: LruList) -> Option<&mut FrameList> {
-        self.0.get_mut(list as usize)
     }
 }
 
 /// See the module documentation.
 pub struct Lru<'p> {
     stat: &'p VmStat,
-    nodes: [SpinLock<Lists>; NodeId::MAX_NODES],
+    nodes: [Node; NodeId::MAX_NODES],
+    batches: [Batch; MAX_CPUS],
 }
 
 impl<'p> Lru<'p> {
@@ -74,8 +64,8 @@ impl<'p> Lru<'p> {
     pub const fn new(stat: &'p VmStat) -> Self {
         Self {
             stat,
-            nodes: [const { SpinLock::new(Lists([const { FrameList::EMPTY }; LruList::COUNT])) };
-                NodeId::MAX_NODES],
+            nodes: [const { Node::new() }; NodeId::MAX_NODES],
+            batches: [const { Batch::new() }; MAX_CPUS],
         }
     }
 
@@ -85,39 +75,25 @@ impl<'p> Lru<'p> {
         self.stat
     }
 
-    /// Puts a folio, which is on no list, at the head of the list that its flags say (Linux `folio_add_lru`).
-    pub(crate) fn add<C: Cpu>(&self, cpu: &C, table: &FrameTable, folio: Folio<'_>) {
-        let node = folio.node();
-        let Some(lists) = self.nodes.get(node.index()) else { return };
-        let mut lists = lists.lock(cpu);
-        let flags = folio.set_flags(FolioFlags::LRU);
-        let list = LruList::of(flags);
-        if let Some(frames) = lists.list(list) {
-            frames.push_front(table, folio.idx());
-        }
-        self.stat.grow(cpu, node, list.stat(), folio.order().pages());
+    #[inline]
+    fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node.index())
     }
 
-    /// Takes a folio off its list, if it is on one; whether it was (Linux `folio_isolate_lru`).
-    pub(crate) fn remove<C: Cpu>(&self, cpu: &C, table: &FrameTable, folio: Folio<'_>) -> bool {
-        let node = folio.node();
-        let Some(lists) = self.nodes.get(node.index()) else { return false };
-        let mut lists = lists.lock(cpu);
-        let flags = folio.clear_flags(FolioFlags::LRU);
-        if !flags.contains(FolioFlags::LRU) {
-            return false;
-        }
-        let list = LruList::of(flags);
-        if let Some(frames) = lists.list(list) {
-            frames.remove(table, folio.idx());
-        }
-        self.stat.shrink(cpu, node, list.stat(), folio.order().pages());
-        true
+    #[inline]
+    fn zone_counter(&self, zone: ZoneId, list: LruList) -> Option<&AtomicU64> {
+        self.node(zone.node)?.zones.get(zone.kind.index())?.get(list as usize)
     }
 
-    /// A folio was used (Linux `folio_mark_accessed`): the first time it is remembered, the second time it becomes
-    /// active.
-    pub(crate) fn mark_accessed<C: Cpu>(&self, _cpu: &C, _table: &FrameTable, folio: Folio<'_>) {
-        folio.set_flags(FolioFlags::REFERENCED);
+    /// Pages of a zone that are on a list (`nr_zone_inactive_anon` and those like it).
+    pub fn in_zone(&self, zone: ZoneId, list: LruList) -> u64 {
+        self.zone_counter(zone, list).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// `pages` more pages of a node were taken away or became active (Linux `workingset_age_nonresident`).
+    fn age(&self, node: NodeId, pages: u64) {
+        if let Some(node) = self.node(node) {
+            node.age.fetch_add(pages, Ordering::Relaxed);
+        }
     }
 }

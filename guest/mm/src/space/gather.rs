@@ -79,12 +79,12 @@ impl Unmapped {
             if folio.order() != Order::ZERO {
                 vm.free_folio(folio);
             } else if let Some(slot) = self.pages.get_mut(dead) {
-                *slot = folio.dissolve().0;
+                *slot = pfn;
                 dead += 1;
             }
         }
         // SAFETY: the last reference of each was given back just now.
-        let freed = unsafe { vm.phys().free_raw_pages_bulk(self.pages.get(..dead).unwrap_or(&[])) };
+        let freed = unsafe { vm.lru().free_bulk(vm.phys(), table, self.pages.get(..dead).unwrap_or(&[])) };
         if let Err(error) = freed {
             vm.corrupt(&error);
         }

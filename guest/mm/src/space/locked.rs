@@ -3,7 +3,7 @@
 use super::unmap::{checked, pages_of};
 use super::{Errno, Mm, Usage, Vm};
 use crate::addr::VirtAddr;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags};
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine};
 use crate::vma::{VmFlags, Vma};
@@ -24,6 +24,9 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Counts what one entry of `level` maps as locked, or as no longer locked.
     pub(crate) fn count_mlocked(&self, folio: Folio<'_>, level: Level, lock: bool) {
         let (cpu, stat, pages) = (self.machine().cpu(), self.stat(), level.pages());
+        if !folio.flags().contains(FolioFlags::HUGETLB) {
+            self.lru().set_unevictable(cpu, folio, lock);
+        }
         if lock {
             stat.grow(cpu, folio.node(), NodeStat::Mlocked, pages);
             stat.count(cpu, VmEvent::PgMlocked, pages);

@@ -46,6 +46,7 @@ use crate::addr::{Pfn, PhysAddr};
 use crate::cache::PageCache;
 pub use crate::errno::Errno;
 use crate::frame::FrameTable;
+use crate::lru::Lru;
 use crate::hugetlb::HugePool;
 use crate::pgtable::PageTable;
 use crate::phys::Phys;
@@ -165,6 +166,12 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(always)]
     pub fn stat(&self) -> &'p VmStat {
         self.cache.lru().stat()
+    }
+
+    /// The lists that reclaim goes by.
+    #[inline(always)]
+    pub(crate) fn lru(&self) -> &'p Lru<'p> {
+        self.cache.lru()
     }
 
     /// The pages of files.

@@ -6,7 +6,7 @@
 use super::map::MapRequest;
 use super::{Errno, MapFlags, Mm, Vm};
 use crate::addr::{NodeId, Order, PAGE_SIZE, Pfn};
-use crate::folio::{self, Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags};
 use crate::hugetlb::{HugePage, HugePool};
 use crate::port::{Cpu, Level, Machine};
 use crate::vma::{Areas, Backing, VmFlags, Vma};
@@ -80,7 +80,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Frees a folio whose last reference is gone: to the zones, or to the pool that it came from.
     pub(crate) fn free_folio(&self, folio: Folio<'_>) {
         if !folio.flags().contains(FolioFlags::HUGETLB) {
-            if let Err(error) = folio::free(self.phys(), folio) {
+            if let Err(error) = self.lru().free(self.phys(), folio) {
                 self.corrupt(&error);
             }
             return;

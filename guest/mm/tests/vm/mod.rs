@@ -247,6 +247,7 @@ impl World {
         for mm in self.vm.mms() {
             self.vm.verify(mm).unwrap_or_else(|what| panic!("context {}: {what}", mm.id()));
         }
+        self.vm.cache().lru().verify(self.board).unwrap_or_else(|what| panic!("lru: {what}"));
     }
 
     /// Empty slabs go back.

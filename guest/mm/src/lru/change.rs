@@ -1,0 +1,137 @@
+//! What happens to a folio on its list (Linux `mm/swap.c`, 6.18).
+
+use super::Lru;
+use super::session::{End, Session};
+use crate::addr::Pfn;
+use crate::folio::{self, Folio, FolioFlags};
+use crate::frame::FrameTable;
+use crate::phys::{FreeError, Phys};
+use crate::port::{Cpu, Machine};
+use crate::vmstat::VmEvent;
+
+impl Lru<'_> {
+    /// Takes a folio off its list, or out of the batch that it waits in; whether it was there (Linux
+    /// `folio_isolate_lru`). The caller has a reference.
+    pub(crate) fn isolate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) -> bool {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        if flags.contains(FolioFlags::LRU) {
+            session.unlink(folio, flags);
+            folio.flip_flags(FolioFlags::LRU);
+        } else if flags.contains(FolioFlags::PENDING) {
+            folio.flip_flags(FolioFlags::PENDING);
+        }
+        flags.intersects(FolioFlags::LRU | FolioFlags::PENDING)
+    }
+
+    /// Puts a folio that was isolated back, at the head of the list that its flags say now (Linux `folio_putback_lru`).
+    /// The caller keeps its reference.
+    pub(crate) fn putback<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        session.link(folio, flags, End::Head);
+        folio.flip_flags(FolioFlags::LRU);
+    }
+
+    /// A folio was used (Linux `folio_mark_accessed`): the first time it is remembered, the second time it becomes active.
+    pub(crate) fn mark_accessed<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let flags = folio.flags();
+        if !flags.contains(FolioFlags::REFERENCED) {
+            folio.set_flags(FolioFlags::REFERENCED);
+        } else if !flags.intersects(FolioFlags::UNEVICTABLE | FolioFlags::ACTIVE) {
+            self.activate(cpu, folio);
+            folio.clear_flags(FolioFlags::REFERENCED);
+            self.age(folio.node(), folio.order().pages());
+        }
+    }
+
+    /// Makes a folio active (Linux `folio_activate`).
+    pub(crate) fn activate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        if flags.intersects(FolioFlags::ACTIVE | FolioFlags::UNEVICTABLE) {
+            return;
+        }
+        session.change(folio, FolioFlags::ACTIVE, FolioFlags::empty(), End::Head);
+        if flags.contains(FolioFlags::LRU) {
+            self.stat().count(cpu, VmEvent::PgActivate, folio.order().pages());
+        }
+    }
+
+    /// Makes a folio inactive, as if it had not been used (Linux `folio_deactivate`).
+    pub(crate) fn deactivate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        if flags.contains(FolioFlags::UNEVICTABLE) || !flags.contains(FolioFlags::ACTIVE) {
+            return;
+        }
+        let used = FolioFlags::ACTIVE | FolioFlags::REFERENCED;
+        session.change(folio, FolioFlags::empty(), used, End::Head);
+        self.stat().count(cpu, VmEvent::PgDeactivate, folio.order().pages());
+    }
+
+    /// A folio that was to go as soon as it is written has been: it is the next to go (Linux
+    /// `folio_rotate_reclaimable`).
+    pub(crate) fn rotate_reclaimable<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        let busy = FolioFlags::LOCKED | FolioFlags::DIRTY | FolioFlags::UNEVICTABLE;
+        if flags.intersects(busy) || !flags.contains(FolioFlags::LRU) {
+            return;
+        }
+        session.change(folio, FolioFlags::empty(), FolioFlags::ACTIVE, End::Tail);
+        self.stat().count(cpu, VmEvent::PgRotated, folio.order().pages());
+    }
+
+    /// A folio cannot be reclaimed from now on, because somebody has locked it in memory, or can be again (Linux
+    /// `mlock_folio`, `munlock_folio`). If another still has it locked, reclaim finds out and comes here.
+    pub(crate) fn set_unevictable<C: Cpu>(&self, cpu: &C, folio: Folio<'_>, locked: bool) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let is_so = session.look(folio).contains(FolioFlags::UNEVICTABLE);
+        let pages = folio.order().pages();
+        match (is_so, locked) {
+            (false, true) => {
+                session.change(folio, FolioFlags::UNEVICTABLE, FolioFlags::ACTIVE, End::Head);
+                self.stat().count(cpu, VmEvent::UnevictableCulled, pages);
+            }
+            (true, false) => {
+                session.change(folio, FolioFlags::empty(), FolioFlags::UNEVICTABLE, End::Head);
+                self.stat().count(cpu, VmEvent::UnevictableRescued, pages);
+            }
+            _ => {}
+        }
+    }
+
+    /// Frees a folio whose last reference is gone. Everybody frees folios here, or with [`Lru::free_bulk`].
+    ///
+    /// # Errors
+    /// [`FreeError`] if it was no folio: a bug of the caller.
+    #[inline]
+    pub(crate) fn free<M: Machine>(&self, phys: &Phys<M>, folio: Folio<'_>) -> Result<(), FreeError> {
+        Session::new(self, phys.machine().cpu(), folio.table()).forget(folio);
+        folio::free(phys, folio)
+    }
+
+    /// Frees folios of one page whose last references are gone.
+    ///
+    /// # Errors
+    /// As for [`Lru::free`], of the last that was refused; all others are free.
+    ///
+    /// # Safety
+    /// At each number is a folio of one page without references, which is the caller's alone.
+    pub(crate) unsafe fn free_bulk<M: Machine>(
+        &self,
+        phys: &Phys<M>,
+        table: &FrameTable,
+        pages: &[Pfn],
+    ) -> Result<(), FreeError> {
+        let mut session = Session::new(self, phys.machine().cpu(), table);
+        for folio in pages.iter().filter_map(|&pfn| Folio::of(table, pfn)) {
+            session.forget(folio);
+            let _ = folio.dissolve();
+        }
+        drop(session);
+        // SAFETY: promised by the caller; nothing says any more that they are folios.
+        unsafe { phys.free_raw_pages_bulk(pages) }
+    }
+}
