@@ -8,7 +8,7 @@
 use super::{Inode, PageCache};
 use crate::addr::{Order, Pfn};
 use crate::errno::Errno;
-use crate::folio::{self, Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags};
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
 use crate::sync::rcu;
@@ -71,11 +71,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
     /// Frees a folio without references.
     #[cold]
     pub(crate) fn release(&self, folio: Folio<'_>) {
-        if let Some(ground) = self.ground() {
-            self.lru.remove(self.machine().cpu(), ground.table, folio);
-            // A refusal would mean that somebody freed it behind our back; then it is not ours to give.
-            let _ = folio::free(self.phys, folio);
-        }
+        // A refusal would mean that somebody freed it behind our back; then it is not ours to give.
+        let _ = self.lru.free(self.phys, folio);
     }
 
     /// Adds a new page at `index`, locked and not up to date, on the lists of reclaim. The caller has a reference to it.
@@ -115,12 +112,12 @@ impl<'p, M: Machine> PageCache<'p, M> {
         match added {
             Ok(_shadow) => {
                 self.lru.stat().grow(cpu, folio.node(), NodeStat::FilePages, 1);
-                self.lru.add(cpu, ground.table, folio);
+                self.lru.add(cpu, folio);
                 Ok(folio)
             }
             Err(error) => {
                 // Nobody has seen it.
-                let _ = folio::free(self.phys, folio);
+                let _ = self.lru.free(self.phys, folio);
                 Err(error)
             }
         }

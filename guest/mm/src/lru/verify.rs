@@ -43,7 +43,9 @@ impl Lru<'_> {
         let (mut listed, mut at) = (0, 0);
         while at < table.end() {
             for (_, state) in table.heads(at, Order::MAX.pages() as u32) {
-                let Some(flags) = flags_of(state).filter(|_| state.kind() == Kind::Allocated) else { continue };
+                let Some(flags) = flags_of(state).filter(|_| state.kind() == Kind::Allocated) else {
+                    continue;
+                };
                 listed += u64::from(flags.contains(FolioFlags::LRU));
                 census.pending += u64::from(flags.contains(FolioFlags::PENDING));
                 if flags.contains(FolioFlags::LRU | FolioFlags::PENDING) {
