@@ -110,7 +110,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
             }
         };
         match added {
-            Ok(_shadow) => {
+            Ok(shadow) => {
+                // Pages that are read ahead may come back, too: they are told by what stood there alone.
+                self.lru.refault(cpu, folio, shadow);
                 self.lru.stat().grow(cpu, folio.node(), NodeStat::FilePages, 1);
                 self.lru.add(cpu, folio);
                 Ok(folio)

@@ -11,6 +11,8 @@
 //! | `batch` | new folios, collected by each CPU |
 //! | `session` | linking, unlinking and counting |
 //! | `change` | used, not used, locked, freed |
+//! | `take` | many folios at once, for reclaim |
+//! | `workingset` | pages that come back soon |
 //! | `verify` | whether it all holds |
 //!
 //! [`FolioFlags::LRU`]: crate::folio::FolioFlags::LRU
@@ -20,7 +22,9 @@ mod batch;
 mod change;
 mod list;
 mod session;
+mod take;
 mod verify;
+mod workingset;
 
 use crate::addr::NodeId;
 use crate::frame::{ZoneId, ZoneKind};
@@ -31,6 +35,8 @@ use batch::Batch;
 use core::sync::atomic::{AtomicU64, Ordering};
 use list::Lists;
 pub use list::LruList;
+pub(crate) use take::{TAKEN, Taken};
+pub(crate) use workingset::is_file;
 
 /// What is kept of a node.
 struct Node {
@@ -56,6 +62,7 @@ pub struct Lru<'p> {
     stat: &'p VmStat,
     nodes: [Node; NodeId::MAX_NODES],
     batches: [Batch; MAX_CPUS],
+    swap_pages: AtomicU64,
 }
 
 impl<'p> Lru<'p> {
@@ -66,6 +73,7 @@ impl<'p> Lru<'p> {
             stat,
             nodes: [const { Node::new() }; NodeId::MAX_NODES],
             batches: [const { Batch::new() }; MAX_CPUS],
+            swap_pages: AtomicU64::new(0),
         }
     }
 
@@ -88,12 +96,5 @@ impl<'p> Lru<'p> {
     /// Pages of a zone that are on a list (`nr_zone_inactive_anon` and those like it).
     pub fn in_zone(&self, zone: ZoneId, list: LruList) -> u64 {
         self.zone_counter(zone, list).map_or(0, |counter| counter.load(Ordering::Relaxed))
-    }
-
-    /// `pages` more pages of a node were taken away or became active (Linux `workingset_age_nonresident`).
-    fn age(&self, node: NodeId, pages: u64) {
-        if let Some(node) = self.node(node) {
-            node.age.fetch_add(pages, Ordering::Relaxed);
-        }
     }
 }

@@ -5,9 +5,9 @@
 
 use super::list::Lists;
 use super::{Lru, LruList};
-use crate::addr::Pfn;
+use crate::addr::{NodeId, Pfn};
 use crate::folio::{Folio, FolioFlags};
-use crate::frame::{FrameTable, ZoneId};
+use crate::frame::{FrameIdx, FrameTable, ZoneId};
 use crate::port::Cpu;
 use crate::sync::SpinGuard;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -125,6 +125,37 @@ impl<'a, 'p, C: Cpu> Session<'a, 'p, C> {
             lists.list(list).remove(table, folio.idx());
         }
         self.count(list, folio.order().pages().wrapping_neg());
+    }
+
+    /// The last folio of a list of `node`, with its lock held.
+    pub(super) fn last(&mut self, node: NodeId, list: LruList) -> Option<FrameIdx> {
+        if self.held.as_ref().is_none_or(|(held, _)| held.node != node) {
+            self.hold(ZoneId { node, ..ZoneId::default() });
+        }
+        self.held.as_mut().and_then(|(_, lists)| lists.list(list).last())
+    }
+
+    /// Takes a folio of `zone` off the list that it is on, for good.
+    pub(super) fn unlink_in(&mut self, zone: ZoneId, folio: Folio<'_>, list: LruList) {
+        self.pull(zone, folio.idx(), list);
+        self.count(list, folio.order().pages().wrapping_neg());
+    }
+
+    /// Takes what starts at `idx` of `zone` off the list that it is on, to put it back with [`Session::push`] before
+    /// the lock is given back: it counts as being there.
+    pub(super) fn pull(&mut self, zone: ZoneId, idx: FrameIdx, list: LruList) {
+        let table = self.table;
+        if let Some(lists) = self.hold(zone) {
+            lists.list(list).remove(table, idx);
+        }
+    }
+
+    /// Puts what [`Session::pull`] took at the head of its list.
+    pub(super) fn push(&mut self, idx: FrameIdx, list: LruList) {
+        let table = self.table;
+        if let Some((_, lists)) = &mut self.held {
+            lists.list(list).push_front(table, idx);
+        }
     }
 
     /// Puts a folio with these flags, which is on no list, on one. The flag is the caller's to set.

@@ -60,11 +60,8 @@ impl<'p, M: Machine> Swap<'p, M> {
 
     /// Gives a reference back.
     pub(crate) fn put(&self, folio: Folio<'_>) {
-        if folio.put(1)
-            && let Some(ground) = self.ground()
-        {
-            self.lru.remove(self.cpu(), ground.table, folio);
-            let _ = crate::folio::free(self.phys, folio);
+        if folio.put(1) {
+            let _ = self.lru.free(self.phys, folio);
         }
     }
 

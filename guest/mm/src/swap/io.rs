@@ -11,6 +11,7 @@ use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{BlockDevice, Cpu, IoError, IoOp, Machine, PhysMem, SwapEntry};
 use crate::vmstat::{NodeStat, VmEvent};
+use crate::xarray::Entry;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Pages that go out together.
@@ -223,12 +224,18 @@ impl<'p, M: Machine> Swap<'p, M> {
             self.put(folio);
             return Err(error);
         }
-        if let Err(error) = self.insert(folio, entry, frames) {
-            self.uncache(entry);
-            self.put(folio);
-            return Err(error);
+        match self.insert(folio, entry, frames) {
+            Ok(shadow) => {
+                let shadow = shadow.and_then(Entry::value);
+                shadow.into_iter().for_each(|shadow| self.lru.refault(cpu, folio, shadow));
+            }
+            Err(error) => {
+                self.uncache(entry);
+                self.put(folio);
+                return Err(error);
+            }
         }
-        self.lru.add(cpu, ground.table, folio);
+        self.lru.add(cpu, folio);
         let place = self.with(entry, |inner, slot| {
             if inner.state.is_zero(slot) { None } else { inner.state.place(slot).map(|(sector, _)| sector) }
         });
