@@ -246,7 +246,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     #[inline]
     fn anchor(&self) -> Result<u64, Stop> {
         match self.vma.link.anchor() {
-            Some(anchor) => Ok(anchor.as_ptr().addr() as u64),
+            Some(anchor) => Ok(anchor.as_ptr().expose_provenance() as u64),
             None => self.make_anchor(),
         }
     }
@@ -259,7 +259,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
             objects.anchor(self.vma, self.frames)?;
         }
         let anchor = self.vma.link.anchor().ok_or(Stop::Corrupt)?;
-        Ok(anchor.as_ptr().addr() as u64)
+        Ok(anchor.as_ptr().expose_provenance() as u64)
     }
 
     /// An area beside this one that has an anchor and may be joined with it later (Linux `find_mergeable_anon_vma`).

@@ -2,8 +2,9 @@
 //! lies beside it (Linux `struct anon_vma`).
 //!
 //! Owns: the list of an anchor, threaded through the links. Invariants: the list and the range of a linked area change
-//! under the anchor's lock only; an anchor lives as long as a link is on its list, and whoever takes off the last one
-//! frees it.
+//! under the anchor's lock only; an anchor lives as long as a link is on its list, and a grace period longer: whoever
+//! takes off the last one frees it by way of [`Limbo`]. So who sees a folio mapped, in a read section, may follow it to
+//! its anchor.
 
 use crate::port::Cpu;
 use crate::sync::SpinLock;
@@ -22,6 +23,74 @@ unsafe impl Send for List {}
 /// See the module documentation.
 pub struct AnonVma {
     links: SpinLock<List>,
+    /// Of anchors without areas that wait to be freed: the next.
+    waits: AtomicPtr<AnonVma>,
+}
+
+/// Anchors without areas: whoever came to one from a folio, in a read section, may still look at it.
+pub struct Limbo(SpinLock<Waiting>);
+
+struct Waiting {
+    first: Option<NonNull<AnonVma>>,
+    len: u32,
+}
+
+// SAFETY: only whoever takes the list out follows it, and anchors may be used from any CPU.
+unsafe impl Send for Waiting {}
+
+impl Limbo {
+    /// Nobody waits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(SpinLock::new(Waiting { first: None, len: 0 }))
+    }
+
+    /// How many wait.
+    pub fn len(&self, cpu: &impl Cpu) -> u32 {
+        self.0.lock(cpu).len
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self, cpu: &impl Cpu) -> bool {
+        self.len(cpu) == 0
+    }
+
+    /// One more waits.
+    ///
+    /// # Safety
+    /// It has no areas, and is the caller's to free once nobody looks at it.
+    pub unsafe fn push(&self, cpu: &impl Cpu, anchor: NonNull<AnonVma>) {
+        let mut waiting = self.0.lock(cpu);
+        let next = waiting.first.map_or(ptr::null_mut(), NonNull::as_ptr);
+        // SAFETY: it is not freed yet.
+        unsafe { anchor.as_ref() }.waits.store(next, Ordering::Relaxed);
+        waiting.first = Some(anchor);
+        waiting.len += 1;
+    }
+
+    /// Takes all out; shows each after `wait`, which says whether all read sections that ran have ended. If not they
+    /// wait on.
+    pub fn take(&self, cpu: &impl Cpu, wait: impl FnOnce() -> bool, mut free: impl FnMut(NonNull<AnonVma>)) {
+        let taken = core::mem::replace(&mut *self.0.lock(cpu), Waiting { first: None, len: 0 });
+        let ended = wait();
+        let mut next = taken.first;
+        while let Some(anchor) = next {
+            // SAFETY: it was put in, is freed by nobody else, and not yet.
+            next = NonNull::new(unsafe { anchor.as_ref() }.waits.load(Ordering::Relaxed));
+            if ended {
+                free(anchor);
+            } else {
+                // SAFETY: as when it was put in.
+                unsafe { self.push(cpu, anchor) };
+            }
+        }
+    }
+}
+
+impl Default for Limbo {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// An area's place on the list of its anchor, and what of it the list shows.
@@ -43,7 +112,7 @@ impl AnonVma {
     /// No links.
     #[must_use]
     pub const fn new() -> Self {
-        Self { links: SpinLock::new(List { first: None, len: 0 }) }
+        Self { links: SpinLock::new(List { first: None, len: 0 }), waits: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// How many areas are linked to it.

@@ -8,4 +8,4 @@
 
 mod anon;
 
-pub use anon::{AnonLink, AnonVma};
+pub use anon::{AnonLink, AnonVma, Limbo};

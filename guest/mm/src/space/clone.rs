@@ -48,6 +48,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         loop {
             let mut areas = self.write_areas(child, 1, frames)?;
             let from = parent.areas.write(self.machine().cpu());
+            parent.flush_evicted();
             let Some(vma) = from.next_from(at).filter(|vma| vma.start() < window.end) else { return Ok(()) };
             at = vma.end();
             if vma.flags().contains(VmFlags::DONTCOPY) {

@@ -12,7 +12,7 @@ use crate::slab::{CacheRequest, CreateError, SlabFlags};
 use crate::sync::{InitError, RwLock};
 use crate::vma::{Areas, Objects};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What contexts share.
 pub struct Config<'p, M: Machine> {
@@ -107,6 +107,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             root: PhysAddr::default(),
             areas: RwLock::new(Areas::new()),
             cpus: AtomicU64::new(0),
+            unflushed: AtomicBool::new(false),
             counters: Counters::new(),
             layout,
             brk: AtomicU64::new(layout.heap << PAGE_SHIFT),
@@ -164,6 +165,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     pub fn exit<A: FrameAllocator<'p>>(&self, mm: &Mm<'p, M>, frames: &A) -> Result<(), Errno> {
         let objects = self.objects().ok_or(Errno::Enomem)?;
         let mut areas = mm.areas.write(self.machine().cpu());
+        mm.flush_evicted();
         // No area is cut by these borders, so nothing is needed.
         let top = super::layout::TASK_SIZE >> PAGE_SHIFT;
         self.unmap_pages(mm, &mut areas, 0, top, frames)?;
@@ -191,6 +193,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
         // SAFETY: the object came from this cache; nobody uses it any more. What it owned outside is freed.
         let _ = unsafe { self.slabs.free(ground.mm, memory) };
+        if ground.objects.waiting() != 0 {
+            ground.objects.settle();
+        }
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod clone;
 mod commit;
 mod counters;
 mod create;
+mod evict;
 mod gather;
 pub mod layout;
 mod locked;
@@ -60,7 +61,7 @@ use crate::xarray::NodeCache;
 pub use brk::Brk;
 pub use commit::{Commit, CommitInfo};
 use core::fmt::Display;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
 pub use create::{BootError, Config};
 pub use layout::Layout;
@@ -87,6 +88,8 @@ pub struct Mm<'p, M: Machine> {
     areas: RwLock<Areas<'p>>,
     /// CPUs that may have translations of it, by number.
     cpus: AtomicU64,
+    /// Entries were taken away that CPUs may not have forgotten yet.
+    unflushed: AtomicBool,
     counters: Counters,
     layout: Layout,
     /// Where the heap ends, in bytes.

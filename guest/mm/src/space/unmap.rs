@@ -29,6 +29,9 @@ pub(super) fn checked(addr: VirtAddr, len: u64) -> Result<(u64, u64), Errno> {
     }
 }
 
+/// So many anchors wait at most to be freed while somebody comes by who can wait.
+const ANCHORS: u32 = 64;
+
 impl<'p, M: Machine> Vm<'p, M> {
     /// The write lock of `mm`, with all that a change needs which makes `new` areas.
     ///
@@ -44,8 +47,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         'p: 'a,
     {
         let objects = self.objects().ok_or(Errno::Enomem)?;
+        if objects.waiting() >= ANCHORS {
+            objects.settle();
+        }
         loop {
             let areas = mm.areas.write(self.machine().cpu());
+            mm.flush_evicted();
             let Some(need) = areas.need(new) else { return Ok(areas) };
             drop(areas);
             // Nothing is locked while memory is asked for, for the allocator may wait.

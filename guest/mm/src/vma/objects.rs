@@ -6,8 +6,9 @@ use super::{Vma, VmaInit};
 use crate::maple::{Bag, Nodes, Spare};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::Machine;
-use crate::rmap::AnonVma;
+use crate::rmap::{AnonVma, Limbo};
 use crate::slab::{Cache, CacheRequest, CreateError, SlabFlags, Slabs};
+use crate::sync::rcu;
 use core::ptr::NonNull;
 
 /// See the module documentation.
@@ -16,6 +17,7 @@ pub struct Objects<'p, M: Machine> {
     nodes: Nodes<'p, 'p, M>,
     vma: &'p Cache,
     anon: &'p Cache,
+    limbo: Limbo,
 }
 
 /// Memory for an area that is nobody's yet.
@@ -58,6 +60,7 @@ impl<'p, M: Machine> Objects<'p, M> {
             nodes: Nodes::new(slabs, frames)?,
             vma: cache("vm_area_struct", size_of::<Vma>())?,
             anon: cache("anon_vma", AnonVma::SIZE)?,
+            limbo: Limbo::new(),
         })
     }
 
@@ -90,19 +93,35 @@ impl<'p, M: Machine> Objects<'p, M> {
         unsafe { anchor.write(AnonVma::new()) };
         // SAFETY: the anchor is empty and nobody else's; the area leaves its list before it is freed.
         if !unsafe { vma.link.attach(self.slabs.machine().cpu(), anchor) } {
-            // SAFETY: it is on no area, and nobody has seen it.
-            unsafe { self.free_anchor(anchor) };
+            // SAFETY: it is on no area, and nobody has seen it. It came from this cache, so it is not refused.
+            let _ = unsafe { self.slabs.free(self.anon, anchor.cast()) };
         }
         Ok(())
     }
 
-    /// Frees an anchor.
+    /// Frees an anchor once nobody looks at it any more.
     ///
     /// # Safety
-    /// It came from [`Objects::anchor`], no area is linked to it, and nobody can find it any more.
+    /// It came from [`Objects::anchor`], and no area is linked to it.
     pub(super) unsafe fn free_anchor(&self, anchor: NonNull<AnonVma>) {
         // SAFETY: promised by the caller.
-        let _ = unsafe { self.slabs.free(self.anon, anchor.cast()) };
+        unsafe { self.limbo.push(self.slabs.machine().cpu(), anchor) };
+    }
+
+    /// Anchors that wait to be freed.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.limbo.len(self.slabs.machine().cpu())
+    }
+
+    /// Frees the anchors that wait for that, if this code can wait.
+    pub(crate) fn settle(&self) {
+        let cpu = self.slabs.machine().cpu();
+        self.limbo.take(
+            cpu,
+            || rcu::synchronize(cpu, self.anon.cpus()),
+            // SAFETY: it is on no area, and all who could have come to it have left.
+            |anchor| drop(unsafe { self.slabs.free(self.anon, anchor.cast()) }),
+        );
     }
 
     /// `count` nodes for a tree.

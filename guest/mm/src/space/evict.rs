@@ -1,0 +1,152 @@
+//! From a folio to the entries that map it, whoever has them, and taking them away (Linux `rmap_walk_anon`,
+//! `try_to_unmap`).
+//!
+//! Contexts come first in the order of locks everywhere else, so their locks are only tried here: what a context that is
+//! busy maps is left, and the folio with it. Invariants: an entry that named a folio names its slot afterwards, and the
+//! slot is counted before; that a page was written is on record in the folio before its entry is gone; until a
+//! [`Forgotten`] is done CPUs may still reach the page, so nobody writes it out or frees it before.
+
+use super::{Codec, Mm, Rss, Vm};
+use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
+use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::mutant::planted;
+use crate::pgtable::PteSlot;
+use crate::port::{Level, Machine, PteBits, PteCodec, PteView, SwapEntry, Tlb};
+use crate::rmap::AnonVma;
+use crate::sync::rcu;
+use crate::vma::{VmFlags, Vma};
+use core::ptr::{NonNull, with_exposed_provenance_mut};
+use core::sync::atomic::Ordering;
+
+/// Whether a walk goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// To the next entry.
+    On,
+    /// It has seen enough.
+    Stop,
+}
+
+/// What CPUs have to forget before pages that were unmapped can be used for anything else (Linux
+/// `struct tlbflush_unmap_batch`).
+#[must_use = "until it is done the pages can be reached"]
+pub(crate) struct Forgotten {
+    cpus: u64,
+    pages: Option<(u64, u64)>,
+}
+
+impl Forgotten {
+    pub(crate) const fn new() -> Self {
+        Self { cpus: 0, pages: None }
+    }
+
+    fn add(&mut self, cpus: u64, vpn: u64) {
+        self.cpus |= cpus;
+        let (first, end) = self.pages.unwrap_or((vpn, vpn + 1));
+        self.pages = Some((first.min(vpn), end.max(vpn + 1)));
+    }
+
+    /// Makes CPUs forget.
+    pub(crate) fn flush(&mut self, machine: &impl Machine) {
+        let cpus = core::mem::take(&mut self.cpus);
+        if let Some((first, end)) = self.pages.take()
+            && !planted("swap::model.unflushed")
+        {
+            machine.tlb().flush_range_on(cpus, VirtAddr::truncate(first << PAGE_SHIFT), end - first);
+        }
+    }
+}
+
+impl<M: Machine> Mm<'_, M> {
+    /// Somebody has the write lock: what reclaim took away must be forgotten by now, for who finds no entry does not flush
+    /// (Linux `flush_tlb_batched_pending`).
+    pub(super) fn flush_evicted(&self) {
+        if self.unflushed.load(Ordering::SeqCst) {
+            self.unflushed.store(false, Ordering::SeqCst);
+            let pages = super::layout::TASK_SIZE >> PAGE_SHIFT;
+            self.machine.tlb().flush_range_on(self.cpus(), VirtAddr::truncate(0), pages);
+        }
+    }
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Shows every small entry that maps the anonymous folio of one page, under the lock of its table, until it is told to
+    /// stop; how many areas were left out because their contexts were being changed.
+    pub(crate) fn each_entry(
+        &self,
+        folio: Folio<'p>,
+        mut visit: impl FnMut(&Mm<'p, M>, &Vma, PteSlot<'p>, u64) -> Step,
+    ) -> u32 {
+        let cpu = self.machine().cpu();
+        let _section = rcu::read_lock(cpu);
+        let (Mapping::Anon(anchor), true) = (folio.mapping(), folio.mapcount() != 0) else { return 0 };
+        let Some(anchor) = NonNull::new(with_exposed_provenance_mut::<AnonVma>(anchor as usize)) else {
+            return 0;
+        };
+        // SAFETY: the folio is mapped, so an area is linked to its anchor, or was since this section began: it is there as
+        // long as the section is.
+        let anchor = unsafe { anchor.as_ref() };
+        let (mut busy, mut step) = (0, Step::On);
+        anchor.each(cpu, folio.index(), 1, |id, vpn, _| {
+            if step == Step::Stop {
+                return;
+            }
+            let Some(mm) = self.mm(id) else { return };
+            let Some(areas) = mm.areas.try_read(cpu) else {
+                busy += 1;
+                return;
+            };
+            let (Some(vma), Some(entry)) = (areas.find(vpn), mm.tree().lookup(vpn_address(vpn))) else {
+                return;
+            };
+            if entry.level != Level::PTE {
+                return;
+            }
+            let _locked = self.lock_table(entry.slot);
+            if self.folio_of(entry.slot.load()).is_some_and(|found| found.pfn() == folio.pfn()) {
+                step = visit(mm, vma, entry.slot, vpn);
+            }
+        });
+        busy
+    }
+
+    /// Takes away every entry that maps a locked folio of one page that is in the swap cache, and names its slot there.
+    /// What CPUs have to forget goes to `forgotten`. Whether none maps it any more.
+    pub(crate) fn try_to_unmap(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> bool {
+        if folio.order() != Order::ZERO {
+            return false;
+        }
+        let Some(swapped) = self.swap().entry_of(folio) else { return folio.mapcount() == 0 };
+        self.each_entry(folio, |mm, vma, slot, vpn| {
+            if vma.flags().contains(VmFlags::LOCKED) || self.swap().duplicate(swapped).is_err() {
+                return Step::Stop;
+            }
+            // Before the entry goes: whoever has the write lock next sees one or the other.
+            mm.unflushed.store(true, Ordering::SeqCst);
+            self.swap_entry(mm, folio, slot, swapped);
+            forgotten.add(mm.cpus(), vpn);
+            Step::On
+        });
+        folio.mapcount() == 0
+    }
+
+    /// Makes the entry in `slot` name a slot of swap in place of `folio`.
+    fn swap_entry(&self, mm: &Mm<'p, M>, folio: Folio<'p>, slot: PteSlot<'p>, entry: SwapEntry) {
+        let old = slot.take();
+        let bits = Codec::<M>::bits(old);
+        if bits.contains(PteBits::DIRTY) && !planted("swap::cache.dirty_is_lost") {
+            folio.set_flags(FolioFlags::DIRTY);
+        }
+        let kept = PteBits::EXCLUSIVE | PteBits::SOFT_DIRTY | PteBits::UFFD_WP;
+        slot.set(Codec::<M>::encode(PteView::Swap { entry, bits: bits & kept }));
+        mm.counters.sub_rss(Rss::Anon, 1);
+        mm.counters.add_rss(Rss::Swap, 1);
+        self.drop_anon_rmap(folio, Level::PTE);
+        // Whoever unmaps it has another.
+        let _ = folio.put(1);
+    }
+}
+
+fn vpn_address(vpn: u64) -> VirtAddr {
+    VirtAddr::truncate(vpn << PAGE_SHIFT)
+}
