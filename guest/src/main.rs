@@ -7,6 +7,7 @@
 //! | [`machine`], [`memory`] | the ports of `mm` on this machine, and boot of the memory manager |
 //! | [`timer`], [`task`] | timers, threads, wait queues |
 //! | [`context`] | contexts: roots of their own, pids, faults |
+//! | [`files`] | volumes and disks as the page cache knows them, paths |
 //! | [`drivers`], [`console`], [`serial`] | devices |
 //! | [`settings`] | what the parameters say in the end |
 //! | [`commands`], [`shell`] | what can be asked of the kernel, by script or at a prompt |
@@ -22,6 +23,7 @@ mod commands;
 mod console;
 mod context;
 mod drivers;
+mod files;
 mod machine;
 mod memory;
 mod platform;
@@ -83,6 +85,7 @@ fn kernel_main(entry: Entry) -> ! {
     memory::areas::count_cpus();
     start_contexts();
     memory::shrinkers::init();
+    files::boot(cmdline);
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {

@@ -7,6 +7,7 @@
 
 mod about;
 mod census;
+mod mutex;
 mod preempt;
 pub mod pressure;
 mod queue;
@@ -25,6 +26,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
+pub use mutex::Mutex;
 pub use preempt::{after_interrupt, give_way, is_wanted, set_workload, workload, yield_now};
 use queue::{Link, Queue};
 pub use sleep::{park_timeout, sleep};

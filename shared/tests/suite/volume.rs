@@ -102,9 +102,10 @@ impl World {
     /// The table goes to the disk; `lands`: all of it, before the machine dies or goes on.
     fn sync(&mut self, n: usize, lands: bool) {
         self.clean(n);
-        let (header, files) = self.volume.prepare().unwrap();
-        let at = header.slot() as usize * SLOT_BYTES;
-        let bytes = [header.as_bytes(), files.as_bytes()].concat();
+        let mut bytes = vec![0; SLOT_BYTES];
+        let (slot, length) = self.volume.prepare(&mut bytes).unwrap();
+        bytes.truncate(length);
+        let at = slot as usize * SLOT_BYTES;
         let torn = if lands { bytes.len() } else { bytes.len() / 2 };
         self.slots[at..at + torn].copy_from_slice(&bytes[..torn]);
         self.check_crash(None);

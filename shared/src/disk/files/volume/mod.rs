@@ -11,7 +11,7 @@
 
 mod place;
 
-use zerocopy::{FromZeros, Immutable, KnownLayout};
+use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use place::Window;
 pub use place::{MAX_ZEROES, Plan};
@@ -221,11 +221,12 @@ impl Volume {
         self.changes == self.stable_changes
     }
 
-    /// Makes the next table of what is known now; until [`Volume::commit`] its blocks are taken, too.
+    /// Makes the next table of what is known now, as it lies in a slot: which slot, and how many bytes of `into`, whole
+    /// blocks. Until [`Volume::commit`] its blocks are taken, too.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn prepare(&mut self) -> Result<(&TableHeader, &[FileEntry]), TableError> {
+    /// What is wrong with it; `into` is too short.
+    pub fn prepare(&mut self, into: &mut [u8]) -> Result<(u32, usize), TableError> {
         let mut count = 0;
         let named = self.now.iter().filter(|file| !file.name_bytes().is_empty());
         for (to, from) in self.next.iter_mut().zip(named) {
@@ -236,7 +237,13 @@ impl Volume {
         rest.iter_mut().for_each(FromZeros::zero);
         self.next_changes = self.changes;
         self.next_header = self.header.next(files)?;
-        Ok((&self.next_header, files))
+        let header = self.next_header.as_bytes();
+        let end = header.len() + size_of_val(files);
+        let whole = end.next_multiple_of(BLOCK as usize);
+        let into = into.get_mut(..whole).ok_or(TableError::Length)?;
+        into.fill(0);
+        into.iter_mut().zip(header.iter().chain(files.as_bytes())).for_each(|(to, from)| *to = *from);
+        Ok((self.next_header.slot(), whole))
     }
 
     /// The table that was prepared is on the disk, for good.

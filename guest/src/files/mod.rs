@@ -1,0 +1,108 @@
+//! Files: which disk or partition holds which, and how paths name them.
+//!
+//! Owns: the table of mounted volumes, and paths. Stays outside: pages of files (`mm::cache`), formats (`shared::disk`).
+//!
+//! | file | job |
+//! |---|---|
+//! | `device` | a disk as one file |
+//! | `volume` | a data volume as a file system |
+//! | `table` | the volume's table on its disk |
+//! | `mount` | finding volumes: partitions, `root=`, `disk.N.fs=` |
+//!
+//! Paths: `NAME` and `/NAME` are files of the root volume, `/mnt/N/NAME` of the one of `disk.N.fs=`, `/dev/vda` a disk.
+
+mod device;
+mod mount;
+mod table;
+mod volume;
+
+use crate::drivers::blk;
+use crate::memory::slab::FRAMES;
+use crate::memory::vm::{CACHE, IO};
+use mm::cache::{FileMode, FileSystem, OpenFile};
+use mm::errno::Errno;
+use mm::sync::Once;
+pub use volume::DataVolume;
+
+/// Volumes that there can be: the root, and those of `disk.N.fs=` for N from 0 on.
+const MAX_VOLUMES: usize = 5;
+
+static VOLUMES: [Once<Option<DataVolume>>; MAX_VOLUMES] = [const { Once::new(None) }; MAX_VOLUMES];
+
+/// Requests of the page cache go to the disks from here on, and the volumes that the command line names are there. Once.
+pub fn boot(cmdline: &str) {
+    // SAFETY: disks tell the end of requests that they took, once each, with the cookie that they got.
+    blk::tell_ends_to(|cookie, result| unsafe { IO.end_io(cookie, result) });
+    mount::all(cmdline, &VOLUMES);
+}
+
+/// The volumes, each with its number: 0 for the root.
+pub fn volumes() -> impl Iterator<Item = (usize, &'static DataVolume)> {
+    VOLUMES.iter().enumerate().filter_map(|(n, slot)| Some((n, slot.get()?.as_ref()?)))
+}
+
+/// What a path means.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// A disk.
+    Device(&'static blk::Disk),
+    /// A name in a volume; a file may have it or not.
+    Name(&'static DataVolume, &'a str),
+}
+
+/// What `path` means.
+///
+/// # Errors
+/// `Enoent`: there is no such disk or volume.
+pub fn locate(path: &str) -> Result<Place<'_>, Errno> {
+    if path.starts_with("/dev/") {
+        return blk::find(path).map(Place::Device).ok_or(Errno::Enoent);
+    }
+    let (number, name) = match path.strip_prefix("/mnt/").and_then(|rest| rest.split_once('/')) {
+        Some((number, name)) => (number.parse::<usize>().map_err(|_| Errno::Enoent)? + 1, name),
+        None => (0, path.strip_prefix('/').unwrap_or(path)),
+    };
+    let (_, volume) = volumes().find(|&(n, _)| n == number).ok_or(Errno::Enoent)?;
+    Ok(Place::Name(volume, name))
+}
+
+/// The file system and the number of what is at `path`, and its size as the disk has it.
+///
+/// # Errors
+/// `Enoent`.
+pub fn find(path: &str) -> Result<(&'static dyn FileSystem, u64, u64), Errno> {
+    match locate(path)? {
+        Place::Device(disk) => Ok((disk, device::NUMBER, disk.sectors() * blk::SECTOR_BYTES)),
+        Place::Name(volume, name) => {
+            let (number, size) = volume.find(name).ok_or(Errno::Enoent)?;
+            Ok((volume, number, size))
+        }
+    }
+}
+
+/// Opens what is at `path`.
+///
+/// # Errors
+/// `Enoent`, `Erofs`, `Enomem`.
+pub fn open(path: &str, mode: FileMode) -> Result<File, Errno> {
+    let (fs, number, size) = find(path)?;
+    Ok(File(CACHE.open(fs, number, size, mode, &FRAMES)?))
+}
+
+/// An open file; closed when it is dropped.
+pub struct File(&'static OpenFile<'static>);
+
+impl core::ops::Deref for File {
+    type Target = OpenFile<'static>;
+
+    fn deref(&self) -> &OpenFile<'static> {
+        self.0
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: whoever borrowed it through this has ended.
+        unsafe { CACHE.close(self.0) };
+    }
+}
