@@ -14,14 +14,18 @@
 //! | `fs` | what a file system does for the cache |
 //! | `folio` | folios in an index: found, added, taken out |
 //! | `readahead` | which pages are read before somebody asks |
+//! | `fill` | bringing pages into memory |
 //! | `read` | reading |
 //! | `advise` | what readers say that they will do |
 
+mod advise;
 mod file;
+mod fill;
 mod folio;
 mod fs;
 mod inode;
 mod mapping;
+mod read;
 mod readahead;
 mod table;
 
@@ -33,12 +37,14 @@ use crate::port::Machine;
 use crate::slab::{Cache, CacheRequest, CreateError, SlabFlags, Slabs};
 use crate::sync::{InitError, Once};
 use crate::xarray::NodeCache;
+pub use advise::FileAdvice;
 use core::sync::atomic::{AtomicU32, Ordering};
 pub use file::{FileMode, OpenFile};
 pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
 pub use inode::Inode;
 pub use mapping::AddressSpace;
+pub use readahead::MmapHint;
 use table::Table;
 
 /// What is made at boot.
