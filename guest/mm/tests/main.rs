@@ -4,6 +4,7 @@
 mod board;
 mod buddy;
 mod buddy_model;
+mod cache;
 mod contig;
 mod dma;
 mod fault_inject;

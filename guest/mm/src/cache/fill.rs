@@ -12,7 +12,7 @@ use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
 use crate::io::{End, Gather};
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{BlockDevice, IoOp, Machine, PAGE_SECTORS, PhysMem, SECTOR_BYTES};
+use crate::port::{IoOp, Machine, PAGE_SECTORS, PhysMem, SECTOR_BYTES};
 use crate::sync::rcu;
 
 /// Readahead does without where memory is short (Linux `readahead_gfp_mask`).

@@ -167,6 +167,29 @@ impl<'p, M: Machine> PageCache<'p, M> {
         true
     }
 
+    /// Whether page `index` is in memory.
+    pub fn is_cached(&self, inode: &Inode<'p>, index: u64) -> bool {
+        let section = rcu::read_lock(self.machine().cpu());
+        inode.mapping().pages.load(&section, index).is_pointer()
+    }
+
+    /// Takes page `index` out of memory if nobody uses it and its file has it (Linux `mapping_evict_folio`); whether it did.
+    pub fn evict_page(&self, inode: &Inode<'p>, index: u64) -> bool {
+        let Some(folio) = self.find(inode, index) else { return false };
+        if !folio.try_lock() {
+            self.put(folio);
+            return false;
+        }
+        let is_out = self.remove(inode, folio, None);
+        folio.unlock(self.machine().cpu());
+        if is_out {
+            self.release(folio);
+        } else {
+            self.put(folio);
+        }
+        is_out
+    }
+
     /// A folio has left the index.
     fn taken_out(&self, inode: &Inode<'p>, folio: Folio<'p>) {
         folio.detach();

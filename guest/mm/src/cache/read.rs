@@ -54,7 +54,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             let stop = end.min(inode.size()).min((index + 1) * PAGE_SIZE);
             // Bytes of the page that was read last are no new use of it.
             if page_of(last.wrapping_sub(1)) != index {
-                self.mark_accessed(folio);
+                self.lru().mark_accessed(self.machine().cpu(), folio);
             }
             let bytes = stop.saturating_sub(at);
             let shown = self.show(folio, at % PAGE_SIZE, bytes, &mut sink);
@@ -84,13 +84,6 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let at = folio.pfn().addr().checked_add(offset);
         let at = at.and_then(|at| self.machine().physmem().ptr(at));
         at.map(|at| sink(at, bytes as usize)).is_some()
-    }
-
-    #[inline]
-    fn mark_accessed(&self, folio: Folio<'p>) {
-        if let Some(ground) = self.ground() {
-            self.lru().mark_accessed(self.machine().cpu(), ground.table, folio);
-        }
     }
 
     /// Page `index` of a file up to date, with a reference for the caller, who reads `request` pages from there; `found` is

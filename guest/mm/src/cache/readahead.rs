@@ -8,7 +8,7 @@ use super::{FileMode, OpenFile, PageCache};
 use crate::addr::PAGE_SHIFT;
 use crate::folio::{Folio, FolioFlags};
 use crate::phys::FrameAllocator;
-use crate::port::{BlockDevice, Machine};
+use crate::port::Machine;
 use crate::sync::rcu;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 

@@ -43,6 +43,13 @@ pub struct Source<'b> {
     credit: AtomicI64,
 }
 
+impl Source<'_> {
+    /// So many more allocations succeed.
+    pub fn set_credit(&self, credit: i64) {
+        self.credit.store(credit, Ordering::Relaxed);
+    }
+}
+
 impl<'b> FrameAllocator<'b> for Source<'b> {
     fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'b>, AllocError> {
         if self.credit.fetch_sub(1, Ordering::Relaxed) <= 0 {
