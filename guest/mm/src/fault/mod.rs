@@ -13,6 +13,7 @@
 //! | `huge` | the same for huge pages |
 //! | `hugetlb` | pages from a pool of huge pages |
 //! | `shared` | a page of shared memory |
+//! | `swapin` | a page that is in swap |
 //! | `stack` | the pages below a stack |
 //! | `populate` | many pages at once, before they are used |
 
@@ -22,13 +23,16 @@ mod hugetlb;
 mod populate;
 mod shared;
 mod stack;
+mod swapin;
 mod wp;
+
+pub use swapin::Held;
 
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
-use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec};
+use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
 use crate::space::{Codec, Mm, MmTables, Rss, Vm};
 use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::{NodeStat, VmEvent};
@@ -54,6 +58,8 @@ pub enum Flavour {
     Shared,
     /// The first touch of a page from a pool of huge pages.
     Hugetlb,
+    /// A page that was in swap.
+    Swapped,
     /// A write to a page that its only owner may write from now on.
     Reuse,
     /// Nothing had to be done.
@@ -75,6 +81,8 @@ pub enum Segv {
 pub enum Fault {
     /// The access may be tried again.
     Minor(Flavour),
+    /// The page is in swap, see [`Vm::wait_for_swap`].
+    InSwap(SwapEntry),
     /// There was no memory.
     Oom,
     /// There was no page left in the pool of huge pages.
@@ -90,6 +98,8 @@ enum Stop {
     NoMemory,
     NoPoolPage,
     Corrupt,
+    /// The page has to be brought from there.
+    InSwap(SwapEntry),
     /// An entry is not what it was: the access will show what it is now.
     Again,
 }
@@ -161,6 +171,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
             Err(Stop::NoMemory) => Fault::Oom,
             Err(Stop::NoPoolPage) => Fault::Sigbus,
+            Err(Stop::InSwap(entry)) => Fault::InSwap(entry),
             Err(Stop::Corrupt) => Fault::Corrupt,
         }
     }
@@ -211,7 +222,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         }
         if !Codec::<M>::is_present(entry) {
             // Areas without rights were refused before; nothing else is parked yet.
-            return Err(Stop::Corrupt);
+            return self.swapped(slot, entry);
         }
         if self.write && !Codec::<M>::bits(entry).contains(PteBits::WRITE) {
             if self.vma.flags().contains(VmFlags::SHARED) {

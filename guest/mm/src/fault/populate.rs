@@ -28,6 +28,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             let Some(bytes) = self.mapped_at(mm, va, access) else {
                 match self.fault(mm, va, access, frames) {
                     Fault::Minor(_) => continue,
+                    Fault::InSwap(entry) => {
+                        drop(self.wait_for_swap(mm, entry, frames)?);
+                        continue;
+                    }
                     Fault::Oom | Fault::Segv(super::Segv::MapErr) => return Err(Errno::Enomem),
                     Fault::Segv(super::Segv::AccErr) => return Err(Errno::Efault),
                     Fault::Sigbus => return Err(Errno::Efault),

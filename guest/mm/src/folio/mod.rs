@@ -205,6 +205,12 @@ impl<'t> Folio<'t> {
         self.frame.held_words()[0].store(0, Ordering::Release);
     }
 
+    /// Says what a folio belongs to that nothing maps yet; the caller has it locked.
+    pub(crate) fn set_owner(self, mapping: Mapping, index: u64) {
+        self.place().store(index & INDEX_MASK, Ordering::Relaxed);
+        self.frame.held_words()[0].store(mapping.word(), Ordering::Release);
+    }
+
     /// References.
     #[inline]
     pub(crate) fn refs(self) -> u32 {

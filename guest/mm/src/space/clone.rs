@@ -10,7 +10,7 @@ use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
-use crate::port::{Machine, PteBits, PteCodec};
+use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, VmFlags, Vma, VmaInit};
 
 /// What an entry says of a page that is its area's alone.
@@ -104,7 +104,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let range = pages_of(vma.start(), vma.end())?;
         let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
         let mut gather = tree.gather_on(&source, &parent.cpus);
-        let (mut pages, mut could_write) = (0, false);
+        let (mut pages, mut swapped, mut could_write, mut full) = (0, 0, false, false);
         let into = MmTables::new(self, child, frames);
         let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
         // Where a table of the child cannot be made, what was copied is there and is counted.
@@ -112,7 +112,14 @@ impl<'p, M: Machine> Vm<'p, M> {
             let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
             // One flush for all of them, if any could be written.
             could_write |= Codec::<M>::has(old, PteBits::WRITE);
-            if let Some(folio) = self.folio_of(new) {
+            if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
+                // As many entries as can be name the slot already.
+                full |= self.swap().duplicate(entry).is_err();
+                if full {
+                    return Pte::NONE;
+                }
+                swapped += 1;
+            } else if let Some(folio) = self.folio_of(new) {
                 folio.get(1);
                 match self.share_rmap(folio, level) {
                     Counted::Hugetlb => child.counters.add_hugetlb(level.pages()),
@@ -125,7 +132,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             gather.add(range);
         }
         child.counters.add_rss(Rss::Anon, pages);
+        child.counters.add_rss(Rss::Swap, swapped);
         let _ = gather.finish();
-        copied.map_err(Errno::from)
+        copied?;
+        if full { Err(Errno::Enomem) } else { Ok(()) }
     }
 }

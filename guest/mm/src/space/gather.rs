@@ -19,6 +19,7 @@ pub(super) struct Unmapped {
     anon: u64,
     hugetlb: u64,
     shmem: u64,
+    swap: u64,
 }
 
 /// What unmapped pages count as.
@@ -34,7 +35,7 @@ pub(super) enum Counted {
 
 impl Unmapped {
     pub(super) fn new() -> Self {
-        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0, shmem: 0 }
+        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0, shmem: 0, swap: 0 }
     }
 
     /// The page `pfn` is mapped no more: `pages` pages of this kind less are resident. Whether there is room for another.
@@ -53,10 +54,18 @@ impl Unmapped {
         self.len < BATCH
     }
 
+    /// An entry names a slot of swap no more.
+    pub(super) fn swapped(&mut self) {
+        self.swap += 1;
+    }
+
     /// Gives the references back, after the flush.
     pub(super) fn release<'p, M: Machine>(&mut self, vm: &Vm<'p, M>, mm: &Mm<'p, M>) {
         if self.anon != 0 && !planted("vm::basic.rss_sticks") {
             mm.counters().sub_rss(Rss::Anon, core::mem::take(&mut self.anon));
+        }
+        if self.swap != 0 {
+            mm.counters().sub_rss(Rss::Swap, core::mem::take(&mut self.swap));
         }
         if self.shmem != 0 {
             mm.counters().sub_rss(Rss::Shmem, core::mem::take(&mut self.shmem));

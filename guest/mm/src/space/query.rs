@@ -32,6 +32,10 @@ pub struct Resident {
     pub shared_hugetlb: u64,
     /// Pages of pools that are mapped here only.
     pub private_hugetlb: u64,
+    /// Entries that name a slot of swap (`Swap`).
+    pub swap: u64,
+    /// Each divided by how many name it (`SwapPss`).
+    pub swap_pss: u64,
     /// Entries that map a page of zeroes, in pages; they count as nothing else.
     pub zero: u64,
 }
@@ -122,6 +126,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             PteView::Present { bits, .. } if bits.contains(PteBits::SPECIAL) => sum.zero += level.pages(),
             PteView::Present { bits, .. } | PteView::ProtNone { bits, .. } => {
                 self.folio_of(pte).into_iter().for_each(|folio| sum.add(folio, bits, level));
+            }
+            PteView::Swap { entry, .. } => {
+                sum.swap += 1;
+                sum.swap_pss += PSS_UNITS / u64::from(self.swap().entries(entry).max(1));
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use crate::folio::FolioFlags;
 use crate::mutant::planted;
 use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
-use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, VmFlags, VmaInit};
 
 /// Whether what does not fit where it is may go elsewhere.
@@ -163,7 +163,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         })?;
         made?;
         let mut gather = tree.gather_on(&source, &mm.cpus);
-        let mut shared = 0;
+        let (mut shared, mut swapped, mut full) = (0, 0, false);
         tree.scan(range, |slot, level, part| {
             // The tables were made above.
             let Ok(twin) = tree.populate(moved(part), level, &source) else { return };
@@ -176,6 +176,13 @@ impl<'p, M: Machine> Vm<'p, M> {
                     twin.set(old);
                 }
                 What::Share => {
+                    if let PteView::Swap { entry, .. } = Codec::<M>::view(slot.load()) {
+                        if self.swap().duplicate(entry).is_err() {
+                            full = true;
+                            return;
+                        }
+                        swapped += 1;
+                    }
                     let (old, new) = slot.update(|pte| {
                         Codec::<M>::with_bits(
                             pte,
@@ -197,8 +204,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             }
         })?;
         mm.counters.add_rss(Rss::Anon, shared);
+        mm.counters.add_rss(Rss::Swap, swapped);
         let _ = gather.finish();
-        Ok(())
+        if full { Err(Errno::Enomem) } else { Ok(()) }
     }
 
     /// Divides every huge page in `range`.

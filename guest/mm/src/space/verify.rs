@@ -21,6 +21,8 @@ pub struct MmCensus {
     pub shmem: u64,
     /// Base pages of pages from a pool that are mapped.
     pub hugetlb: u64,
+    /// Entries that name a slot of swap.
+    pub swapped: u64,
     /// Pages of zeroes that are mapped.
     pub zero_pages: u64,
 }
@@ -58,6 +60,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if census.shmem != counters.rss(Rss::Shmem) {
             return Err("resident pages of shared memory are counted wrong");
         }
+        if census.swapped != counters.rss(Rss::Swap) {
+            return Err("pages in swap are counted wrong");
+        }
         if census.hugetlb != counters.hugetlb() {
             return Err("pages of pools are counted wrong");
         }
@@ -83,6 +88,10 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), &'static str> {
         let (addr, bits) = match Codec::<M>::view(pte) {
             PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => (addr, bits),
+            PteView::Swap { .. } => {
+                census.swapped += 1;
+                return Ok(());
+            }
             _ => return Err("an entry of a kind that nobody makes"),
         };
         census.entries += 1;

@@ -80,6 +80,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
                 unmapped.push(addr.pfn(), level.pages(), self.drop_rmap(addr.pfn(), level))
             }
+            PteView::Swap { entry, .. } => {
+                if self.swap().free(entry).is_err() {
+                    self.corrupt(&"an entry that names a free slot of swap");
+                }
+                unmapped.swapped();
+                true
+            }
             _ => true,
         }
     }
