@@ -13,7 +13,7 @@ use mm::fault::{Fault, Flavour, Segv};
 /// Records of one CPU.
 const RECORDS: usize = 32;
 /// The ways of a fault, as they are called in commands.
-pub const HANDLERS: [&str; 14] = [
+pub const HANDLERS: [&str; 16] = [
     "anon_zero",
     "anon",
     "cow",
@@ -28,6 +28,8 @@ pub const HANDLERS: [&str; 14] = [
     "maperr",
     "accerr",
     "corrupt",
+    "do_swap_page",
+    "swapin_readahead",
 ];
 
 /// Which way a fault took, as a place in [`HANDLERS`].
@@ -42,6 +44,8 @@ fn handler(fault: &Fault) -> usize {
         Fault::Minor(Flavour::Hugetlb) => 6,
         Fault::Minor(Flavour::Shared) => 7,
         Fault::Minor(Flavour::Spurious) => 8,
+        Fault::Minor(Flavour::Swapped) => 14,
+        Fault::InSwap(_) => 15,
         Fault::Oom => 9,
         Fault::Sigbus => 10,
         Fault::Segv(Segv::MapErr) => 11,

@@ -5,7 +5,7 @@
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags};
 use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
@@ -28,6 +28,11 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             return self.copy(slot, now, None);
         }
         let folio = self.vm.folio_of(now).ok_or(Stop::Corrupt)?;
+        if folio.flags().contains(FolioFlags::SWAPCACHE) && folio.refs() == 2 && folio.try_lock() {
+            // The cache is the only other one that has it.
+            self.vm.swap().try_remove(folio);
+            folio.unlock(self.vm.machine().cpu());
+        }
         if bits.contains(PteBits::EXCLUSIVE) || is_sole(folio) {
             self.reuse(slot);
             return Ok(Flavour::Reuse);
@@ -103,6 +108,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         match folio {
             Some(folio) => {
                 self.vm.drop_anon_rmap(folio, Level::PTE);
+                self.vm.free_swap_cache(folio);
                 // The entry's reference; ours keeps it alive.
                 let _ = folio.put(1);
                 self.vm.stat().count(cpu, VmEvent::PgCow, 1);

@@ -130,6 +130,16 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.mapcount() == 0
     }
 
+    /// A page that was mapped is mapped less now: if nothing needs its slot any more, that is given up (Linux
+    /// `free_swap_cache`). The caller has a reference.
+    #[inline]
+    pub(crate) fn free_swap_cache(&self, folio: Folio<'_>) {
+        if folio.flags().contains(FolioFlags::SWAPCACHE) && folio.mapcount() == 0 && folio.try_lock() {
+            self.swap().try_remove(folio);
+            folio.unlock(self.machine().cpu());
+        }
+    }
+
     /// Makes the entry in `slot` name a slot of swap in place of `folio`.
     fn swap_entry(&self, mm: &Mm<'p, M>, folio: Folio<'p>, slot: PteSlot<'p>, entry: SwapEntry) {
         let old = slot.take();

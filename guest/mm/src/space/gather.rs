@@ -82,6 +82,7 @@ impl Unmapped {
                 vm.corrupt(&crate::phys::FreeError::NotOwned(pfn));
                 continue;
             };
+            vm.free_swap_cache(folio);
             if !folio.put(1) {
                 continue;
             }

@@ -97,7 +97,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut sent = 0;
         for folio in unmapped.take() {
             sent += 1;
-            let is_written = folio.flags().contains(FolioFlags::DIRTY) && (writer.write(folio) || !folio.try_lock());
+            let is_written =
+                folio.flags().contains(FolioFlags::DIRTY) && (writer.write(folio) || !folio.try_lock());
             if is_written {
                 swap.put(folio);
             } else if swap.evict(folio, 1, None) {

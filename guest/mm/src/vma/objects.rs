@@ -120,7 +120,9 @@ impl<'p, M: Machine> Objects<'p, M> {
             cpu,
             || rcu::synchronize(cpu, self.anon.cpus()),
             // SAFETY: it is on no area, and all who could have come to it have left.
-            |anchor| drop(unsafe { self.slabs.free(self.anon, anchor.cast()) }),
+            |anchor| {
+                let _ = unsafe { self.slabs.free(self.anon, anchor.cast()) };
+            },
         );
     }
 

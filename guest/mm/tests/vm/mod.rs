@@ -13,6 +13,7 @@ mod race;
 mod remap;
 mod rmap;
 mod shared;
+mod swap;
 
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;
@@ -40,7 +41,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Source<'b> {
     phys: &'b Phys<Machine>,
     /// How many more allocations succeed.
-    credit: AtomicI64,
+    pub credit: AtomicI64,
 }
 
 impl Source<'_> {
@@ -203,10 +204,24 @@ impl World {
         } else {
             Access::Read
         };
-        match self.vm.fault(mm, va, access, &self.frames) {
+        match self.resolve(mm, va, access) {
             Fault::Minor(flavour) => Ok(flavour),
             Fault::Segv(segv) => Err(segv),
             other => panic!("{other:?} at {va:?}"),
+        }
+    }
+
+    /// Handles a fault to its end, as the guest's trap does: what is in swap is waited for.
+    pub fn resolve(&self, mm: &Mm<'static, Machine>, va: VirtAddr, access: Access) -> Fault {
+        let mut held = None;
+        loop {
+            match self.vm.fault(mm, va, access, &self.frames) {
+                Fault::InSwap(entry) => held = self.vm.wait_for_swap(mm, entry, &self.frames).unwrap(),
+                fault => {
+                    drop(held);
+                    return fault;
+                }
+            }
         }
     }
 

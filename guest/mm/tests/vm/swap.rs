@@ -1,0 +1,438 @@
+//! Swap on a simulated disk: what goes out comes back, slots are counted exactly, whatever the disk does.
+
+use super::{World, page};
+use mm::addr::PAGE_SIZE;
+use mm::fault::Fault;
+use mm::port::{BlockDevice, IoOp};
+use mm::space::{Errno, Mm, Rss};
+use mm::swap::{AreaMemory, Extent, SwapOn, area_bytes};
+use mm::vmstat::VmEvent;
+use proptest::prelude::*;
+use sim::{Disk, DiskFault, Machine};
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+
+/// A disk, and the areas made on it.
+pub struct Swapping {
+    pub world: World,
+    pub disk: &'static Disk<'static>,
+}
+
+fn layout(slots: u64) -> Layout {
+    Layout::from_size_align(area_bytes(slots, 8) as usize, 64).unwrap()
+}
+
+impl Swapping {
+    pub fn new(ram: u64, cpus: u32, seed: u64) -> Self {
+        let world = World::new(ram, cpus);
+        let disk = super::keep(Disk::new(world.machine(), 8 * 4096, seed));
+        let words = world.vm.swap().entry_words();
+        let entries: Vec<AtomicU32> = (0..words).map(|_| AtomicU32::new(0)).collect();
+        assert!(world.vm.swap().boot(world.vm.nodes().unwrap(), super::keep(entries)));
+        Self { world, disk }
+    }
+
+    /// An area of `slots` slots in two parts, the second first.
+    fn on(&self, slots: u64, bad: &[u64], priority: Option<u16>) -> Result<u32, Errno> {
+        let half = slots / 2;
+        let extents = [
+            Extent { slot: 0, pages: half, sector: 8 * 2048 },
+            Extent { slot: half, pages: slots - half, sector: 0 },
+        ];
+        self.on_at(&extents, slots, bad, priority)
+    }
+
+    fn on_at(
+        &self,
+        extents: &[Extent],
+        slots: u64,
+        bad: &[u64],
+        priority: Option<u16>,
+    ) -> Result<u32, Errno> {
+        // SAFETY: the size is not 0.
+        let memory = AreaMemory(NonNull::new(unsafe { alloc(layout(slots)) }).unwrap());
+        let request = SwapOn { device: self.disk, extents, slots, bad, priority, discards: false, memory };
+        // SAFETY: the memory is large enough and given to nobody else.
+        unsafe { self.world.vm.swap().on(&request) }
+    }
+
+    fn off(&self, area: u32, slots: u64) -> Result<(), Errno> {
+        let memory = self.world.vm.swapoff(area, &self.world.frames)?;
+        // SAFETY: it was allocated so, and nobody uses it any more.
+        unsafe { dealloc(memory.0.as_ptr(), layout(slots)) };
+        Ok(())
+    }
+
+    /// Ends all requests.
+    fn settle(&self) {
+        while self.disk.pending() != 0 {
+            self.world.vm.cache().io().poll(self.disk);
+        }
+    }
+
+    /// Sends pages to swap, has them written and freed.
+    fn out(&self, mm: &Mm<'static, Machine>, at: mm::addr::VirtAddr, pages: u64) {
+        for _ in 0..2 {
+            self.world.vm.page_out(mm, at, pages * PAGE_SIZE, &self.world.frames).unwrap();
+            self.settle();
+        }
+    }
+
+    fn check(&self) -> u64 {
+        self.world.verify();
+        let mut named = HashMap::new();
+        self.world
+            .vm
+            .swap()
+            .verify(|entry| *named.entry(entry).or_insert_with(|| self.world.vm.entries_naming(entry)))
+            .unwrap()
+    }
+
+    fn event(&self, event: VmEvent) -> u64 {
+        self.world.event(event)
+    }
+}
+
+#[test]
+fn pages_go_out_and_come_back() {
+    let swapping = Swapping::new(16, 1, 1);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    swapping.on(1024, &[], None).unwrap();
+    assert_eq!(world.vm.swap().total_slots(), 1023, "all but the header");
+    let at = world.map(mm, 300);
+    for n in 0..300 {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    let free = world.free_pages();
+    swapping.out(mm, at, 300);
+    assert_eq!((mm.counters().rss(Rss::Anon), mm.counters().rss(Rss::Swap)), (0, 300));
+    assert_eq!((swapping.event(VmEvent::PswpOut), swapping.check()), (300, 300));
+    assert_eq!(world.vm.swap().free_slots(), 723);
+    assert!(world.free_pages() > free + 290, "the pages are free");
+    let written: u64 = swapping.disk.take_log().iter().filter(|l| l.op == IoOp::Write).map(|l| l.bytes).sum();
+    assert_eq!(written, 300 * PAGE_SIZE);
+    for n in 0..300 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    assert!(swapping.event(VmEvent::PgMajFault) < 300 / 4, "{} reads", swapping.event(VmEvent::PgMajFault));
+    assert_eq!(swapping.event(VmEvent::PswpIn), 300);
+    assert!(swapping.event(VmEvent::SwapRaHit) > 200);
+    // Not modified, they go again without being written.
+    swapping.out(mm, at, 300);
+    assert_eq!((swapping.event(VmEvent::PswpOut), mm.counters().rss(Rss::Swap)), (300, 300));
+    for n in 0..100 {
+        world.store(mm, page(at, n), n + 5).unwrap();
+    }
+    swapping.out(mm, at, 300);
+    assert_eq!(swapping.event(VmEvent::PswpOut), 400);
+    assert_eq!(world.load(mm, page(at, 7)).unwrap(), 12);
+    world.end(mm);
+    assert_eq!(world.vm.swap().free_slots(), 1023, "slots end with their entries");
+    assert_eq!(swapping.check(), 0);
+}
+
+#[test]
+fn zeroes_are_not_written() {
+    let swapping = Swapping::new(16, 1, 2);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    swapping.on(1024, &[], None).unwrap();
+    let at = world.map(mm, 100);
+    for n in 0..100 {
+        world.store(mm, page(at, n), 0).unwrap();
+    }
+    swapping.out(mm, at, 100);
+    assert_eq!((swapping.event(VmEvent::SwpoutZero), swapping.event(VmEvent::PswpOut)), (100, 0));
+    assert_eq!(mm.counters().rss(Rss::Swap), 100);
+    world.store(mm, page(at, 3), 9).unwrap();
+    swapping.out(mm, at, 4);
+    for n in 0..100 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), if n == 3 { 9 } else { 0 });
+    }
+    assert_eq!(swapping.event(VmEvent::PswpOut), 1);
+    assert!(swapping.event(VmEvent::SwpinZero) >= 99);
+}
+
+#[test]
+fn clones_share_a_slot_and_its_page() {
+    let swapping = Swapping::new(16, 1, 3);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    swapping.on(1024, &[], None).unwrap();
+    let at = world.map_overlay(mm, 4);
+    world.store(mm, at, 1).unwrap();
+    swapping.out(mm, at, 1);
+    let child = world.vm.clone_mm(mm, &world.frames).unwrap();
+    assert_eq!((child.counters().rss(Rss::Swap), swapping.check()), (1, 1));
+    assert_eq!(world.load(mm, at).unwrap(), 1);
+    world.run(child);
+    assert_eq!(world.load(child, at).unwrap(), 1);
+    assert_eq!(swapping.event(VmEvent::PswpIn), 1, "one read for both");
+    world.store(child, at, 2).unwrap();
+    world.run(mm);
+    assert_eq!(world.load(mm, at).unwrap(), 1);
+    world.store(mm, at, 3).unwrap();
+    swapping.check();
+    swapping.out(mm, at, 1);
+    world.run(child);
+    assert_eq!(world.load(child, at).unwrap(), 2);
+    world.end(child);
+    world.run(mm);
+    assert_eq!(world.load(mm, at).unwrap(), 3);
+    world.end(mm);
+    assert_eq!(swapping.check(), 0);
+}
+
+#[test]
+fn areas_are_used_by_priority_and_in_turns() {
+    let swapping = Swapping::new(16, 1, 4);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    let part = |first: u64, slots: u64, priority| {
+        swapping.on_at(&[Extent { slot: 0, pages: slots, sector: first * 8 }], slots, &[], priority)
+    };
+    part(0, 200, None).unwrap();
+    part(200, 200, Some(5)).unwrap();
+    part(400, 600, None).unwrap();
+    let priorities: Vec<i32> = world.vm.swap().areas().map(|area| area.priority).collect();
+    assert_eq!(priorities, [-2, 5, -3]);
+    let at = world.map(mm, 500);
+    for n in 0..500 {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    swapping.out(mm, at, 300);
+    let used = || world.vm.swap().areas().map(|area| area.used).collect::<Vec<_>>();
+    assert_eq!(used(), [101, 199, 0]);
+    swapping.out(mm, page(at, 300), 200);
+    assert_eq!(used(), [199, 199, 102]);
+    swapping.check();
+    assert_eq!(part(4095, 10, None), Err(Errno::Einval), "behind the end of the disk");
+    swapping.disk.set_read_only(true);
+    assert_eq!(part(1000, 10, None), Err(Errno::Erofs));
+    world.end(mm);
+}
+
+#[test]
+fn bad_slots_are_never_used() {
+    let swapping = Swapping::new(16, 1, 5);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    swapping.on(64, &[3, 40], None).unwrap();
+    assert_eq!(world.vm.swap().total_slots(), 61);
+    let at = world.map(mm, 80);
+    for n in 0..80 {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    swapping.out(mm, at, 80);
+    assert_eq!((mm.counters().rss(Rss::Swap), world.vm.swap().free_slots()), (61, 0));
+    // The first half of the area lies at sector 8 * 2048.
+    let at_bad = |slot: u64| if slot < 32 { 8 * (2048 + slot) } else { 8 * (slot - 32) };
+    for bad in [0, 3, 40] {
+        assert!(swapping.disk.peek(at_bad(bad) * 512, 4096).iter().all(|byte| *byte == 0));
+    }
+    for n in 0..80 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    swapping.check();
+    world.end(mm);
+}
+
+#[test]
+fn switching_off_brings_everything_back_or_changes_nothing() {
+    let swapping = Swapping::new(16, 1, 6);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    let area = swapping.on(1024, &[], None).unwrap();
+    let at = world.map_overlay(mm, 200);
+    for n in 0..200 {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    swapping.out(mm, at, 200);
+    let child = world.vm.clone_mm(mm, &world.frames).unwrap();
+    world.frames.credit.store(20, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(swapping.off(area, 1024), Err(Errno::Enomem));
+    world.frames.credit.store(i64::MAX, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(world.vm.swap().total_slots(), 1023, "it is on still");
+    swapping.check();
+    swapping.off(area, 1024).unwrap();
+    assert_eq!((world.vm.swap().total_slots(), world.vm.swap().free_slots()), (0, 0));
+    assert_eq!((mm.counters().rss(Rss::Swap), child.counters().rss(Rss::Swap)), (0, 0));
+    assert_eq!(swapping.off(area, 1024), Err(Errno::Einval));
+    let reads = swapping.event(VmEvent::PswpIn);
+    for n in 0..200 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    world.run(child);
+    for n in 0..200 {
+        world.store(child, page(at, n), n + 9).unwrap();
+    }
+    assert_eq!(swapping.event(VmEvent::PswpIn), reads);
+    swapping.check();
+}
+
+#[test]
+fn errors_of_the_disk_lose_nothing() {
+    let swapping = Swapping::new(16, 1, 7);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    swapping.on(1024, &[], None).unwrap();
+    let at = world.map(mm, 64);
+    for n in 0..64 {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    swapping.disk.fail(DiskFault::new(IoOp::Write, 0..u64::MAX, u32::MAX));
+    world.vm.page_out(mm, at, 64 * PAGE_SIZE, &world.frames).unwrap();
+    swapping.settle();
+    assert_eq!(world.vm.swap().write_errors(), 64);
+    swapping.disk.heal();
+    for n in 0..64 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    assert_eq!(swapping.event(VmEvent::PswpIn), 0, "they are in the cache");
+    swapping.out(mm, at, 64);
+    swapping.disk.fail(DiskFault::new(IoOp::Read, 0..u64::MAX, u32::MAX));
+    let trap = world.machine().user().load_u64(at).unwrap_err();
+    let sim::Fault::Page { va, .. } = trap else { panic!("{trap:?}") };
+    assert_eq!(world.resolve(mm, va, mm::port::Access::Read), Fault::Sigbus);
+    swapping.disk.heal();
+    swapping.check();
+    world.end(mm);
+    assert_eq!(swapping.check(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Store(u8, u8, u8),
+    Load(u8, u8),
+    Out(u8, u8, u8),
+    Clone(u8),
+    End(u8),
+    Unmap(u8, u8, u8),
+    DontNeed(u8, u8, u8),
+    Off,
+    Fail(bool),
+    Finish(u8),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        8 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, v)| Op::Store(m, p, v)),
+        8 => (any::<u8>(), any::<u8>()).prop_map(|(m, p)| Op::Load(m, p)),
+        8 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, n)| Op::Out(m, p, n)),
+        2 => any::<u8>().prop_map(Op::Clone),
+        1 => any::<u8>().prop_map(Op::End),
+        1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, n)| Op::Unmap(m, p, n)),
+        1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, n)| Op::DontNeed(m, p, n)),
+        1 => Just(Op::Off),
+        1 => any::<bool>().prop_map(Op::Fail),
+        6 => any::<u8>().prop_map(Op::Finish),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+const PAGES: u64 = 24;
+
+/// What a context should see.
+struct Known {
+    mm: u32,
+    values: Vec<Option<u64>>,
+}
+
+fn run(seed: u64, ops: Vec<Op>) {
+    let swapping = Swapping::new(16, 1, seed);
+    let world = &swapping.world;
+    let mut area = swapping.on(40, &[5], None).unwrap();
+    let first = world.context();
+    let at = world.map_overlay(first, PAGES);
+    let mut known = vec![Known { mm: first.id(), values: vec![Some(0); PAGES as usize] }];
+    for op in ops {
+        let pick = |n: u8| usize::from(n) % known.len();
+        let mm_of = |known: &Vec<Known>, n: usize| {
+            let mm = world.vm.mm(known[n].mm).unwrap();
+            world.run(mm);
+            mm
+        };
+        let span = |p: u8, n: u8| {
+            let first = u64::from(p) % PAGES;
+            (first, (1 + u64::from(n) % 12).min(PAGES - first))
+        };
+        match op {
+            Op::Store(m, p, v) => {
+                let (n, p) = (pick(m), u64::from(p) % PAGES);
+                let stored = world.store(mm_of(&known, n), page(at, p), v.into());
+                match &mut known[n].values[p as usize] {
+                    Some(value) => (stored.unwrap(), *value = v.into()).0,
+                    None => drop(stored.unwrap_err()),
+                }
+            }
+            Op::Load(m, p) => {
+                let (n, p) = (pick(m), u64::from(p) % PAGES);
+                assert_eq!(world.load(mm_of(&known, n), page(at, p)).ok(), known[n].values[p as usize]);
+            }
+            Op::Out(m, p, n) => {
+                let (first, pages) = span(p, n);
+                let mm = mm_of(&known, pick(m));
+                world.vm.page_out(mm, page(at, first), pages * PAGE_SIZE, &world.frames).unwrap();
+            }
+            Op::Clone(m) if known.len() < 5 => {
+                let n = pick(m);
+                let child = world.vm.clone_mm(mm_of(&known, n), &world.frames).unwrap();
+                let values = known[n].values.clone();
+                known.push(Known { mm: child.id(), values });
+            }
+            Op::End(m) if known.len() > 1 => {
+                let n = pick(m);
+                let mm = mm_of(&known, n);
+                world.end(mm);
+                known.remove(n);
+            }
+            Op::Unmap(m, p, n) => {
+                let ((first, pages), which) = (span(p, n.min(2)), pick(m));
+                let mm = mm_of(&known, which);
+                world.vm.munmap(mm, page(at, first), pages * PAGE_SIZE, &world.frames).unwrap();
+                known[which].values[first as usize..(first + pages) as usize].fill(None);
+            }
+            Op::DontNeed(m, p, n) => {
+                let ((first, pages), which) = (span(p, n), pick(m));
+                let (mm, advice) = (mm_of(&known, which), mm::space::Advice::DontNeed);
+                let _ = world.vm.madvise(mm, page(at, first), pages * PAGE_SIZE, advice, &world.frames);
+                for value in &mut known[which].values[first as usize..(first + pages) as usize] {
+                    *value = value.map(|_| 0);
+                }
+            }
+            Op::Off => {
+                swapping.disk.heal();
+                swapping.off(area, 40).unwrap();
+                area = swapping.on(40, &[5], None).unwrap();
+            }
+            Op::Fail(true) => swapping.disk.fail(DiskFault::new(IoOp::Write, 0..u64::MAX, 3)),
+            Op::Fail(false) => swapping.disk.heal(),
+            Op::Finish(nth) => {
+                if let Some((cookie, result)) =
+                    swapping.disk.finish(usize::from(nth) % swapping.disk.pending().max(1))
+                {
+                    // SAFETY: the disk was given this cookie and shows it once.
+                    unsafe { world.vm.cache().io().end_io(cookie, result) };
+                }
+            }
+            Op::Clone(_) | Op::End(_) => {}
+        }
+        swapping.check();
+    }
+    for n in 0..known.len() {
+        let mm = world.vm.mm(known[n].mm).unwrap();
+        world.run(mm);
+        for p in 0..PAGES {
+            assert_eq!(world.load(mm, page(at, p)).ok(), known[n].values[p as usize]);
+        }
+        world.end(mm);
+    }
+    swapping.settle();
+    swapping.off(area, 40).unwrap();
+    assert!(swapping.disk.sectors() > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_in_any_order(seed in any::<u64>(), ops in ops()) {
+        run(seed, ops);
+    }
+}
