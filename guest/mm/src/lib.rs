@@ -19,6 +19,7 @@
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
 //! | 9 | [`fault`] |
+//! | 10 | [`reclaim`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -58,6 +59,8 @@ pub mod phys;
 pub mod port;
 #[cfg(not(all(loom, test)))]
 pub mod psi;
+#[cfg(not(all(loom, test)))]
+pub mod reclaim;
 #[cfg(not(all(loom, test)))]
 pub mod rmap;
 #[cfg(not(all(loom, test)))]

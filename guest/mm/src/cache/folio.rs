@@ -144,9 +144,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
     }
 
     /// If nobody but the index and the caller has a reference to a locked folio that is neither dirty nor being written,
-    /// takes it out of the index of `inode` and leaves `shadow` there (Linux `__remove_mapping`). The folio is frozen then,
+    /// takes it out of the index of `inode` (Linux `__remove_mapping`). If it is `evicted`, its shadow stays there. The folio is frozen then,
     /// and the caller's alone.
-    pub(crate) fn remove(&self, inode: &Inode<'p>, folio: Folio<'p>, shadow: Option<Entry>) -> bool {
+    pub(crate) fn remove(&self, inode: &Inode<'p>, folio: Folio<'p>, evicted: bool) -> bool {
         let Some(ground) = self.ground() else { return false };
         let mut stock = ground.nodes.stock();
         let mut pages = inode.mapping().pages.lock(self.machine().cpu());
@@ -158,7 +158,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
             folio.thaw(2);
             return false;
         }
-        match shadow {
+        // Only what goes makes the node older.
+        match evicted.then(|| self.lru.eviction(folio)).flatten() {
             // Where a folio stood no node is missing.
             Some(shadow) => drop(pages.store(folio.index(), shadow, &mut stock)),
             None => drop(pages.erase(folio.index(), &mut stock)),

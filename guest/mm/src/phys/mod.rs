@@ -29,6 +29,7 @@ mod ground;
 mod handle;
 mod highatomic;
 mod inspect;
+mod kswapd;
 mod layout;
 mod node;
 mod pages;
@@ -65,6 +66,8 @@ pub use gfp::GfpFlags;
 use handle::Leaks;
 pub use handle::{ExactFrames, Frames};
 pub use inspect::{Folio, FolioState};
+use kswapd::Asked;
+pub(crate) use kswapd::MAX_FAILURES;
 use layout::Layout;
 pub use node::Node;
 use pcp::Pagesets;
@@ -83,6 +86,7 @@ pub struct Phys<M> {
     fragstat: Fragstat,
     debug: Debug,
     pagesets: Pagesets,
+    kswapd: [Asked; NodeId::MAX_NODES],
 }
 
 impl<M: Machine> Phys<M> {
@@ -96,6 +100,7 @@ impl<M: Machine> Phys<M> {
             fragstat: Fragstat::new(),
             debug: Debug::new(),
             pagesets: Pagesets::new(),
+            kswapd: [const { Asked::new() }; NodeId::MAX_NODES],
         }
     }
 

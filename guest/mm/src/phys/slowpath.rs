@@ -86,6 +86,9 @@ impl<M: Machine> Phys<M> {
             return Ok(idx);
         }
         wanted.flags = AllocFlags::of(gfp, order);
+        if wanted.flags.contains(AllocFlags::KSWAPD) {
+            self.ask_kswapds(layout, node, attempt, &wanted);
+        }
         // Who makes room for others, or must not wait for that, may use all there is.
         let makes_room = task.contains(TaskFlags::PF_MEMALLOC);
         if (makes_room || gfp.contains(GfpFlags::__GFP_MEMALLOC)) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC)
@@ -96,6 +99,7 @@ impl<M: Machine> Phys<M> {
             return Ok(idx);
         }
         if gfp.intersects(GfpFlags::__GFP_RECLAIM)
+            && !self.has_kswapd(node)
             && self.end_boosts(layout, node, attempt, &wanted)
             && let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace)
         {
@@ -169,8 +173,18 @@ impl<M: Machine> Phys<M> {
         zone.alloc(cpu, ground, order, mt, flags, &mut trace)
     }
 
-    /// Ends the boosts of all zones that may serve; whether there were any. Whoever would wake kswapd does it himself:
-    /// a boost asks for room, and is no reason to fail.
+    /// Asks kswapd of every node that may serve for room, once each (Linux `wake_all_kswapds`).
+    fn ask_kswapds(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) {
+        let mut last = None;
+        for zone in zones(layout, node, attempt, wanted) {
+            if last.replace(zone.id().node) != Some(zone.id().node) {
+                self.ask_kswapd(zone, wanted.order, wanted.highest);
+            }
+        }
+    }
+
+    /// Ends the boosts of all zones that may serve; whether there were any. Where there is no kswapd whoever would wake it
+    /// does it himself: a boost asks for room, and is no reason to fail.
     fn end_boosts(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) -> bool {
         let mut any = false;
         for zone in zones(layout, node, attempt, wanted).filter(|zone| zone.watermark_boost() > 0) {

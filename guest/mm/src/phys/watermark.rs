@@ -256,15 +256,29 @@ impl Marks {
             || is_urgent && self.boost() > 0 && self.allows(counts, load(&self.min), request)
     }
 
-    /// Linux's `__zone_watermark_ok`.
+    /// Whether the zone has its high mark free; nothing is noted.
+    pub(super) fn has_high(&self, counts: &FreeCounts, request: &Wanted) -> bool {
+        self.allows(counts, self.raised(&self.high), request)
+    }
+
+    /// Whether the zone would have its minimum free if `pages` pages were.
+    pub(super) fn would_do(&self, counts: &FreeCounts, pages: u64, request: &Wanted) -> bool {
+        self.allows_of(counts, pages, self.raised(&self.min), request)
+    }
+
     fn allows(&self, counts: &FreeCounts, mark: u64, request: &Wanted) -> bool {
+        self.allows_of(counts, counts.pages(), mark, request)
+    }
+
+    /// Linux's `__zone_watermark_ok`.
+    fn allows_of(&self, counts: &FreeCounts, pages: u64, mark: u64, request: &Wanted) -> bool {
         let Wanted { order, highest, flags } = *request;
         let held_back = if flags.intersects(AllocFlags::RESERVES) || self.highatomic() == 0 {
             0
         } else {
             Order::all().map(|o| u64::from(counts.blocks(o, MigrateType::HighAtomic)) * o.pages()).sum()
         };
-        let free = counts.pages().saturating_sub(order.pages() - 1).saturating_sub(held_back);
+        let free = pages.saturating_sub(order.pages() - 1).saturating_sub(held_back);
         let mut min = mark;
         if flags.contains(AllocFlags::MIN_RESERVE) {
             min -= min / 2;

@@ -1,0 +1,84 @@
+//! Allocators around the zones: one that makes room, and one for who makes it.
+
+use super::Reclaim;
+use super::direct::Patience;
+use crate::addr::Order;
+use crate::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, ZoneAllocator};
+use crate::port::Machine;
+
+/// Makes room when the zones have none, where the flags allow it and the caller can wait. Reclaim itself has no such
+/// allocator to pass on, so it cannot get here again.
+pub struct Reclaiming<'p, M: Machine> {
+    zones: &'p ZoneAllocator<'p, M>,
+    reclaim: &'p Reclaim<'p, M>,
+}
+
+impl<'p, M: Machine> Reclaiming<'p, M> {
+    /// Allocates from `zones` and makes room with `reclaim`.
+    #[must_use]
+    pub const fn new(zones: &'p ZoneAllocator<'p, M>, reclaim: &'p Reclaim<'p, M>) -> Self {
+        Self { zones, reclaim }
+    }
+
+    /// Room is made until there is enough, or nothing is left to try (Linux `__alloc_pages_slowpath`).
+    #[cold]
+    fn alloc_slow(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
+        let mut patience = Patience::default();
+        loop {
+            let reclaimed = self.reclaim.make_room(gfp, order);
+            if let Ok(frames) = self.zones.alloc(quick(gfp), order) {
+                return Ok(frames);
+            }
+            if !self.reclaim.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
+                // What other CPUs keep, and what is held back.
+                return self.zones.alloc(gfp, order);
+            }
+        }
+    }
+}
+
+/// The same allocation, by who could wait but does not here.
+fn quick(gfp: GfpFlags) -> GfpFlags {
+    (gfp - GfpFlags::__GFP_DIRECT_RECLAIM) | GfpFlags::__GFP_NOMEMALLOC
+}
+
+impl<'p, M: Machine> FrameAllocator<'p> for Reclaiming<'p, M> {
+    #[inline]
+    fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
+        if !gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) {
+            return self.zones.alloc(gfp, order);
+        }
+        match self.zones.alloc(quick(gfp), order) {
+            Err(AllocError::OutOfMemory) => self.alloc_slow(gfp, order),
+            other => other,
+        }
+    }
+
+    #[inline]
+    fn free(&self, frames: Frames<'p>) -> Result<(), FreeError> {
+        self.zones.free(frames)
+    }
+}
+
+/// Uses all that there is and makes no room: for who makes room (Linux `PF_MEMALLOC`).
+pub struct Reserve<'p, M> {
+    zones: &'p ZoneAllocator<'p, M>,
+}
+
+impl<'p, M> Reserve<'p, M> {
+    /// Allocates from `zones`.
+    #[must_use]
+    pub const fn new(zones: &'p ZoneAllocator<'p, M>) -> Self {
+        Self { zones }
+    }
+}
+
+impl<'p, M: Machine> FrameAllocator<'p> for Reserve<'p, M> {
+    fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
+        self.zones.alloc((gfp - GfpFlags::__GFP_DIRECT_RECLAIM) | GfpFlags::__GFP_MEMALLOC, order)
+    }
+
+    fn free(&self, frames: Frames<'p>) -> Result<(), FreeError> {
+        self.zones.free(frames)
+    }
+}

@@ -1,0 +1,137 @@
+//! Taking pages back (Linux `mm/vmscan.c`, 6.18).
+//!
+//! Owns: how many pages of which list are looked at, what becomes of each, kswapd, and the allocators that make room.
+//! Stays outside: the lists (`lru`), taking a page out of its file or to swap (`cache`, `swap`), and the task that kswapd
+//! runs in. Invariants: no lock is held while pages are decided about; what reclaim itself allocates comes from
+//! [`Reserve`], which never reclaims.
+//!
+//! | file | job |
+//! |---|---|
+//! | `scan` | how much of which list |
+//! | `shrink` | a node, its lists, active pages |
+//! | `inactive` | what becomes of inactive pages |
+//! | `kswapd` | keeping a node above its high mark |
+//! | `direct` | making room for who cannot wait for kswapd |
+//! | `allocator` | [`Reclaiming`] and [`Reserve`] |
+
+mod allocator;
+mod direct;
+mod inactive;
+mod kswapd;
+mod scan;
+mod shrink;
+
+use crate::addr::{NodeId, Order};
+use crate::frame::ZoneKind;
+use crate::phys::GfpFlags;
+use crate::port::Machine;
+use crate::shrinker::Shrinkers;
+use crate::space::Vm;
+use crate::swap::Swap;
+pub use allocator::{Reclaiming, Reserve};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Where scanning starts: a 4096th of each list (Linux `DEF_PRIORITY`).
+const DEF_PRIORITY: u32 = 12;
+/// Pages that one who makes room for himself is content with (Linux `SWAP_CLUSTER_MAX`).
+const CLUSTER: u64 = 32;
+/// The largest `vm.swappiness`: anonymous pages cost nothing.
+pub const MAX_SWAPPINESS: u32 = 200;
+
+/// Activations of a node's refaults when it was last reclaimed from (Linux `lruvec->refaults`).
+struct Refaults {
+    anon: AtomicU64,
+    file: AtomicU64,
+}
+
+/// See the module documentation. Lives in a static.
+pub struct Reclaim<'p, M: Machine> {
+    vm: &'p Vm<'p, M>,
+    swap: &'p Swap<'p, M>,
+    shrinkers: &'p Shrinkers<'p>,
+    swappiness: AtomicU32,
+    refaults: [Refaults; NodeId::MAX_NODES],
+}
+
+/// What is wanted, and what has come of it (Linux `struct scan_control`).
+struct Scan {
+    node: NodeId,
+    gfp: GfpFlags,
+    order: Order,
+    /// Zones up to this one count.
+    highest: ZoneKind,
+    by_kswapd: bool,
+    priority: u32,
+    wanted: u64,
+    reclaimed: u64,
+    scanned: u64,
+    may_swap: bool,
+    /// Whether active pages of each kind may become inactive.
+    deactivate_anon: bool,
+    deactivate_file: bool,
+    /// Both, whatever refaults say.
+    force_deactivate: bool,
+    /// Active pages were spared.
+    spared: bool,
+    /// Pages of files are plenty: they alone go.
+    trim_cache: bool,
+    /// Pages of files are so few that taking them brings nothing.
+    file_is_tiny: bool,
+    anon_cost: u64,
+    file_cost: u64,
+}
+
+impl Scan {
+    fn new(gfp: GfpFlags, order: Order, highest: ZoneKind, wanted: u64, by_kswapd: bool) -> Self {
+        Self {
+            node: NodeId::ZERO,
+            gfp,
+            order,
+            highest,
+            by_kswapd,
+            priority: DEF_PRIORITY,
+            wanted,
+            reclaimed: 0,
+            scanned: 0,
+            may_swap: true,
+            deactivate_anon: false,
+            deactivate_file: false,
+            force_deactivate: false,
+            spared: false,
+            trim_cache: false,
+            file_is_tiny: false,
+            anon_cost: 0,
+            file_cost: 0,
+        }
+    }
+}
+
+impl<'p, M: Machine> Reclaim<'p, M> {
+    /// Takes from what `vm` has, and asks `shrinkers`.
+    #[must_use]
+    pub const fn new(vm: &'p Vm<'p, M>, swap: &'p Swap<'p, M>, shrinkers: &'p Shrinkers<'p>) -> Self {
+        Self {
+            vm,
+            swap,
+            shrinkers,
+            swappiness: AtomicU32::new(60),
+            refaults: [const { Refaults { anon: AtomicU64::new(0), file: AtomicU64::new(0) } };
+                NodeId::MAX_NODES],
+        }
+    }
+
+    /// How readily anonymous pages go to swap (`vm.swappiness`).
+    pub fn swappiness(&self) -> u32 {
+        self.swappiness.load(Ordering::Relaxed)
+    }
+
+    /// Sets it; false for more than [`MAX_SWAPPINESS`].
+    #[must_use = "a number that is too large changes nothing"]
+    pub fn set_swappiness(&self, to: u32) -> bool {
+        let fits = to <= MAX_SWAPPINESS;
+        if fits {
+            self.swappiness.store(to, Ordering::Relaxed);
+        }
+        fits
+    }
+}
