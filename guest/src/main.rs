@@ -85,6 +85,7 @@ fn kernel_main(entry: Entry) -> ! {
     memory::areas::count_cpus();
     start_contexts();
     memory::shrinkers::init();
+    memory::kswapd::start();
     files::boot(cmdline);
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {

@@ -8,12 +8,13 @@ use crate::arch::trap::{self, TrapFrame};
 use crate::arch::{irq, percpu, touch};
 use crate::machine::CPU;
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::VM;
+use crate::memory::vm::{RECLAIM, VM};
 use crate::{report, task};
 use core::fmt;
 use core::sync::atomic::Ordering;
-use mm::addr::VirtAddr;
+use mm::addr::{Order, VirtAddr};
 use mm::fault::{Fault, Segv};
+use mm::phys::GfpFlags;
 use mm::port::Access;
 use mm::vma::VmFlags;
 use shared::exit::ExitStatus;
@@ -142,6 +143,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let why = match fault {
         Fault::Minor(_) | Fault::InSwap(_) => None,
         // Room was made, or this context is to go: its task finds out when it touches the page again.
+        Fault::Oom if RECLAIM.try_again(GfpFlags::GFP_HIGHUSER_MOVABLE, Order::ZERO) => None,
         Fault::Oom if oom::out_of_memory(id) => None,
         Fault::Oom => Some(Why::NoMemory),
         Fault::Sigbus => Some(Why::NoPage),

@@ -25,6 +25,7 @@ pub mod checks;
 pub mod count;
 pub mod highmem;
 pub mod hugetlb;
+pub mod kswapd;
 mod map;
 pub mod shrinkers;
 pub mod slab;

@@ -2,12 +2,14 @@
 //!
 //! Owns: the one [`Slabs`], its boot from the parameters, and what a corrupt object does. Stays outside: all policy.
 
+use super::vm::RECLAIM;
 use super::{PHYS, checks};
 use crate::arch::{cpu, time};
 use crate::machine::Kernel;
 use crate::{console, report, settings};
 use core::ptr::NonNull;
 use mm::phys::{AllocError, GfpFlags, ZoneAllocator};
+use mm::reclaim::Reclaiming;
 use mm::slab::{
     Cache, CreateError, Hooks, ObjectError, OrderRules, Problem, Report, SlabConfig, SlabFlags, Slabs,
 };
@@ -16,8 +18,10 @@ use shared::params::{self, Value};
 
 /// The caches of the machine.
 pub static SLABS: Slabs<'static, Kernel> = Slabs::new(&PHYS);
-/// Where new slabs come from.
-pub static FRAMES: ZoneAllocator<'static, Kernel> = ZoneAllocator::new(&PHYS);
+/// Frames without making room for them.
+static ZONES: ZoneAllocator<'static, Kernel> = ZoneAllocator::new(&PHYS);
+/// Where frames come from: whoever can wait makes room.
+pub static FRAMES: Reclaiming<'static, Kernel> = Reclaiming::new(&ZONES, &RECLAIM);
 
 /// Makes the first caches, for `cpus` CPUs.
 ///

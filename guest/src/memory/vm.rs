@@ -4,6 +4,7 @@
 //! memory (`context`).
 
 use super::boot::{kernel_root, ring_bits};
+use super::shrinkers::SHRINKERS;
 use super::slab::{FRAMES, SLABS};
 use super::{PHYS, hugetlb};
 use crate::machine::Kernel;
@@ -12,6 +13,7 @@ use mm::addr::PAGE_SIZE;
 use mm::cache::PageCache;
 use mm::io::Io;
 use mm::lru::Lru;
+use mm::reclaim::Reclaim;
 use mm::space::{BootError, CommitInfo, Config, OvercommitMode, ThpMode, Vm};
 use mm::swap::Swap;
 use mm::vmstat::VmStat;
@@ -30,6 +32,9 @@ pub static SWAP: Swap<'static, Kernel> = Swap::new(&PHYS, &IO, &LRU);
 /// The memory of all contexts.
 pub static VM: Vm<'static, Kernel> =
     Vm::new(&PHYS, &SLABS, &CACHE, &SWAP, |what| report::corruption(format_args!("{what}")));
+
+/// What takes pages back.
+pub static RECLAIM: Reclaim<'static, Kernel> = Reclaim::new(&PHYS, &VM, &SWAP, &SHRINKERS);
 
 /// Prepares for contexts, when the slab allocator stands and the kernel's tables are complete.
 ///
@@ -66,6 +71,9 @@ pub fn apply_settings() {
         1 => OvercommitMode::Always,
         _ => OvercommitMode::Never,
     });
+    if !RECLAIM.set_swappiness(number("sysctl.vm.swappiness", 60) as u32) {
+        report::unable(format_args!("vm.swappiness: out of range"));
+    }
     to.set_overcommit_ratio(number("sysctl.vm.overcommit_ratio", 50) as u32);
     to.set_overcommit_pages(pages("sysctl.vm.overcommit_kbytes"));
     to.set_admin_reserve(pages("sysctl.vm.admin_reserve_kbytes"));

@@ -12,7 +12,7 @@ use crate::folio::{Folio, FolioFlags};
 use crate::port::Cpu;
 use crate::vmstat::NodeStat;
 use crate::xarray::Entry;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 const WORKINGSET_BITS: u32 = 1;
 const NODE_BITS: u32 = NodeId::MAX_NODES.ilog2();
@@ -100,9 +100,9 @@ impl Lru<'_> {
         self.swap_pages.load(Ordering::Relaxed)
     }
 
-    /// There are `pages` free pages of swap areas now.
-    pub fn set_swap_pages(&self, pages: u64) {
-        self.swap_pages.store(pages, Ordering::Relaxed);
+    /// The same, for swap to keep: refaults go by it, too.
+    pub(crate) fn swap_free(&self) -> &AtomicU64 {
+        &self.swap_pages
     }
 
     /// Reclaiming pages of a kind has cost `io` pages that were read or written and `rotated` that were looked at in vain

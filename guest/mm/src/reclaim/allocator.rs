@@ -62,13 +62,13 @@ impl<'p, M: Machine> FrameAllocator<'p> for Reclaiming<'p, M> {
 
 /// Uses all that there is and makes no room: for who makes room (Linux `PF_MEMALLOC`).
 pub struct Reserve<'p, M> {
-    zones: &'p ZoneAllocator<'p, M>,
+    zones: ZoneAllocator<'p, M>,
 }
 
 impl<'p, M> Reserve<'p, M> {
     /// Allocates from `zones`.
     #[must_use]
-    pub const fn new(zones: &'p ZoneAllocator<'p, M>) -> Self {
+    pub const fn new(zones: ZoneAllocator<'p, M>) -> Self {
         Self { zones }
     }
 }

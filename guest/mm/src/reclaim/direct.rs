@@ -94,7 +94,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         reclaimed: u64,
     ) -> bool {
         let is_costly = order.get() > COSTLY_ORDER;
-        if gfp.contains(GfpFlags::__GFP_NORETRY) || is_costly && !gfp.contains(GfpFlags::__GFP_RETRY_MAYFAIL) {
+        if gfp.contains(GfpFlags::__GFP_NORETRY) || is_costly && !gfp.contains(GfpFlags::__GFP_RETRY_MAYFAIL)
+        {
             return false;
         }
         patience.0 = if reclaimed != 0 && !is_costly { 0 } else { patience.0 + 1 };

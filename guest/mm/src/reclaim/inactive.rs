@@ -1,14 +1,22 @@
-//! What becomes of inactive pages (Linux `shrink_inactive_list`, `shrink_folio_list`, `folio_check_references`).
+//! What becomes of inactive pages (Linux `shrink_inactive_list`, `shrink_folio_list`).
 //!
 //! A clean page of a file that nobody maps goes, and leaves a shadow. A dirty one is marked to go as soon as it is written;
-//! writing pages of files is the flushers' job. A page that is mapped stays active.
+//! writing pages of files is the flushers' job. An anonymous page gets a slot of swap, is unmapped and written, and goes
+//! the next time. CPUs forget what was unmapped once for all pages, before any of them is written or freed. Pages of
+//! files that are mapped, shared memory and huge pages stay active.
 
+use super::references::Used;
 use super::{Reclaim, Scan};
+use crate::addr::Order;
 use crate::cache::Inode;
 use crate::folio::{Folio, FolioFlags, Mapping};
-use crate::lru::{LruList, is_file};
+use crate::lru::{LruList, TAKEN, Taken, is_file};
+use crate::phys::GfpFlags;
 use crate::port::Machine;
+use crate::space::Forgotten;
+use crate::swap::Writer;
 use crate::vmstat::{NodeStat, VmEvent};
+use crate::xarray::Entry;
 
 /// What becomes of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +27,16 @@ enum Fate {
     Active,
     /// It stays where it is.
     Kept,
+    /// Nobody maps it any more, but CPUs have not forgotten it; it is locked.
+    Unmapped,
+}
+
+/// What came of a look at some pages.
+#[derive(Default)]
+struct Outcome {
+    reclaimed: u64,
+    activated: u64,
+    written: u64,
 }
 
 impl<'p, M: Machine> Reclaim<'p, M> {
@@ -39,61 +57,140 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         stat.grow(cpu, scan.node, isolated, taken.pages);
         stat.count(cpu, pick(VmEvent::PgScanKswapd, VmEvent::PgScanDirect), taken.scanned);
         stat.count(cpu, scanned, taken.scanned);
-        let (mut reclaimed, mut activated) = (0, 0);
-        for folio in taken.iter() {
-            let pages = folio.order().pages();
-            match self.reclaim(folio) {
-                Fate::Gone => reclaimed += pages,
-                Fate::Active => {
-                    folio.set_flags(FolioFlags::ACTIVE);
-                    activated += pages;
-                    self.give_back(cpu, folio);
-                }
-                Fate::Kept => self.give_back(cpu, folio),
-            }
-        }
+        let done = self.reclaim_all(scan, &taken);
+        let reclaimed = done.reclaimed;
         stat.shrink(cpu, scan.node, isolated, taken.pages);
-        stat.count(cpu, VmEvent::PgActivate, activated);
+        stat.count(cpu, VmEvent::PgActivate, done.activated);
         stat.count(cpu, pick(VmEvent::PgStealKswapd, VmEvent::PgStealDirect), reclaimed);
         stat.count(cpu, stolen, reclaimed);
-        lru.note_cost(cpu, scan.node, file, 0, taken.scanned.saturating_sub(reclaimed));
+        lru.note_cost(cpu, scan.node, file, done.written, taken.scanned.saturating_sub(reclaimed));
         scan.scanned += taken.scanned;
         reclaimed
     }
 
-    /// Decides about a page that is on no list and of which we have a reference, and does what is decided but for lists.
-    fn reclaim(&self, folio: Folio<'p>) -> Fate {
+    /// Decides about pages that are on no list and of which we have a reference each, and puts those that stay back.
+    fn reclaim_all(&self, scan: &Scan, taken: &Taken<'p>) -> Outcome {
+        let mut forgotten = Forgotten::new();
+        let mut fates = [Fate::Kept; TAKEN];
+        for (folio, fate) in taken.iter().zip(&mut fates) {
+            *fate = self.decide(scan, folio, &mut forgotten);
+        }
+        forgotten.flush(self.vm.machine());
+        let (cpu, mut done) = (self.vm.machine().cpu(), Outcome::default());
+        let mut writer = Writer::new(self.swap, &self.reserve);
+        for (folio, mut fate) in taken.iter().zip(fates) {
+            if fate == Fate::Unmapped {
+                fate = self.swap_out(folio, &mut writer, &mut done);
+            }
+            match fate {
+                Fate::Gone => done.reclaimed += folio.order().pages(),
+                Fate::Active => {
+                    folio.set_flags(FolioFlags::ACTIVE);
+                    done.activated += folio.order().pages();
+                    self.give_back(cpu, folio);
+                }
+                Fate::Kept | Fate::Unmapped => self.give_back(cpu, folio),
+            }
+        }
+        done
+    }
+
+    fn decide(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
         if !folio.try_lock() {
             return Fate::Kept;
         }
-        let fate = self.decide(folio);
-        if fate != Fate::Gone {
+        let fate = self.decide_locked(scan, folio, forgotten);
+        if !matches!(fate, Fate::Gone | Fate::Unmapped) {
             folio.unlock(self.vm.machine().cpu());
         }
         fate
     }
 
-    fn decide(&self, folio: Folio<'p>) -> Fate {
+    fn decide_locked(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
         let flags = folio.flags();
-        let (cpu, stat) = (self.vm.machine().cpu(), self.vm.stat());
         if flags.contains(FolioFlags::UNEVICTABLE) {
             return Fate::Kept;
-        }
-        if folio.mapcount() != 0 || !is_file(folio) {
-            return Fate::Active;
         }
         if flags.contains(FolioFlags::WRITEBACK) {
             folio.set_flags(FolioFlags::READAHEAD);
             return Fate::Active;
         }
-        // Used once by a system call: that alone does not keep it.
-        folio.clear_flags(FolioFlags::REFERENCED);
-        if flags.contains(FolioFlags::DIRTY) {
-            stat.grow(cpu, folio.node(), NodeStat::VmscanImmediate, folio.order().pages());
+        match self.check_references(folio) {
+            Used::Locked => {
+                self.vm.lru().set_unevictable(self.vm.machine().cpu(), folio, true);
+                return Fate::Kept;
+            }
+            Used::Much => return Fate::Active,
+            Used::Once | Used::Unknown => return Fate::Kept,
+            Used::No => {}
+        }
+        if is_file(folio) { self.drop_page(folio) } else { self.unmap_page(scan, folio, forgotten) }
+    }
+
+    /// A page of a file that was not used.
+    fn drop_page(&self, folio: Folio<'p>) -> Fate {
+        if folio.mapcount() != 0 {
+            return Fate::Active;
+        }
+        if folio.flags().contains(FolioFlags::DIRTY) {
+            let (cpu, pages) = (self.vm.machine().cpu(), folio.order().pages());
+            self.vm.stat().grow(cpu, folio.node(), NodeStat::VmscanImmediate, pages);
             folio.set_flags(FolioFlags::READAHEAD);
             return Fate::Active;
         }
         if self.evict(folio) { Fate::Gone } else { Fate::Kept }
+    }
+
+    /// A page that goes to swap, and was not used.
+    fn unmap_page(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
+        if folio.order() != Order::ZERO || !matches!(folio.mapping(), Mapping::Anon(_)) {
+            return Fate::Active;
+        }
+        if !folio.flags().contains(FolioFlags::SWAPCACHE) {
+            if !scan.gfp.contains(GfpFlags::__GFP_IO) {
+                return Fate::Kept;
+            }
+            if !self.swap.add(folio, &self.reserve) {
+                return Fate::Active;
+            }
+        }
+        if folio.mapcount() != 0 && !self.vm.try_to_unmap(folio, forgotten) {
+            return Fate::Active;
+        }
+        Fate::Unmapped
+    }
+
+    /// Writes a locked page that nobody can reach, or frees it if its slot has what it holds; unlocks it.
+    fn swap_out(
+        &self,
+        folio: Folio<'p>,
+        writer: &mut Writer<'_, 'p, M, super::Reserve<'p, M>>,
+        done: &mut Outcome,
+    ) -> Fate {
+        if folio.flags().contains(FolioFlags::DIRTY) {
+            folio.set_flags(FolioFlags::READAHEAD);
+            self.vm.stat().grow(self.vm.machine().cpu(), folio.node(), NodeStat::VmscanWrite, 1);
+            if writer.write(folio) {
+                done.written += 1;
+                return Fate::Kept;
+            }
+            // It need not be written, or cannot be.
+            if !folio.try_lock() {
+                return Fate::Kept;
+            }
+        }
+        if self.swap.evict(folio, 1, self.vm.lru().eviction(folio).and_then(Entry::as_value)) {
+            self.free(folio);
+            return Fate::Gone;
+        }
+        folio.unlock(self.vm.machine().cpu());
+        Fate::Kept
+    }
+
+    fn free(&self, folio: Folio<'p>) {
+        if let Err(error) = self.vm.lru().free(self.vm.phys(), folio) {
+            self.vm.corrupt(&error);
+        }
     }
 
     /// Takes a locked, clean page out of its file and frees it; whether it could.
@@ -101,13 +198,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         let Mapping::File(inode) = folio.mapping() else { return false };
         // SAFETY: a locked page that belongs to an inode stands in its index, and an inode lives as long as a page does.
         let inode = unsafe { &*core::ptr::with_exposed_provenance::<Inode<'p>>(inode as usize) };
-        let (lru, cache) = (self.vm.lru(), self.vm.cache());
-        if !cache.remove(inode, folio, true) {
-            return false;
+        let is_out = self.vm.cache().remove(inode, folio, true);
+        if is_out {
+            self.free(folio);
         }
-        if let Err(error) = lru.free(self.vm.phys(), folio) {
-            self.vm.corrupt(&error);
-        }
-        true
+        is_out
     }
 }

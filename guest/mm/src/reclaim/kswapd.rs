@@ -30,8 +30,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     fn sleep(&self, node: NodeId, (order, highest): (Order, ZoneKind)) {
         let (cpu, phys, stat) = (self.vm.machine().cpu(), self.vm.phys(), self.vm.stat());
         let can_sleep = || {
-            phys.is_balanced(node, order, highest)
-                || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES
+            phys.is_balanced(node, order, highest) || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES
         };
         let mut is_asked = false;
         if can_sleep() {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `scan` | how much of which list |
 //! | `shrink` | a node, its lists, active pages |
+//! | `references` | whether a page was used |
 //! | `inactive` | what becomes of inactive pages |
 //! | `kswapd` | keeping a node above its high mark |
 //! | `direct` | making room for who cannot wait for kswapd |
@@ -18,12 +19,13 @@ mod allocator;
 mod direct;
 mod inactive;
 mod kswapd;
+mod references;
 mod scan;
 mod shrink;
 
 use crate::addr::{NodeId, Order};
 use crate::frame::ZoneKind;
-use crate::phys::GfpFlags;
+use crate::phys::{GfpFlags, Phys, ZoneAllocator};
 use crate::port::Machine;
 use crate::shrinker::Shrinkers;
 use crate::space::Vm;
@@ -48,6 +50,7 @@ struct Refaults {
 pub struct Reclaim<'p, M: Machine> {
     vm: &'p Vm<'p, M>,
     swap: &'p Swap<'p, M>,
+    reserve: Reserve<'p, M>,
     shrinkers: &'p Shrinkers<'p>,
     swappiness: AtomicU32,
     refaults: [Refaults; NodeId::MAX_NODES],
@@ -109,10 +112,16 @@ impl Scan {
 impl<'p, M: Machine> Reclaim<'p, M> {
     /// Takes from what `vm` has, and asks `shrinkers`.
     #[must_use]
-    pub const fn new(vm: &'p Vm<'p, M>, swap: &'p Swap<'p, M>, shrinkers: &'p Shrinkers<'p>) -> Self {
+    pub const fn new(
+        phys: &'p Phys<M>,
+        vm: &'p Vm<'p, M>,
+        swap: &'p Swap<'p, M>,
+        shrinkers: &'p Shrinkers<'p>,
+    ) -> Self {
         Self {
             vm,
             swap,
+            reserve: Reserve::new(ZoneAllocator::new(phys)),
             shrinkers,
             swappiness: AtomicU32::new(60),
             refaults: [const { Refaults { anon: AtomicU64::new(0), file: AtomicU64::new(0) } };

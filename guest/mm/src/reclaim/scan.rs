@@ -126,8 +126,20 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             let share = size >> scan.priority;
             match balance {
                 Balance::Equal => share,
-                Balance::File => if list.is_file() { share } else { 0 },
-                Balance::Anon => if list.is_file() { 0 } else { share },
+                Balance::File => {
+                    if list.is_file() {
+                        share
+                    } else {
+                        0
+                    }
+                }
+                Balance::Anon => {
+                    if list.is_file() {
+                        0
+                    } else {
+                        share
+                    }
+                }
                 Balance::Parts(anon, file) => {
                     let part = if list.is_file() { file } else { anon };
                     (share * part).checked_div(anon + file).unwrap_or(0)

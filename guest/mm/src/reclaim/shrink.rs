@@ -6,6 +6,7 @@ use super::{CLUSTER, Reclaim, Scan};
 use crate::folio::FolioFlags;
 use crate::lru::LruList;
 use crate::port::{Cpu, Machine};
+use crate::vma::VmFlags;
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine> Reclaim<'p, M> {
@@ -78,10 +79,20 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         lru.drain(cpu, table);
         let taken = lru.take(cpu, table, (scan.node, list), (pages, scan.highest));
         stat.count(cpu, VmEvent::PgRefill, taken.scanned);
-        let mut deactivated = 0;
+        let (mut deactivated, mut rotated) = (0, 0);
         // From the oldest on, so that the youngest comes to the head last.
         for folio in taken.iter() {
-            if !folio.flags().contains(FolioFlags::UNEVICTABLE) {
+            let is_used_code = || {
+                let referenced = self.referenced(folio);
+                list.is_file() && referenced.entries != 0 && referenced.flags.contains(VmFlags::EXEC)
+            };
+            if folio.flags().contains(FolioFlags::UNEVICTABLE) {
+                self.give_back(cpu, folio);
+                continue;
+            }
+            if is_used_code() {
+                rotated += folio.order().pages();
+            } else {
                 folio.clear_flags(FolioFlags::ACTIVE);
                 folio.set_flags(FolioFlags::WORKINGSET);
                 deactivated += folio.order().pages();
@@ -89,6 +100,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             self.give_back(cpu, folio);
         }
         stat.count(cpu, VmEvent::PgDeactivate, deactivated);
+        lru.note_cost(cpu, scan.node, list.is_file(), 0, rotated);
     }
 
     /// Puts a folio on the list that its flags say, and gives our reference back.

@@ -66,6 +66,7 @@ use core::fmt::Display;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
 pub use create::{BootError, Config};
+pub(crate) use evict::{Forgotten, Step};
 pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};

@@ -99,8 +99,6 @@ pub struct Swap<'p, M: Machine> {
     order: SpinLock<Order>,
     /// Slots of all areas (`SwapTotal`).
     total: AtomicU64,
-    /// Those that are free (`SwapFree`).
-    free: AtomicU64,
     /// Pages that could not be written, and stayed.
     write_errors: AtomicU64,
     window: Window,
@@ -124,7 +122,6 @@ impl<'p, M: Machine> Swap<'p, M> {
             }; MAX_AREAS],
             order: SpinLock::new(Order::new()),
             total: AtomicU64::new(0),
-            free: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             window: Window::new(),
         }
@@ -159,7 +156,7 @@ impl<'p, M: Machine> Swap<'p, M> {
 
     /// Slots that are free.
     pub fn free_slots(&self) -> u64 {
-        self.free.load(Ordering::Relaxed)
+        self.lru.swap_pages()
     }
 
     /// Whether more than half of the slots are taken, so that pages that came back give theirs up (Linux `vm_swap_full`).

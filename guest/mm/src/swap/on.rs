@@ -97,7 +97,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         area.count.store(spaces.len() as u32, Ordering::Relaxed);
         area.spaces.store(core::ptr::from_ref::<[XArray]>(spaces).cast_mut().cast(), Ordering::Release);
         self.total.fetch_add(good, Ordering::Relaxed);
-        self.free.fetch_add(good, Ordering::Relaxed);
+        self.lru.swap_free().fetch_add(good, Ordering::Relaxed);
         order.add(number as u8, priority);
         Ok(number as u32)
     }
@@ -115,7 +115,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         order.remove(number as u8);
         // What it has does not count as room any more.
         self.total.fetch_sub(inner.state.good(), Ordering::Relaxed);
-        self.free.fetch_sub(inner.state.free_slots(), Ordering::Relaxed);
+        self.lru.swap_free().fetch_sub(inner.state.free_slots(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             inner.state.closed = false;
             order.add(number as u8, inner.priority);
             self.total.fetch_add(inner.state.good(), Ordering::Relaxed);
-            self.free.fetch_add(inner.state.free_slots(), Ordering::Relaxed);
+            self.lru.swap_free().fetch_add(inner.state.free_slots(), Ordering::Relaxed);
         }
     }
 

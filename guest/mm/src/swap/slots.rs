@@ -37,7 +37,7 @@ impl<'p, M: Machine> Swap<'p, M> {
                 slot = inner.state.take(id);
             }
             if let Some(slot) = slot {
-                self.free.fetch_sub(1, Ordering::Relaxed);
+                self.lru.swap_free().fetch_sub(1, Ordering::Relaxed);
                 return SwapEntry::new(number.into(), slot);
             }
         }
@@ -49,7 +49,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         match left {
             Left::Free => {
                 if !is_closed {
-                    self.free.fetch_add(1, Ordering::Relaxed);
+                    self.lru.swap_free().fetch_add(1, Ordering::Relaxed);
                 }
                 self.forget_shadow(entry);
                 Freed::Done

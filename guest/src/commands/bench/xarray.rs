@@ -10,8 +10,9 @@ use crate::machine::{Kernel, MACHINE};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
 use core::hint::black_box;
-use mm::phys::{GfpFlags, ZoneAllocator};
+use mm::phys::GfpFlags;
 use mm::port::Machine as _;
+use mm::reclaim::Reclaiming;
 use mm::sync::rcu::read_lock;
 use mm::xarray::{Entry, Source, XArray};
 use shared::exit::ExitStatus;
@@ -21,7 +22,7 @@ const ENTRIES: u64 = 65_536;
 /// Lookups of one round.
 const LOOKUPS: u64 = 64;
 
-type Supply<'a> = Source<'a, 'static, 'static, Kernel, ZoneAllocator<'static, Kernel>>;
+type Supply<'a> = Source<'a, 'static, 'static, Kernel, Reclaiming<'static, Kernel>>;
 
 /// Runs it.
 pub fn xarray(rounds: u64) -> Outcome {
