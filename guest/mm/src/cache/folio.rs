@@ -181,7 +181,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             self.put(folio);
             return false;
         }
-        let is_out = self.remove(inode, folio, None);
+        let is_out = self.remove(inode, folio, false);
         folio.unlock(self.machine().cpu());
         if is_out {
             self.release(folio);
