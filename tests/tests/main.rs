@@ -33,6 +33,7 @@
 //! | `lacking` | hosts without rights, KVM, QEMU, room or a reader |
 //! | `neighbours` | machines side by side; what a killed one leaves behind |
 //! | `input` | long scripts, the prompt |
+//! | `page_cache` | T53 to T61, B1: files through the page cache |
 //! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
@@ -60,6 +61,7 @@ mod mempool;
 mod neighbours;
 mod numa;
 mod oom;
+mod page_cache;
 mod pressure;
 mod procfs;
 mod readme;

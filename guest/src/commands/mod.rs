@@ -13,6 +13,7 @@ mod disk;
 mod dma;
 mod faults;
 mod features;
+mod file;
 mod files;
 mod frag;
 mod hostile;
@@ -76,6 +77,7 @@ static FAMILIES: &[&[Command]] = &[
     dma::DMA,
     faults::FAULTS,
     features::FEATURES,
+    file::FILE,
     files::FILES,
     frag::FRAG,
     hostile::HOSTILE,

@@ -16,9 +16,11 @@
 //! | `readahead` | which pages are read before somebody asks |
 //! | `fill` | bringing pages into memory |
 //! | `read` | reading |
+//! | `census` | what of a file is in memory |
 //! | `advise` | what readers say that they will do |
 
 mod advise;
+mod census;
 mod file;
 mod fill;
 mod folio;
@@ -38,6 +40,7 @@ use crate::slab::{Cache, CacheRequest, CreateError, SlabFlags, Slabs};
 use crate::sync::{InitError, Once};
 use crate::xarray::NodeCache;
 pub use advise::FileAdvice;
+pub use census::CacheStat;
 use core::sync::atomic::{AtomicU32, Ordering};
 pub use file::{FileMode, OpenFile};
 pub(crate) use folio::AddError;

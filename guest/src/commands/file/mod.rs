@@ -1,0 +1,58 @@
+//! `file`: files of data volumes, and disks, through the page cache.
+//!
+//! Owns: the words. Stays outside: pages (`mm::cache`), where files are (`files`).
+//!
+//! | file | job |
+//! |---|---|
+//! | `open` | files stay open from one command to the next, with what readahead and errors remember |
+//! | `read` | reading, with what came from the disk and what did not |
+//! | `show` | what files there are, and what of them is in memory |
+//! | `change` | making and removing files |
+
+mod change;
+mod open;
+mod read;
+mod show;
+
+use super::{Args, Command, Outcome, fail, usage};
+use mm::errno::Errno;
+use shared::exit::ExitStatus;
+
+/// The family.
+pub const FILE: &[Command] = &[Command {
+    name: "file",
+    usage: "ls | stat PATH | as PATH | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
+            read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
+            fadvise PATH normal|sequential|random|willneed [at=N] [SIZE]",
+    summary: "files through the page cache: PATH is NAME, /mnt/N/NAME or /dev/vda",
+    run,
+}];
+
+fn run(args: &mut Args<'_>) -> Outcome {
+    match args.next_word() {
+        Some("ls") => show::list(),
+        Some("stat") => show::stat(args),
+        Some("as") => show::address_space(args),
+        Some("open") => open::open(args),
+        Some("close") => open::close(args),
+        Some("create") => change::create(args),
+        Some("rm") => change::remove(args),
+        Some("read") => read::read(args),
+        Some("fadvise") => read::fadvise(args),
+        other => {
+            let other = other.unwrap_or("");
+            Err(usage(format_args!("file: no such word: '{other}'; see help")))
+        }
+    }
+}
+
+/// The next word as a path.
+fn path<'a>(args: &mut Args<'a>) -> Result<&'a str, ExitStatus> {
+    args.next_word().ok_or_else(|| usage(format_args!("file: expected a path")))
+}
+
+/// A call on `path` has failed.
+fn failed(path: &str, error: Errno) -> ExitStatus {
+    let status = if error == Errno::Ecorrupt { ExitStatus::Corruption } else { ExitStatus::CheckFailed };
+    fail(status, format_args!("{path}: {error}"))
+}
