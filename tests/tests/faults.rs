@@ -24,6 +24,7 @@ const SWEPT: &[&str] = &[
     "e820",
     "echo hello",
     "features",
+    "file read /dev/vda 64K + file as /dev/vda + file close all",
     "fragstat sweep",
     "gfp decode GFP_KERNEL",
     "getconf",

@@ -41,6 +41,18 @@ pub fn volumes() -> impl Iterator<Item = (usize, &'static DataVolume)> {
     VOLUMES.iter().enumerate().filter_map(|(n, slot)| Some((n, slot.get()?.as_ref()?)))
 }
 
+/// Pages of disks that are in memory (Linux `nr_blockdev_pages`).
+pub fn pages_of_disks() -> u64 {
+    let mut pages = 0;
+    CACHE.for_each_inode(|inode| {
+        let fs = core::ptr::from_ref(inode.fs()).cast::<()>();
+        if blk::disks().any(|disk| core::ptr::from_ref(disk).cast() == fs) {
+            pages += inode.mapping().nrpages();
+        }
+    });
+    pages
+}
+
 /// What a path means.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {

@@ -13,7 +13,7 @@ use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
 use mm::errno::Errno;
 use mm::sync::Once;
-use shared::disk::files::{AREA_BYTES, Copies, SLOT_BYTES, TableError, Volume};
+use shared::disk::files::{AREA_BYTES, Copies, SLOT_BLOCKS, SLOT_BYTES, Table, TableError, Volume};
 use shared::disk::gpt::{GptError, Header, Mbr, PRIMARY, TYPE_FILES};
 use shared::disk::{BLOCK, SECTOR};
 use shared::params::{Value, check, find_last, lookup};
@@ -90,6 +90,7 @@ fn mount(device: &str) -> Result<DataVolume, Missing> {
     if !inside || !first.is_multiple_of(BLOCK_SECTORS) {
         return Err(Missing::Place);
     }
+    begins_with_a_table(disk, first)?;
     let mut area = Buffer::new(AREA_BYTES).ok_or(Errno::Enomem)?;
     let copies = Copies::read(area.read(disk, first)?, sectors / BLOCK_SECTORS);
     let table = copies.current().map_err(Missing::Table)?;
@@ -97,6 +98,18 @@ fn mount(device: &str) -> Result<DataVolume, Missing> {
     let state = new_volume().ok_or(Errno::Enomem)?;
     state.load(&table);
     Ok(DataVolume::new(disk, first, state, buffer))
+}
+
+/// Looks at the first block of each copy, so that a disk without files costs little.
+fn begins_with_a_table(disk: &'static Disk, first: u64) -> Result<(), Missing> {
+    let mut block = Buffer::new(BLOCK as usize).ok_or(Errno::Enomem)?;
+    for slot in [0, 1] {
+        let bytes = block.read(disk, first + slot * SLOT_BLOCKS * BLOCK_SECTORS)?;
+        if !matches!(Table::read(bytes, slot as u32, u64::MAX), Err(TableError::NoTable)) {
+            return Ok(());
+        }
+    }
+    Err(Missing::Table(TableError::NoTable))
 }
 
 /// A volume without files, for good.

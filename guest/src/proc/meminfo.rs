@@ -3,6 +3,7 @@
 use super::kb;
 use crate::arch::percpu::PerCpu;
 use crate::arch::smp;
+use crate::files;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
 use crate::memory::vm::{self, STAT};
@@ -26,9 +27,16 @@ pub fn numbers() -> Meminfo {
     let huge = hugetlb::default_pool().counts(None);
     let commit = vm::commit_info();
     let stat = |stat| kb(STAT.total(stat));
+    let buffers = files::pages_of_disks();
+    let files = STAT.total(NodeStat::FilePages).saturating_sub(STAT.total(NodeStat::SwapCached) + buffers);
     Meminfo {
         mem_total: kb(total),
         mem_free: kb(free),
+        buffers: kb(buffers),
+        cached: kb(files),
+        swap_cached: stat(NodeStat::SwapCached),
+        dirty: stat(NodeStat::Dirty),
+        writeback: stat(NodeStat::Writeback),
         mem_available: kb(available(free, slabs.reclaimable)),
         kreclaimable: kb(slabs.reclaimable),
         slab: kb(slabs.reclaimable + slabs.unreclaimable + slabs.large),

@@ -148,6 +148,8 @@ fn meminfo(node: &Node, w: &mut dyn Write) -> fmt::Result {
             "Inactive(file)" => stat(NodeStat::InactiveFile),
             "Unevictable" => stat(NodeStat::Unevictable),
             "Mlocked" => stat(NodeStat::Mlocked),
+            "Dirty" => stat(NodeStat::Dirty),
+            "Writeback" => stat(NodeStat::Writeback),
             "FilePages" => stat(NodeStat::FilePages),
             "Mapped" => stat(NodeStat::FileMapped),
             "AnonPages" => stat(NodeStat::AnonMapped),
