@@ -1,5 +1,5 @@
-//! `bench alloc-icount`: instructions of allocating and freeing pages, objects and areas, and of page faults, counted by
-//! QEMU.
+//! `bench alloc-icount`: instructions of allocating and freeing pages, objects and areas, of page faults and of reads through
+//! the page cache, counted by QEMU.
 //!
 //! One vCPU in ring 0 on `-cpu qemu64`, one nanosecond for each instruction, so the guest's own TSC
 //! differences are instruction counts and repeat exactly on any machine. The peers were measured under the
@@ -23,7 +23,8 @@ use super::{guest, record, watch};
 use crate::repo::Repo;
 
 /// What the guest runs, in order.
-const COMMANDS: &[&str] = &["bench buddy", "bench slab", "bench vmalloc", "bench xarray", "bench fault"];
+const COMMANDS: &[&str] =
+    &["bench buddy", "bench slab", "bench vmalloc", "bench xarray", "bench fault", "bench cache"];
 const LIMIT: Duration = Duration::from_secs(300);
 /// What was measured last: a key and a count on each line.
 const RECORD: &str = "tests/data/icount.tsv";

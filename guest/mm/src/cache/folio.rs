@@ -2,13 +2,14 @@
 //! `__filemap_remove_folio`).
 //!
 //! Owns: the reference of the index, `nrpages`, and the count of pages of files. Invariants: whoever takes a folio out holds
-//! its lock; a folio in an index belongs to its inode, one that was taken out to nothing, so whoever locks a folio that he
-//! has found looks whether it still belongs there.
+//! its lock; a folio belongs to an inode exactly as long as it stands in the index, which changes under the lock of the
+//! array. So whoever has a reference sees from the folio whether it stood where he found it: what he found without a lock
+//! may have been freed and become another folio before he got the reference.
 
 use super::{Inode, PageCache};
 use crate::addr::{Order, Pfn};
 use crate::errno::Errno;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
 use crate::sync::rcu;
@@ -42,21 +43,21 @@ impl<'p, M: Machine> PageCache<'p, M> {
     #[inline]
     pub(crate) fn find(&self, inode: &Inode<'p>, index: u64) -> Option<Folio<'p>> {
         let (table, cpu) = (self.ground()?.table, self.machine().cpu());
-        let pages = &inode.mapping().pages;
         let section = rcu::read_lock(cpu);
         loop {
-            let entry = pages.load(&section, index);
+            let entry = inode.mapping().pages.load(&section, index);
             let pfn = Pfn::new(entry.as_handle()?)?;
-            let Some(folio) = Folio::try_get(table, pfn) else {
-                // It is on its way out: soon another answer stands there.
-                cpu.relax();
-                continue;
-            };
-            // What the frame is now may be something else than what stood there.
-            if pages.load(&section, index) == entry {
-                return Some(folio);
+            match Folio::try_get(table, pfn) {
+                Some(folio) if folio.mapping() == inode.of_pages() && folio.index() == index => {
+                    return Some(folio);
+                }
+                // It became something else, or is just being added.
+                Some(other) => self.put(other),
+                None => {}
             }
-            self.put(folio);
+            // It is on its way in or out: soon another answer stands there.
+            core::hint::cold_path();
+            cpu.relax();
         }
     }
 
@@ -86,7 +87,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let ground = self.ground().ok_or(AddError::NoMemory)?;
         let cpu = self.machine().cpu();
         let (pfn, _) = frames.alloc(GFP_PAGES | gfp, Order::ZERO).map_err(|_| AddError::NoMemory)?.into_raw();
-        let made = Folio::create(ground.table, pfn, inode.of_pages(), index, FolioFlags::LOCKED);
+        let made = Folio::create(ground.table, pfn, Mapping::None, index, FolioFlags::LOCKED);
         let (folio, entry) = made.zip(Entry::handle(pfn.get())).ok_or(AddError::NoMemory)?;
         // Before anybody can find it: the reference of the caller.
         folio.get(1);
@@ -99,6 +100,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             }
             let short = match pages.store(index, entry, &mut stock) {
                 Ok(old) => {
+                    folio.attach(inode.of_pages());
                     inode.mapping().nrpages.fetch_add(1, Ordering::Relaxed);
                     break Ok(old);
                 }
@@ -118,8 +120,10 @@ impl<'p, M: Machine> PageCache<'p, M> {
                 Ok(folio)
             }
             Err(error) => {
-                // Nobody has seen it.
-                let _ = self.lru.free(self.phys, folio);
+                // Whoever found the frame before it was a folio may look at it now.
+                if folio.put(2) {
+                    self.release(folio);
+                }
                 Err(error)
             }
         }
@@ -193,7 +197,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
 
     /// A folio has left the index.
     fn taken_out(&self, inode: &Inode<'p>, folio: Folio<'p>) {
-        folio.detach();
+        folio.attach(Mapping::None);
         inode.mapping().nrpages.fetch_sub(1, Ordering::Relaxed);
         self.lru.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FilePages, 1);
     }

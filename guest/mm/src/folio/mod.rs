@@ -200,9 +200,10 @@ impl<'t> Folio<'t> {
         self.place().load(Ordering::Relaxed) & INDEX_MASK
     }
 
-    /// It belongs to nothing from now on.
-    pub(crate) fn detach(self) {
-        self.frame.held_words()[0].store(0, Ordering::Release);
+    /// It belongs to something else from now on, at the same page of it.
+    #[inline]
+    pub(crate) fn attach(self, mapping: Mapping) {
+        self.frame.held_words()[0].store(mapping.word(), Ordering::Release);
     }
 
     /// Says what a folio belongs to that nothing maps yet; the caller has it locked.

@@ -3,6 +3,7 @@
 //! Owns: the loops. Each number is the least of many rounds, less what reading the counter costs, so it is the cost
 //! without disturbance. Every number is per operation, to a tenth.
 
+mod cache;
 mod fault;
 mod vmalloc;
 mod xarray;
@@ -20,8 +21,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc|xarray|fault [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries and page faults",
+    usage: "buddy|slab|vmalloc|xarray|fault|cache [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries, page faults and reads",
     run: bench,
 }];
 
@@ -29,6 +30,7 @@ const DEFAULT_ROUNDS: u64 = 2000;
 const VMALLOC_ROUNDS: u64 = 5;
 const FAULT_ROUNDS: u64 = 3;
 const XARRAY_ROUNDS: u64 = 5;
+const CACHE_ROUNDS: u64 = 5;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -47,9 +49,10 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("vmalloc") => (vmalloc::vmalloc, VMALLOC_ROUNDS),
         Some("xarray") => (xarray::xarray, XARRAY_ROUNDS),
         Some("fault") => (fault::fault, FAULT_ROUNDS),
+        Some("cache") => (cache::cache, CACHE_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            let known = "buddy, slab, vmalloc, xarray or fault";
+            let known = "buddy, slab, vmalloc, xarray, fault or cache";
             return Err(usage(format_args!("bench: expected {known}, not '{other}'")));
         }
     };

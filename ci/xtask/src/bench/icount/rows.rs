@@ -85,4 +85,7 @@ pub const ROWS: &[Row] = &[
     row("clone", "clone (fork), per mapped page", 120.0, 60.0).linux(159.0),
     row("protect_ro", "mprotect to read-only, per page", 130.0, 60.0).linux(133.0),
     row("protect_rw", "mprotect to writable, per page", 130.0, 60.0).linux(194.0),
+    row("cache_read", "read of 4 KiB in the page cache, 512 of it the copy", 1100.0, 700.0).linux(1851.0),
+    row("cache_miss", "read of 4 KiB that is not in memory, without the disk's driver", 5000.0, 4000.0)
+        .linux(13_900.0),
 ];
