@@ -18,7 +18,7 @@
 //! | 6 | [`shmem`], [`cache`], [`swap`] |
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
-//! | 9 | [`fault`] |
+//! | 9 | [`fault`], [`truncate`] |
 //! | 10 | [`reclaim`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -74,6 +74,8 @@ pub mod space;
 #[cfg(not(all(loom, test)))]
 pub mod swap;
 pub mod sync;
+#[cfg(not(all(loom, test)))]
+pub mod truncate;
 #[cfg(not(all(loom, test)))]
 pub mod vma;
 #[cfg(not(all(loom, test)))]

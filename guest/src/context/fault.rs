@@ -133,15 +133,11 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         irq::disable();
         task::abandon();
     }
-    let mut fault = VM.fault(mm, va, access, &FRAMES);
-    while let Fault::InSwap(entry) = fault {
-        // What was brought is kept until the page was tried again.
-        let held = VM.wait_for_swap(mm, entry, &FRAMES);
-        fault = if held.is_ok() { VM.fault(mm, va, access, &FRAMES) } else { Fault::Oom };
-    }
+    let fault = VM.touch(mm, va, access, &FRAMES);
     trace::record(frame.cr2, frame.error, id, &fault);
     let why = match fault {
-        Fault::Minor(_) | Fault::InSwap(_) => None,
+        // What there was to wait for has been waited for.
+        Fault::Minor(_) | Fault::Wait(_) | Fault::InSwap(_) => None,
         // Room was made, or this context is to go: its task finds out when it touches the page again.
         Fault::Oom if RECLAIM.try_again(GfpFlags::GFP_HIGHUSER_MOVABLE, Order::ZERO) => None,
         Fault::Oom if oom::out_of_memory(id) => None,

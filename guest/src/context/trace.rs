@@ -13,7 +13,7 @@ use mm::fault::{Fault, Flavour, Segv};
 /// Records of one CPU.
 const RECORDS: usize = 32;
 /// The ways of a fault, as they are called in commands.
-pub const HANDLERS: [&str; 16] = [
+pub const HANDLERS: [&str; 21] = [
     "anon_zero",
     "anon",
     "cow",
@@ -30,6 +30,11 @@ pub const HANDLERS: [&str; 16] = [
     "corrupt",
     "do_swap_page",
     "swapin_readahead",
+    "read",
+    "around",
+    "cow_file",
+    "shared_file",
+    "wait",
 ];
 
 /// Which way a fault took, as a place in [`HANDLERS`].
@@ -51,6 +56,11 @@ fn handler(fault: &Fault) -> usize {
         Fault::Segv(Segv::MapErr) => 11,
         Fault::Segv(Segv::AccErr) => 12,
         Fault::Corrupt => 13,
+        Fault::Minor(Flavour::FileRead) => 16,
+        Fault::Minor(Flavour::FileAround) => 17,
+        Fault::Minor(Flavour::FileCow) => 18,
+        Fault::Minor(Flavour::FileShared) => 19,
+        Fault::Wait(_) => 20,
     }
 }
 

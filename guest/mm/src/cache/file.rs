@@ -8,6 +8,7 @@ use super::{FileSystem, Inode, PageCache};
 use crate::errno::Errno;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
+use crate::rmap::AnonVma;
 use bitflags::bitflags;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +34,8 @@ bitflags! {
 pub struct OpenFile<'p> {
     inode: &'p Inode<'p>,
     mode: AtomicU32,
+    /// Who has it: whoever opened it, and areas that show it.
+    refs: AtomicU32,
     /// What readahead has seen of it.
     pub(crate) ra: RaState,
 }
@@ -59,7 +62,51 @@ impl<'p> OpenFile<'p> {
     }
 }
 
+/// An open file behind an area, which has a reference to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRef(NonNull<OpenFile<'static>>);
+
+// SAFETY: an open file may be used from any CPU, and whoever has one of these has a reference.
+unsafe impl Send for FileRef {}
+// SAFETY: as above.
+unsafe impl Sync for FileRef {}
+
+impl FileRef {
+    /// What names `file` for an area. Only [`PageCache::file_of`] of its own cache makes a file of it again.
+    #[must_use]
+    pub fn of(file: &OpenFile<'_>) -> Self {
+        Self(NonNull::from(file).cast())
+    }
+
+    fn file(&self) -> &OpenFile<'_> {
+        // SAFETY: whoever has one of these has a reference to the file, so it lives; the borrow shortens what it refers to.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// One more has it (Linux `get_file`).
+    pub(crate) fn hold(self) {
+        self.file().refs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The list of the areas that show pages of its inode.
+    pub(crate) fn areas(self) -> NonNull<AnonVma> {
+        NonNull::from(&self.file().inode.mapping().areas)
+    }
+
+    /// How it is open.
+    pub(crate) fn mode(self) -> FileMode {
+        self.file().mode()
+    }
+}
+
 impl<'p, M: Machine> PageCache<'p, M> {
+    /// The file with this name, which the caller has a reference to.
+    #[inline]
+    pub(crate) fn file_of(&self, file: FileRef) -> &'p OpenFile<'p> {
+        // SAFETY: the file lives while there are references, and came from this cache, whose files these are.
+        unsafe { file.0.cast().as_ref() }
+    }
+
     /// Opens inode `number` of `fs`, which has `size` bytes if it is not in memory yet.
     ///
     /// # Errors
@@ -81,7 +128,12 @@ impl<'p, M: Machine> PageCache<'p, M> {
             // SAFETY: the object was just taken from this cache.
             let _ = unsafe { self.slabs.free(ground.files, memory.cast()) };
         })?;
-        let file = OpenFile { inode, mode: AtomicU32::new(mode.bits()), ra: RaState::new(self.ra_pages()) };
+        let file = OpenFile {
+            inode,
+            mode: AtomicU32::new(mode.bits()),
+            refs: AtomicU32::new(1),
+            ra: RaState::new(self.ra_pages()),
+        };
         // SAFETY: the object has the size and alignment of an open file and is the caller's alone; only `close` takes it away.
         Ok(unsafe {
             memory.write(file);
@@ -89,11 +141,15 @@ impl<'p, M: Machine> PageCache<'p, M> {
         })
     }
 
-    /// Closes a file. Its inode stays in memory.
+    /// Closes a file; it goes when no area shows it any more (Linux `fput`). Its inode stays in memory.
     ///
     /// # Safety
-    /// Nobody uses the file any more, and no reference to it is kept.
+    /// Whoever opened it does not use it any more, and keeps no reference to it.
     pub unsafe fn close(&self, file: &'p OpenFile<'p>) {
+        // Release: what was done with the file is done before it is freed. Acquire: by whoever frees it.
+        if file.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
         let Some(ground) = self.ground() else { return };
         self.iput(file.inode);
         // SAFETY: the object came from this cache; nobody uses it any more, by the caller.

@@ -67,7 +67,7 @@ impl<'p> Inode<'p> {
     /// What its pages belong to.
     #[inline]
     pub(crate) fn of_pages(&self) -> Mapping {
-        Mapping::File(core::ptr::from_ref(self).addr() as u64)
+        Mapping::File(core::ptr::from_ref(self).expose_provenance() as u64)
     }
 
     /// One more has it; the caller has it, or holds the lock of its bucket.

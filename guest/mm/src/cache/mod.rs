@@ -13,6 +13,7 @@
 //! | `file` | open files |
 //! | `fs` | what a file system does for the cache |
 //! | `folio` | folios in an index: found, added, taken out |
+//! | `owner` | from a folio to its inode |
 //! | `readahead` | which pages are read before somebody asks |
 //! | `fill` | bringing pages into memory |
 //! | `read` | reading |
@@ -27,6 +28,7 @@ mod folio;
 mod fs;
 mod inode;
 mod mapping;
+mod owner;
 mod read;
 mod readahead;
 mod table;
@@ -42,7 +44,7 @@ use crate::xarray::NodeCache;
 pub use advise::FileAdvice;
 pub use census::CacheStat;
 use core::sync::atomic::{AtomicU32, Ordering};
-pub use file::{FileMode, OpenFile};
+pub use file::{FileMode, FileRef, OpenFile};
 pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
 pub use inode::Inode;

@@ -14,16 +14,22 @@
 //! | `hugetlb` | pages from a pool of huge pages |
 //! | `shared` | a page of shared memory |
 //! | `swapin` | a page that is in swap |
+//! | `file` | a page of a file |
+//! | `around` | pages beside it |
+//! | `wait` | what has to be read or asked for first |
 //! | `stack` | the pages below a stack |
 //! | `populate` | many pages at once, before they are used |
 
 mod anon;
+mod around;
+mod file;
 mod huge;
 mod hugetlb;
 mod populate;
 mod shared;
 mod stack;
 mod swapin;
+mod wait;
 mod wp;
 
 pub use swapin::Held;
@@ -36,6 +42,8 @@ use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
 use crate::space::{Codec, Mm, MmTables, Rss, Vm};
 use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::{NodeStat, VmEvent};
+use wait::Need;
+pub use wait::Ticket;
 
 /// Pages are asked for with the context's lock held: who has none to give must not wait. The fault ends, and whoever
 /// can wait does, and tries again.
@@ -56,6 +64,14 @@ pub enum Flavour {
     Cow,
     /// A page of shared memory, whether it is new or another area has it already.
     Shared,
+    /// A read of a page of a file, and all beside it that was in memory.
+    FileAround,
+    /// A read of a page of a file, alone.
+    FileRead,
+    /// A write to a private page of a file: a copy.
+    FileCow,
+    /// A write to a page of a file that is shared.
+    FileShared,
     /// The first touch of a page from a pool of huge pages.
     Hugetlb,
     /// A page that was in swap.
@@ -76,16 +92,19 @@ pub enum Segv {
 }
 
 /// What became of a fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[must_use = "who touched the page waits for it"]
 pub enum Fault {
     /// The access may be tried again.
     Minor(Flavour),
     /// The page is in swap, see [`Vm::wait_for_swap`].
     InSwap(SwapEntry),
+    /// Something has to be waited for, see [`Vm::touch`].
+    Wait(Ticket),
     /// There was no memory.
     Oom,
-    /// There was no page left in the pool of huge pages.
+    /// There is no page: none was left in the pool of huge pages, the file ends before, or the page could not be read or
+    /// given a place on the disk.
     Sigbus,
     /// The access is not allowed.
     Segv(Segv),
@@ -97,9 +116,12 @@ pub enum Fault {
 enum Stop {
     NoMemory,
     NoPoolPage,
+    /// The file ends before.
+    PastEnd,
     Corrupt,
     /// The page has to be brought from there.
     InSwap(SwapEntry),
+    Wait(Need),
     /// An entry is not what it was: the access will show what it is now.
     Again,
 }
@@ -129,6 +151,8 @@ struct Touch<'a, 'p, M: Machine, A> {
     tree: PageTable<'p, M>,
     vpn: u64,
     write: bool,
+    /// It waited before.
+    resumed: bool,
     frames: &'a A,
 }
 
@@ -165,15 +189,27 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.stat().count(cpu, VmEvent::PgFault, 1);
         mm.counters().count_fault();
         let write = access == Access::Write;
-        let touch = Touch { vm: self, mm, areas: &areas, vma, tree: mm.tree(), vpn, write, frames };
-        match touch.handle() {
-            Ok(flavour) => Fault::Minor(flavour),
-            Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
-            Err(Stop::NoMemory) => Fault::Oom,
-            Err(Stop::NoPoolPage) => Fault::Sigbus,
-            Err(Stop::InSwap(entry)) => Fault::InSwap(entry),
-            Err(Stop::Corrupt) => Fault::Corrupt,
+        let tree = mm.tree();
+        Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, resumed: false, frames }.outcome()
+    }
+
+    /// As [`Vm::fault`], of one that was counted and has waited.
+    fn fault_again<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        frames: &A,
+    ) -> Fault {
+        let vpn = va.get() >> PAGE_SHIFT;
+        let areas = mm.areas().read(self.machine().cpu());
+        // Everything may have changed.
+        let Some(vma) = areas.find(vpn) else { return Fault::Segv(Segv::MapErr) };
+        if !allows(vma.flags(), access) {
+            return Fault::Segv(Segv::AccErr);
         }
+        let (write, tree) = (access == Access::Write, mm.tree());
+        Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, resumed: true, frames }.outcome()
     }
 
     /// Nothing is mapped at `va`; a stack may grow to there.
@@ -193,6 +229,25 @@ impl<'p, M: Machine> Vm<'p, M> {
 }
 
 impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
+    #[inline]
+    fn outcome(&self) -> Fault {
+        match self.handle() {
+            Ok(flavour) => Fault::Minor(flavour),
+            Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
+            Err(Stop::NoMemory) => Fault::Oom,
+            Err(Stop::NoPoolPage | Stop::PastEnd) => Fault::Sigbus,
+            Err(Stop::Corrupt) => Fault::Corrupt,
+            Err(Stop::InSwap(entry)) => Fault::InSwap(entry),
+            Err(Stop::Wait(need)) => self.must_wait(need),
+        }
+    }
+
+    #[cold]
+    fn must_wait(&self, need: Need) -> Fault {
+        let Backing::File(file) = self.vma.backing() else { return Fault::Corrupt };
+        Fault::Wait(Ticket::new(file, self.vma.index_of(self.vpn), need, self.vma.flags()))
+    }
+
     fn handle(&self) -> Result<Flavour, Stop> {
         if let Backing::Hugetlb(level) = self.vma.backing() {
             return self.pool_page(level);
@@ -215,6 +270,9 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn small(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         let entry = slot.load();
         if entry.is_none() {
+            if let Backing::File(file) = self.vma.backing() {
+                return self.file_page(slot, file);
+            }
             return match self.vm.shmem_of(self.vma.backing()) {
                 Some(object) => self.shared_page(slot, object),
                 None => self.anon_page(slot),
@@ -226,7 +284,10 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         }
         if self.write && !Codec::<M>::bits(entry).contains(PteBits::WRITE) {
             if self.vma.flags().contains(VmFlags::SHARED) {
-                return self.share_write(slot, entry);
+                return match self.vma.backing() {
+                    Backing::File(_) => self.file_write(slot, entry),
+                    _ => self.share_write(slot, entry),
+                };
             }
             return self.write_protected(slot, entry);
         }

@@ -26,16 +26,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         while at < end {
             let va = VirtAddr::new(at).ok_or(Errno::Einval)?;
             let Some(bytes) = self.mapped_at(mm, va, access) else {
-                match self.fault(mm, va, access, frames) {
+                match self.touch(mm, va, access, frames) {
                     Fault::Minor(_) => continue,
-                    Fault::InSwap(entry) => {
-                        drop(self.wait_for_swap(mm, entry, frames)?);
-                        continue;
-                    }
                     Fault::Oom | Fault::Segv(super::Segv::MapErr) => return Err(Errno::Enomem),
                     Fault::Segv(super::Segv::AccErr) => return Err(Errno::Efault),
                     Fault::Sigbus => return Err(Errno::Efault),
-                    Fault::Corrupt => return Err(Errno::Ecorrupt),
+                    Fault::Corrupt | Fault::Wait(_) | Fault::InSwap(_) => return Err(Errno::Ecorrupt),
                 }
             };
             at = (at & !(bytes - 1)) + bytes;

@@ -145,11 +145,11 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(());
         }
         let (tree, write) = (mm.tree(), false);
-        let touch = Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, frames };
+        let touch = Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, resumed: true, frames };
         match touch.swapped(found.slot, entry) {
-            Ok(_) | Err(Stop::Again | Stop::InSwap(_)) => Ok(()),
+            Ok(_) | Err(Stop::Again | Stop::InSwap(_) | Stop::Wait(_)) => Ok(()),
             Err(Stop::NoMemory) => Err(Errno::Enomem),
-            Err(Stop::NoPoolPage) => Err(Errno::Eio),
+            Err(Stop::NoPoolPage | Stop::PastEnd) => Err(Errno::Eio),
             Err(Stop::Corrupt) => Err(Errno::Ecorrupt),
         }
     }

@@ -1,16 +1,16 @@
 //! Writes to pages whose entry does not allow them, in areas that do (Linux `do_wp_page`).
 //!
 //! An anonymous page that is exclusive, or whose only reference is the entry's, is the area's alone: it is made
-//! writable. Any other is copied. The page of zeroes is replaced by a new page.
+//! writable. Any other is copied, and so is a page of a file. The page of zeroes is replaced by a new page.
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
-use crate::space::Codec;
+use crate::space::{Codec, Rss};
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -33,7 +33,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             self.vm.swap().try_remove(folio);
             folio.unlock(self.vm.machine().cpu());
         }
-        if bits.contains(PteBits::EXCLUSIVE) || is_sole(folio) {
+        if bits.contains(PteBits::EXCLUSIVE) || is_sole(folio) && is_anon(folio) {
             self.reuse(slot);
             return Ok(Flavour::Reuse);
         }
@@ -67,8 +67,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let gfp = if has_content { GFP_PAGE } else { GFP_PAGE | GfpFlags::__GFP_ZERO };
         let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
         if has_content {
-            // SAFETY: the new frame is ours. The old one is kept by our reference, and nobody writes it: this entry and
-            // all others that map it are not writable, for it is not exclusive.
+            // SAFETY: the new frame is ours. The old one is kept by our reference. Nobody writes an anonymous one: this entry
+            // and all others that map it are not writable, for it is not exclusive. Of a page of a file, what others write
+            // meanwhile may or may not be seen.
             unsafe { self.vm.machine().physmem().copy(Codec::<M>::addr(entry).pfn(), pfn) };
         }
         self.new_folio(pfn, self.vpn, anchor)
@@ -96,19 +97,24 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             self.flush_pages(self.vpn, 1);
         }
         match folio {
-            Some(_) => {
+            Some(old) if is_anon(old) => {
                 copy.map_first();
                 self.vm.lru().add_anon(self.vm.machine().cpu(), copy, 1);
             }
-            None => self.count_mapped(copy, Level::PTE),
+            _ => self.count_mapped(copy, Level::PTE),
         }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
         drop(locked);
         let cpu = self.vm.machine().cpu();
         match folio {
             Some(folio) => {
-                self.vm.drop_anon_rmap(folio, Level::PTE);
-                self.vm.free_swap_cache(folio);
+                if is_anon(folio) {
+                    self.vm.drop_anon_rmap(folio, Level::PTE);
+                    self.vm.free_swap_cache(folio);
+                } else {
+                    self.vm.drop_file_rmap(folio);
+                    self.mm.counters().sub_rss(Rss::File, 1);
+                }
                 // The entry's reference; ours keeps it alive.
                 let _ = folio.put(1);
                 self.vm.stat().count(cpu, VmEvent::PgCow, 1);
@@ -135,4 +141,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
 /// Whether the entry that maps it is all that refers to the folio.
 fn is_sole(folio: Folio<'_>) -> bool {
     folio.order() == Order::ZERO && folio.refs() == 1
+}
+
+/// Whether the folio is of anonymous memory.
+fn is_anon(folio: Folio<'_>) -> bool {
+    matches!(folio.mapping(), Mapping::Anon(_))
 }

@@ -94,10 +94,11 @@ impl<'t> Folio<'t> {
         let (idx, _) = table.lookup(pfn)?;
         let frame = table.frame(idx);
         let [belongs, place] = frame.held_words();
-        frame.held().store(FOLIO | 1, Ordering::Release);
         belongs.store(mapping.word(), Ordering::Relaxed);
         place.store(index & INDEX_MASK, Ordering::Relaxed);
         frame.publish_state(frame.state().with_page_type(PageType::Folio).with_folio_flags(flags.bits()));
+        // Last: whoever gets a reference from now on finds it complete.
+        frame.held().store(FOLIO | 1, Ordering::Release);
         Some(Self { table, frame, idx })
     }
 

@@ -47,6 +47,7 @@ pub use cost::walk_refs;
 pub use error::{PtError, Why};
 pub use frames::TableFrames;
 pub use gather::{Flushed, Gather};
+pub use populate::LastTable;
 pub use range::PageRange;
 pub use root::NotEmpty;
 pub use slot::PteSlot;

@@ -13,6 +13,19 @@ pub(super) fn new_table<M: Machine>(machine: &M, frames: &impl TableFrames) -> O
     Some(pfn)
 }
 
+/// A table of the last level, for whoever changes several entries of it.
+#[derive(Clone, Copy)]
+pub struct LastTable<'m>(Table<'m>);
+
+impl<'m> LastTable<'m> {
+    /// The entry for page `vpn`, which lies in the part that the table maps.
+    #[inline]
+    #[must_use]
+    pub fn slot(self, vpn: u64) -> PteSlot<'m> {
+        self.0.slot(vpn as usize)
+    }
+}
+
 impl<'m, M: Machine> PageTable<'m, M> {
     /// The entry of `level` for `va`, with all tables above it (Linux `pte_alloc`).
     ///
@@ -61,6 +74,14 @@ impl<'m, M: Machine> PageTable<'m, M> {
         let child = self.ensure_child(Level::PMD, slot, frames);
         let (_, table) = child.map_err(|why| PtError { at: va, why })?;
         Ok(table.slot(Level::PTE.index(va)))
+    }
+
+    /// The entries of the last table on the way to `va`; `None` if there is no such table.
+    #[inline]
+    #[must_use]
+    pub fn last_table(&self, va: VirtAddr) -> Option<LastTable<'m>> {
+        let (level, table) = self.lowest_table(va)?;
+        (level == Level::PTE).then_some(LastTable(table))
     }
 
     /// Makes the root's entries for `range` lead to tables, so that roots that share them never need syncing.

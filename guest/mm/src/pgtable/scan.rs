@@ -76,7 +76,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
 
     /// The last table on the way to `va`, and its level; `None` if the tree is corrupt.
     #[inline]
-    fn lowest_table(&self, va: VirtAddr) -> Option<(Level, Table<'m>)> {
+    pub(super) fn lowest_table(&self, va: VirtAddr) -> Option<(Level, Table<'m>)> {
         let (mut level, mut table) = (self.root_level(), self.root_table()?);
         while level > Level::PTE {
             let pte = table.slot(level.index(va)).load();

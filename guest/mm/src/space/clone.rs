@@ -11,7 +11,7 @@ use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::{Areas, VmFlags, Vma, VmaInit};
+use crate::vma::{Areas, Backing, VmFlags, Vma, VmaInit};
 
 /// What an entry says of a page that is its area's alone.
 const SOLE: PteBits = PteBits::WRITE.union(PteBits::EXCLUSIVE);
@@ -90,7 +90,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             twin.link_to_object(self.machine().cpu());
             return Ok(());
         }
+        self.hold(vma.backing());
+        twin.link_to_object(self.machine().cpu());
         twin.share_anchor(self.machine().cpu(), vma);
+        if vma.backing() != Backing::Anon && vma.link.anchor().is_none() {
+            // A file of which the area has no copies: pages are found when they are touched, as those of shared memory.
+            return Ok(());
+        }
         self.clone_entries(parent, child, vma, frames)
     }
 
@@ -104,7 +110,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let range = pages_of(vma.start(), vma.end())?;
         let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
         let mut gather = tree.gather_on(&source, &parent.cpus);
-        let (mut pages, mut swapped, mut could_write, mut full) = (0, 0, false, false);
+        let (mut anon, mut file, mut swapped, mut could_write, mut full) = (0, 0, 0, false, false);
         let into = MmTables::new(self, child, frames);
         let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
         // Where a table of the child cannot be made, what was copied is there and is counted.
@@ -123,7 +129,8 @@ impl<'p, M: Machine> Vm<'p, M> {
                 folio.get(1);
                 match self.share_rmap(folio, level) {
                     Counted::Hugetlb => child.counters.add_hugetlb(level.pages()),
-                    Counted::Anon | Counted::Shmem => pages += level.pages(),
+                    Counted::File => file += level.pages(),
+                    Counted::Anon | Counted::Shmem => anon += level.pages(),
                 }
             }
             new
@@ -131,7 +138,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         if could_write && !planted("vm::flush.clone") {
             gather.add(range);
         }
-        child.counters.add_rss(Rss::Anon, pages);
+        child.counters.add_rss(Rss::Anon, anon);
+        child.counters.add_rss(Rss::File, file);
         child.counters.add_rss(Rss::Swap, swapped);
         let _ = gather.finish();
         copied?;

@@ -191,7 +191,7 @@ impl Counters {
         (self.min_flt.load(Ordering::Relaxed), self.maj_flt.load(Ordering::Relaxed))
     }
 
-    /// One of the faults had to read.
+    /// The fault that is being handled, which was counted, needs input.
     pub(crate) fn count_major(&self) {
         self.maj_flt.fetch_add(1, Ordering::Relaxed);
         self.min_flt.fetch_sub(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! Pages that were unmapped and wait for the flush (Linux `struct mmu_gather`, its batches of pages).
 //!
 //! Owns: the numbers of the pages, and what to subtract from the counters. Invariants: a page gives up the reference of
-//! its entry only after the flush; so none is reused while a CPU may still reach it.
+//! its entry only after the flush; so none is reused while a CPU may still reach it. Nor is a page of a file known as dirty
+//! before: who cleans it then would not see what a CPU writes that has not heard of the flush yet.
 
 use super::{Mm, Rss, Vm};
 use crate::addr::{Order, Pfn};
@@ -15,11 +16,14 @@ const BATCH: usize = 512;
 /// See the module documentation.
 pub(super) struct Unmapped {
     pages: [Pfn; BATCH],
+    /// Pages of files whose entry was dirty, one bit each.
+    dirty: [u64; BATCH / 64],
     len: usize,
     anon: u64,
     hugetlb: u64,
     shmem: u64,
     swap: u64,
+    file: u64,
 }
 
 /// What unmapped pages count as.
@@ -31,11 +35,22 @@ pub(super) enum Counted {
     Hugetlb,
     /// Resident pages of shared memory.
     Shmem,
+    /// Resident pages of files.
+    File,
 }
 
 impl Unmapped {
     pub(super) fn new() -> Self {
-        Self { pages: [Pfn::from_u32(0); BATCH], len: 0, anon: 0, hugetlb: 0, shmem: 0, swap: 0 }
+        Self {
+            pages: [Pfn::from_u32(0); BATCH],
+            dirty: [0; BATCH / 64],
+            len: 0,
+            anon: 0,
+            hugetlb: 0,
+            shmem: 0,
+            file: 0,
+            swap: 0,
+        }
     }
 
     /// The page `pfn` is mapped no more: `pages` pages of this kind less are resident. Whether there is room for another.
@@ -50,6 +65,7 @@ impl Unmapped {
             Counted::Anon => self.anon += pages,
             Counted::Hugetlb => self.hugetlb += pages,
             Counted::Shmem => self.shmem += pages,
+            Counted::File => self.file += pages,
         }
         self.len < BATCH
     }
@@ -57,6 +73,22 @@ impl Unmapped {
     /// An entry names a slot of swap no more.
     pub(super) fn swapped(&mut self) {
         self.swap += 1;
+    }
+
+    /// The entry of the page that was pushed last was dirty.
+    pub(super) fn was_dirty(&mut self) {
+        let at = self.len.saturating_sub(1);
+        if let Some(word) = self.dirty.get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
+    }
+
+    fn take_dirty(&mut self, at: usize) -> bool {
+        self.dirty.get_mut(at / 64).is_some_and(|word| {
+            let was = *word >> (at % 64) & 1 != 0;
+            *word &= !(1 << (at % 64));
+            was
+        })
     }
 
     /// Gives the references back, after the flush.
@@ -70,6 +102,9 @@ impl Unmapped {
         if self.shmem != 0 {
             mm.counters().sub_rss(Rss::Shmem, core::mem::take(&mut self.shmem));
         }
+        if self.file != 0 {
+            mm.counters().sub_rss(Rss::File, core::mem::take(&mut self.file));
+        }
         if self.hugetlb != 0 {
             mm.counters().sub_hugetlb(core::mem::take(&mut self.hugetlb));
         }
@@ -82,6 +117,9 @@ impl Unmapped {
                 vm.corrupt(&crate::phys::FreeError::NotOwned(pfn));
                 continue;
             };
+            if self.take_dirty(at) {
+                vm.dirtied(folio);
+            }
             vm.free_swap_cache(folio);
             if !folio.put(1) {
                 continue;

@@ -4,6 +4,7 @@ use super::layout::{Layout, SLICE_BYTES, TASK_SIZE};
 use super::unmap::usages;
 use super::{Errno, Mm, Vm};
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
+use crate::cache::{FileMode, FileRef, OpenFile};
 use crate::phys::FrameAllocator;
 use crate::port::Machine;
 use crate::vma::{Areas, Backing, VmFlags, VmaInit, VmaKind};
@@ -39,7 +40,12 @@ pub struct MapRequest {
     pub kind: VmaKind,
     /// The memory behind it.
     pub backing: Backing,
+    /// The first page of a file.
+    pub pgoff: u64,
 }
+
+/// Pages of the largest file.
+const MAX_PAGES: u64 = 1 << 36;
 
 impl MapRequest {
     /// `len` bytes of private anonymous memory, anywhere, readable and writable.
@@ -52,7 +58,14 @@ impl MapRequest {
             flags: MapFlags::empty(),
             kind: VmaKind::Map,
             backing: Backing::Anon,
+            pgoff: 0,
         }
+    }
+
+    /// `len` bytes of `file` from page `pgoff` on, anywhere, with the rights and treatment `vm`.
+    #[must_use]
+    pub fn file(file: &OpenFile<'_>, pgoff: u64, len: u64, vm: VmFlags) -> Self {
+        Self { vm, backing: Backing::File(FileRef::of(file)), pgoff, ..Self::anon(len) }
     }
 }
 
@@ -60,7 +73,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Maps something; nothing is touched yet (Linux `mmap`).
     ///
     /// # Errors
-    /// `Einval` for a length of 0, an unaligned fixed address, or pages of a size that there is no pool of; `Eperm` below `mmap_min_addr`, or in the slice of
+    /// `Einval` for a length of 0, an unaligned fixed address, pages of a size that there is no pool of, or pages beyond
+    /// the largest file; `Eacces` for more than a file is open for; `Eperm` below `mmap_min_addr`, or in the slice of
     /// another context; `Eexist` where something is and must not be replaced; `Enomem` without room, beyond the end of
     /// what contexts have, with too many areas, or beyond what may be promised.
     pub fn mmap<A: FrameAllocator<'p>>(
@@ -75,7 +89,13 @@ impl<'p, M: Machine> Vm<'p, M> {
         let unit = request.backing.pages() * PAGE_SIZE;
         let len = align_up(request.len, unit).filter(|len| *len <= TASK_SIZE).ok_or(Errno::Enomem)?;
         let promise = self.promise(request, len)?;
-        let request = &self.with_object(request, len, frames)?;
+        let request = match self.with_object(request, len, frames) {
+            Ok(request) => &{ request },
+            Err(error) => {
+                self.unpromise(promise);
+                return Err(error);
+            }
+        };
         let placed = self.place(mm, request, len, frames);
         if placed.is_err() {
             self.unpromise(promise);
@@ -91,6 +111,16 @@ impl<'p, M: Machine> Vm<'p, M> {
         len: u64,
         frames: &A,
     ) -> Result<MapRequest, Errno> {
+        if let Backing::File(file) = request.backing {
+            let end = request.pgoff.checked_add(len >> PAGE_SHIFT);
+            if end.is_none_or(|end| end > MAX_PAGES) {
+                return Err(Errno::Einval);
+            }
+            if !file.mode().contains(FileMode::READ) || !may_have(request.backing, request.vm) {
+                return Err(Errno::Eacces);
+            }
+            file.hold();
+        }
         if request.backing != Backing::Anon || !request.vm.contains(VmFlags::SHARED) {
             return Ok(*request);
         }
@@ -220,8 +250,12 @@ impl<'p, M: Machine> Vm<'p, M> {
             mm: mm.id,
             start,
             end,
-            // Shared memory begins with page 0.
-            pgoff: if flags.contains(VmFlags::SHARED) { 0 } else { first },
+            pgoff: match request.backing {
+                Backing::File(_) => request.pgoff,
+                // Shared memory begins with page 0.
+                _ if flags.contains(VmFlags::SHARED) => 0,
+                _ => first,
+            },
             flags,
             kind: request.kind,
             backing: request.backing,
@@ -263,4 +297,11 @@ impl<'p, M: Machine> Vm<'p, M> {
             !how.contains(MapFlags::NORESERVE) || self.settings.overcommit() == super::OvercommitMode::Never;
         vm.contains(VmFlags::WRITE) && !vm.intersects(VmFlags::SHARED | VmFlags::HUGETLB) && reserves
     }
+}
+
+/// Whether an area of this memory may have the rights `vm`: what is written to a file that is shared needs a file that is
+/// open for writing.
+pub(super) fn may_have(backing: Backing, vm: VmFlags) -> bool {
+    let writes = vm.contains(VmFlags::SHARED | VmFlags::WRITE);
+    !matches!(backing, Backing::File(file) if writes && !file.mode().contains(FileMode::WRITE))
 }

@@ -5,7 +5,7 @@
 
 use super::{Codec, Mm, Vm};
 use crate::addr::{Order, Pfn, VirtAddr};
-use crate::folio::Folio;
+use crate::folio::{Folio, Mapping};
 use crate::port::{Level, Machine, PteCodec};
 
 /// What is known of a folio.
@@ -36,15 +36,19 @@ impl<'p, M: Machine> Vm<'p, M> {
         let areas = mm.areas.read(cpu);
         let vma = areas.find(va.vpn().get())?;
         let entry = mm.tree().lookup(va)?;
-        // The entry keeps the folio, and the area the anchor.
-        let _locked = self.lock_table(entry.slot);
-        let pte = entry.slot.load();
-        if entry.level != Level::PTE && !Codec::<M>::is_huge(pte) {
-            return None;
-        }
-        let folio = self.folio_of(pte)?;
+        let folio = {
+            let _locked = self.lock_table(entry.slot);
+            let pte = entry.slot.load();
+            if entry.level != Level::PTE && !Codec::<M>::is_huge(pte) {
+                return None;
+            }
+            // The reference keeps the folio when the table is not locked any more, for whoever has a list may want to lock
+            // tables; the area keeps the list.
+            self.folio_of(pte).inspect(|folio| folio.get(1))?
+        };
+        let list = if matches!(folio.mapping(), Mapping::Anon(_)) { &vma.link } else { &vma.shown };
         let mut busy = 0;
-        vma.link.each(cpu, folio.index(), folio.order().pages(), |id, first, pages| {
+        list.each(cpu, folio.index(), folio.order().pages(), |id, first, pages| {
             if id == mm.id {
                 return self.entries_of(mm, folio, first, pages, &mut visit);
             }
@@ -54,8 +58,12 @@ impl<'p, M: Machine> Vm<'p, M> {
                 None => busy += 1,
             }
         });
-        let (refs, mapcount) = (folio.refs(), folio.mapcount());
-        Some(FolioInfo { pfn: folio.pfn(), order: folio.order(), refs, mapcount, busy })
+        let (refs, mapcount) = (folio.refs() - 1, folio.mapcount());
+        let info = FolioInfo { pfn: folio.pfn(), order: folio.order(), refs, mapcount, busy };
+        if folio.put(1) {
+            self.free_folio(folio);
+        }
+        Some(info)
     }
 
     /// Shows the entries for pages `first..first + pages` of `mm` that map a part of `folio`, under a lock of `mm`.

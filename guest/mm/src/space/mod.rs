@@ -22,7 +22,9 @@ mod clone;
 mod commit;
 mod counters;
 mod create;
+mod dirty;
 mod evict;
+mod files;
 mod gather;
 pub mod layout;
 mod locked;
@@ -43,6 +45,7 @@ mod swapoff;
 mod tables;
 mod unmap;
 mod verify;
+mod verify_file;
 mod zap;
 
 use crate::addr::{Pfn, PhysAddr};
@@ -67,6 +70,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 pub use counters::{Counters, Rss, Usage};
 pub use create::{BootError, Config};
 pub(crate) use evict::{Forgotten, Step};
+pub use files::Copies;
 pub use layout::Layout;
 pub use madvise::Advice;
 pub use map::{MapFlags, MapRequest};
@@ -75,6 +79,7 @@ pub use query::{FolioUse, PSS_UNITS, Resident};
 pub use remap::Moving;
 pub use settings::{OvercommitMode, Settings, ThpMode};
 pub(crate) use tables::MmTables;
+pub use verify_file::FileCensus;
 
 /// The entry format of machine `M`.
 pub(crate) type Codec<M> = <<M as Machine>::Mmu as Mmu>::Pte;

@@ -61,7 +61,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             match vma.backing() {
                 Backing::Hugetlb(Level::PUD) => promise.pud += vma.pages() / Level::PUD.pages() - leaves.pud,
                 Backing::Hugetlb(level) => promise.pmd += vma.pages() / level.pages() - leaves.pmd,
-                Backing::Anon | Backing::Shmem(_) => {}
+                Backing::Anon | Backing::Shmem(_) | Backing::File(_) => {}
             }
         }
         promise

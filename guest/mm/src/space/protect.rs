@@ -6,7 +6,7 @@ use crate::addr::VirtAddr;
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::{Areas, VmFlags, Vma};
+use crate::vma::{Areas, Backing, VmFlags, Vma};
 
 /// The bits of an entry that are rights.
 const RIGHTS: PteBits = PteBits::WRITE.union(PteBits::USER).union(PteBits::NO_EXEC);
@@ -21,8 +21,9 @@ struct Granted {
     rights: PteBits,
     /// None at all: every access faults.
     is_none: bool,
-    /// Of shared memory: nothing is copied, so all entries get all rights.
-    is_shared: bool,
+    /// What an entry must say to be writable: of shared memory nothing, of a file that is shared that it was written
+    /// already, so that the first write is noticed.
+    writable_if: PteBits,
 }
 
 impl Granted {
@@ -31,7 +32,7 @@ impl Granted {
     #[inline]
     fn apply<C: PteCodec>(self, pte: Pte, level: Level) -> Pte {
         let mut rights = self.rights & RIGHTS;
-        if !self.is_shared && (!C::has(pte, ALONE) || C::has(pte, PteBits::SPECIAL)) {
+        if !C::has(pte, self.writable_if) || C::has(pte, PteBits::SPECIAL) {
             rights -= PteBits::WRITE;
         }
         if C::is_present(pte) && !self.is_none {
@@ -56,8 +57,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Gives the areas from `addr` on for `len` bytes the rights `access` (Linux `mprotect`).
     ///
     /// # Errors
-    /// `Einval` for a bad range; `Enomem` where nothing is mapped, without memory to divide an area, or when more would
-    /// be promised than may be. Areas before the place of a failure have the new rights, as in Linux.
+    /// `Einval` for a bad range; `Eacces` for writing to a file that is shared and not open for it; `Enomem` where nothing is
+    /// mapped, without memory to divide an area, or when more would be promised than may be. Areas before the place of a failure have the new rights, as in Linux.
     pub fn mprotect<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -123,6 +124,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if flags == old {
             return Ok(flags);
         }
+        if !super::map::may_have(vma.backing(), flags) {
+            return Err(Errno::Eacces);
+        }
         let how = super::MapFlags::empty();
         let wants = !old.intersects(VmFlags::ACCOUNT | VmFlags::NORESERVE) && self.is_accountable(flags, how);
         if wants {
@@ -140,7 +144,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         let granted = Granted {
             rights: flags.pte_bits(self.user_bits()),
             is_none: flags.is_none(),
-            is_shared: flags.contains(VmFlags::SHARED) && !flags.contains(VmFlags::HUGETLB),
+            writable_if: match vma.backing() {
+                Backing::File(_) if flags.contains(VmFlags::SHARED) => PteBits::DIRTY,
+                Backing::Shmem(_) => PteBits::empty(),
+                _ => ALONE,
+            },
         };
         let source = MmTables::new(self, mm, frames);
         let tree = mm.tree();

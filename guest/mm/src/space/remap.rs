@@ -13,7 +13,7 @@ use crate::mutant::planted;
 use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::{Areas, VmFlags, VmaInit};
+use crate::vma::{Areas, Backing, VmFlags, VmaInit};
 
 /// Whether what does not fit where it is may go elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +53,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             self.unmap_pages(mm, &mut areas, first + wanted, end, frames)?;
             return Ok(addr);
         }
-        if flags.contains(VmFlags::SHARED) {
+        if matches!(vma.backing(), Backing::Shmem(_)) {
             // An object has the size it was made with.
             return Err(Errno::Einval);
         }
@@ -99,7 +99,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let (first, end) = checked(addr, len)?;
         let mut areas = self.write_areas(mm, 3, frames)?;
         let vma = areas.find(first).filter(|vma| vma.end() >= end).ok_or(Errno::Efault)?;
-        if vma.flags().intersects(VmFlags::HUGETLB | VmFlags::SHARED) {
+        if vma.backing() != Backing::Anon {
             return Err(Errno::Einval);
         }
         let to = self.twin(mm, &mut areas, first, end - first)?;
@@ -134,6 +134,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.hold(init.backing);
         if let Some((twin, vma)) = areas.find(to).zip(areas.find(first)) {
             twin.share_anchor(self.machine().cpu(), vma);
+            twin.link_to_object(self.machine().cpu());
         }
         Ok(to)
     }

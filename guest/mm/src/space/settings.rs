@@ -1,5 +1,7 @@
 //! What can be changed while the machine runs: Linux's `vm.*` and `transparent_hugepage/*`.
 
+use crate::addr::PAGE_SIZE;
+use crate::port::Level;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// When a first touch is given a huge page.
@@ -43,6 +45,8 @@ pub struct Settings {
     mmap_min_addr: AtomicU64,
     /// Pages that stay empty below a stack.
     stack_guard_gap: AtomicU64,
+    /// Pages that a read of a file maps at once, a power of two.
+    fault_around_pages: AtomicU64,
     /// 0 puts contexts where nothing is moved by chance.
     seed: AtomicU64,
 }
@@ -80,6 +84,7 @@ impl Settings {
             max_map_count: AtomicU32::new(65530),
             mmap_min_addr: AtomicU64::new(65536),
             stack_guard_gap: AtomicU64::new(256),
+            fault_around_pages: AtomicU64::new(16),
             seed: AtomicU64::new(0),
         }
     }
@@ -101,6 +106,20 @@ impl Settings {
         stack_guard_gap, set_stack_guard_gap, u64;
         /// What moves contexts by chance; 0 for nothing (`norandmaps`).
         seed, set_seed, u64;
+    }
+
+    /// Pages that a read of a file maps at once, if they are in memory.
+    #[inline]
+    #[must_use]
+    pub fn fault_around_pages(&self) -> u64 {
+        self.fault_around_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes that to `bytes` (`fault_around_bytes`): whole pages, a power of two of them, and no more than a table maps;
+    /// rounded down.
+    pub fn set_fault_around_bytes(&self, bytes: u64) {
+        let pages = (bytes / PAGE_SIZE).clamp(1, Level::ENTRIES as u64);
+        self.fault_around_pages.store(1 << pages.ilog2(), Ordering::Relaxed);
     }
 
     /// When a first touch is given a huge page.

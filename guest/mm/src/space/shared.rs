@@ -45,6 +45,9 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// One more area has this memory behind it.
     pub(super) fn hold(&self, backing: Backing) {
+        if let Backing::File(file) = backing {
+            file.hold();
+        }
         if let Some(object) = self.shmem_of(backing) {
             object.get();
         }
@@ -52,6 +55,10 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// One area less has this memory behind it; with the last its pages go.
     pub(super) fn let_go(&self, backing: Backing) {
+        if let Backing::File(file) = backing {
+            // SAFETY: the caller gives up the reference of an area that is gone.
+            return unsafe { self.cache.close(self.cache.file_of(file)) };
+        }
         let Some(object) = self.shmem_of(backing).filter(|object| object.put()) else { return };
         let (Some(ground), Some(table), Some(nodes)) = (self.ground(), self.frame_table(), self.nodes())
         else {

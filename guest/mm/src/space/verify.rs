@@ -4,9 +4,10 @@ use super::layout::TASK_SIZE;
 use super::unmap::pages_of;
 use super::{Codec, Mm, Rss, Usage, Vm};
 use crate::addr::{Order, PAGE_SHIFT};
-use crate::folio::{FolioFlags, Mapping};
+use crate::cache::FileRef;
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::Vma;
+use crate::vma::{Backing, Vma};
 
 /// What was found of a context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct MmCensus {
     pub pages: u64,
     /// Pages of shared memory that are mapped.
     pub shmem: u64,
+    /// Pages of files that are mapped.
+    pub file: u64,
     /// Base pages of pages from a pool that are mapped.
     pub hugetlb: u64,
     /// Entries that name a slot of swap.
@@ -63,6 +66,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if census.swapped != counters.rss(Rss::Swap) {
             return Err("pages in swap are counted wrong");
         }
+        if census.file != counters.rss(Rss::File) {
+            return Err("resident pages of files are counted wrong");
+        }
         if census.hugetlb != counters.hugetlb() {
             return Err("pages of pools are counted wrong");
         }
@@ -104,12 +110,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             return if bits.contains(PteBits::WRITE) { Err("a writable page of zeroes") } else { Ok(()) };
         }
         let folio = self.folio_of(pte).ok_or("an entry that maps no folio")?;
-        let is_shmem = matches!(folio.mapping(), Mapping::Space(_));
-        match folio.flags().contains(FolioFlags::HUGETLB) {
-            true => census.hugetlb += level.pages(),
-            false if is_shmem => census.shmem += level.pages(),
-            false => census.pages += level.pages(),
-        }
+        let counted = match folio.mapping() {
+            _ if folio.flags().contains(FolioFlags::HUGETLB) => &mut census.hugetlb,
+            Mapping::Space(_) => &mut census.shmem,
+            Mapping::File(_) => &mut census.file,
+            Mapping::Anon(_) | Mapping::None => &mut census.pages,
+        };
+        *counted += level.pages();
         let inside = addr.pfn().get() - folio.pfn().get();
         if folio.index() + inside != vma.index_of(vpn) {
             return Err("a page at another place than its folio says");
@@ -120,6 +127,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             } else {
                 Err("a page of another object")
             };
+        }
+        if let (Backing::File(file), Mapping::File(of)) = (vma.backing(), folio.mapping()) {
+            return self.verify_file_entry(vma, of, file, folio, bits);
         }
         let anchor = vma.link.anchor().map(|anchor| anchor.as_ptr().addr() as u64);
         if !matches!((folio.mapping(), anchor), (Mapping::Anon(of), Some(anchor)) if of == anchor) {
@@ -138,5 +148,34 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err("an exclusive page that is mapped twice");
         }
         Ok(())
+    }
+
+    /// An entry of an area that shows `file`, for a page of the inode at `of`.
+    fn verify_file_entry(
+        &self,
+        vma: &Vma,
+        of: u64,
+        file: FileRef,
+        folio: Folio<'p>,
+        bits: PteBits,
+    ) -> Result<(), &'static str> {
+        let inode = self.cache().file_of(file).inode();
+        if inode.of_pages() != Mapping::File(of) {
+            return Err("a page of another file");
+        }
+        if u64::from(folio.refs()) <= folio.mapcount() || folio.mapcount() == 0 {
+            return Err("a page of a file with fewer references than entries and its index");
+        }
+        if !bits.contains(PteBits::WRITE) {
+            return Ok(());
+        }
+        if vma.is_private() {
+            return Err("a page of a file that its private area may write");
+        }
+        if folio.flags().contains(FolioFlags::DIRTY) {
+            Ok(())
+        } else {
+            Err("a writable page of a file that is clean")
+        }
     }
 }

@@ -58,7 +58,7 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// Empties one entry; whether there is room for another.
     #[inline]
-    fn zap_entry<F: crate::pgtable::TableFrames>(
+    pub(super) fn zap_entry<F: crate::pgtable::TableFrames>(
         &self,
         slot: PteSlot<'_>,
         level: Level,
@@ -77,8 +77,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             {
                 true
             }
-            PteView::Present { addr, .. } | PteView::ProtNone { addr, .. } => {
-                unmapped.push(addr.pfn(), level.pages(), self.drop_rmap(addr.pfn(), level))
+            PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => {
+                let counted = self.drop_rmap(addr.pfn(), level);
+                let has_room = unmapped.push(addr.pfn(), level.pages(), counted);
+                if counted == Counted::File && bits.contains(PteBits::DIRTY) {
+                    unmapped.was_dirty();
+                }
+                has_room
             }
             PteView::Swap { entry, .. } => {
                 if self.swap().free(entry).is_err() {
@@ -103,14 +108,24 @@ impl<'p, M: Machine> Vm<'p, M> {
             folio.sub_mapped(1);
             return Counted::Hugetlb;
         }
-        if let Mapping::Space(_) = folio.mapping() {
-            if folio.sub_mapped(1) {
-                self.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FileMapped, 1);
+        let counted = match folio.mapping() {
+            Mapping::Space(_) => Counted::Shmem,
+            Mapping::File(_) => Counted::File,
+            Mapping::Anon(_) | Mapping::None => {
+                self.drop_anon_rmap(folio, level);
+                return Counted::Anon;
             }
-            return Counted::Shmem;
+        };
+        self.drop_file_rmap(folio);
+        counted
+    }
+
+    /// As [`Vm::drop_rmap`], of a folio of shared memory or of a file.
+    #[inline]
+    pub(crate) fn drop_file_rmap(&self, folio: Folio<'_>) {
+        if folio.sub_mapped(1) {
+            self.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FileMapped, 1);
         }
-        self.drop_anon_rmap(folio, level);
-        Counted::Anon
     }
 
     /// As [`Vm::drop_rmap`], of an anonymous folio.
@@ -135,6 +150,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.add_mapped(1);
         if folio.flags().contains(FolioFlags::HUGETLB) {
             return Counted::Hugetlb;
+        }
+        if let Mapping::File(_) = folio.mapping() {
+            return Counted::File;
         }
         if level != Level::PTE {
             folio.add_entire();

@@ -189,9 +189,9 @@ impl<'p> Areas<'p> {
     ) -> Option<Backing> {
         let entry = self.tree.remove(first, &mut self.bag)?;
         let backing = self.area(entry).backing();
-        let last = self.area(entry).link.detach(cpu);
-        // The list of shared memory is a part of its object.
-        let anchor = last.filter(|_| !matches!(backing, Backing::Shmem(_)));
+        let anchor = self.area(entry).link.detach(cpu);
+        // The list of what it shows is a part of that.
+        let _ = self.area(entry).shown.detach(cpu);
         // SAFETY: it is out of the tree and off its anchor's list, and no reference to an area lives beside `&mut self`.
         // Pages name an anchor only while an area linked to it maps them.
         unsafe {
@@ -222,15 +222,19 @@ impl<'p> Areas<'p> {
             return false;
         }
         let lower = self.area(entry);
-        if let Backing::Shmem(object) = init.backing {
+        // SAFETY: the upper part is in the tree now.
+        let upper = unsafe { upper.as_ref() };
+        match init.backing {
             // SAFETY: the lower part has a reference.
-            unsafe { object.as_ref() }.get();
+            Backing::Shmem(object) => unsafe { object.as_ref() }.get(),
+            Backing::File(file) => file.hold(),
+            Backing::Anon | Backing::Hugetlb(_) => {}
         }
+        upper.link_to_object(cpu);
         if !planted("vm::rmap.split_has_no_anchor") {
-            // SAFETY: the upper part is in the tree now.
-            unsafe { upper.as_ref() }.share_anchor(cpu, lower);
+            upper.share_anchor(cpu, lower);
         }
-        lower.link.set_range(cpu, entry.first, vpn, lower.pgoff());
+        lower.set_range(cpu, entry.first, vpn, lower.pgoff());
         true
     }
 
@@ -259,7 +263,7 @@ impl<'p> Areas<'p> {
             a.share_anchor(cpu, b);
         }
         // Before the upper goes: a walk from a page of it finds one of the two at any time.
-        a.link.set_range(cpu, lower.first, upper.end, a.pgoff());
+        a.set_range(cpu, lower.first, upper.end, a.pgoff());
         let gone = self.remove(objects, cpu, upper.first);
         // The place was that of the area that is gone.
         let _ = self.tree.set_bounds(lower.first, lower.first..upper.end);
@@ -277,7 +281,7 @@ impl<'p> Areas<'p> {
             return false;
         }
         let vma = self.area(entry);
-        vma.link.set_range(cpu, start, entry.end, vma.pgoff() - (first - start));
+        vma.set_range(cpu, start, entry.end, vma.pgoff() - (first - start));
         true
     }
 
@@ -291,7 +295,7 @@ impl<'p> Areas<'p> {
             return false;
         }
         let vma = self.area(entry);
-        vma.link.set_range(cpu, first, end, vma.pgoff());
+        vma.set_range(cpu, first, end, vma.pgoff());
         true
     }
 

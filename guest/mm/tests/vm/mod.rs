@@ -5,6 +5,9 @@ mod areas;
 mod basic;
 mod clone;
 mod fail;
+mod file;
+mod file_race;
+mod files;
 mod flush;
 mod huge;
 mod hugetlb;
@@ -213,16 +216,7 @@ impl World {
 
     /// Handles a fault to its end, as the guest's trap does: what is in swap is waited for.
     pub fn resolve(&self, mm: &Mm<'static, Machine>, va: VirtAddr, access: Access) -> Fault {
-        let mut held = None;
-        loop {
-            match self.vm.fault(mm, va, access, &self.frames) {
-                Fault::InSwap(entry) => held = self.vm.wait_for_swap(mm, entry, &self.frames).unwrap(),
-                fault => {
-                    drop(held);
-                    return fault;
-                }
-            }
-        }
+        self.vm.touch(mm, va, access, &self.frames)
     }
 
     /// Stores, faulting as often as it takes.

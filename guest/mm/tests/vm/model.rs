@@ -256,7 +256,13 @@ impl Oracle {
             Flavour::Reuse => assert!(write && self.holders_of(body) == 1, "{flavour:?} for {body:?}"),
             Flavour::Huge | Flavour::HugeZero => self.went_huge(n, vpn, flavour == Flavour::Huge),
             Flavour::Spurious => {}
-            Flavour::Hugetlb | Flavour::Shared | Flavour::Swapped => panic!("{flavour:?}"),
+            Flavour::Hugetlb
+            | Flavour::Shared
+            | Flavour::Swapped
+            | Flavour::FileAround
+            | Flavour::FileRead
+            | Flavour::FileCow
+            | Flavour::FileShared => panic!("{flavour:?}"),
         }
     }
 

@@ -30,6 +30,7 @@ impl Write for Lines {
 fn name(area: &VmaInit) -> &'static str {
     match (area.backing, area.kind.name()) {
         (Backing::Shmem(_), _) => "[shared]",
+        (Backing::File(_), _) => "[file]",
         (Backing::Hugetlb(_), _) => "[hugetlb]",
         (Backing::Anon, "") => "[anon]",
         (Backing::Anon, name) => name,

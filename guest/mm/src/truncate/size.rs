@@ -1,0 +1,167 @@
+//! Another size of a file (Linux `truncate_setsize`, `truncate_pagecache`, `truncate_inode_pages_range`).
+//!
+//! The size changes first: from then on no fault brings a page behind it. Then the entries go, copies included, then the
+//! pages, each under its lock, and then entries once more: of a copy that was made between the two. The rest of the last
+//! page is zero from then on, in memory and, because it is dirty, on the disk.
+
+use super::{MAX_PAGES, each_page, pages_of};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
+use crate::cache::{Inode, OpenFile};
+use crate::errno::Errno;
+use crate::folio::{Folio, FolioFlags};
+use crate::mutant::planted;
+use crate::phys::FrameAllocator;
+use crate::port::{Machine, PhysMem};
+use crate::space::{Copies, Vm};
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Gives a file the size of `size` bytes (Linux `ftruncate`). Two who do so at once are kept apart by the caller, and so
+    /// are those who make the file longer by writing.
+    ///
+    /// # Errors
+    /// `Einval` if the file is not open for writing; `Efbig`; `Erofs`; `Eio` where the page that the end lies in could not be
+    /// read; `Enomem`. Nothing has changed then.
+    pub fn truncate<A: FrameAllocator<'p>>(
+        &self,
+        file: &OpenFile<'p>,
+        size: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let (inode, old) = (file.inode(), file.inode().size());
+        if !file.mode().contains(crate::cache::FileMode::WRITE) {
+            return Err(Errno::Einval);
+        }
+        if pages_of(size) > MAX_PAGES {
+            return Err(Errno::Efbig);
+        }
+        if inode.fs().device().is_read_only() {
+            return Err(Errno::Erofs);
+        }
+        // What a mapping wrote behind the old end, or what lies behind the new one, must not come back.
+        self.clear_rest(inode, size.min(old), frames)?;
+        if size < old {
+            inode.set_size(size);
+            self.truncate_pages(inode, pages_of(size), frames)?;
+        }
+        inode.fs().set_size(inode.number(), size)?;
+        inode.set_size(size);
+        Ok(())
+    }
+
+    /// Takes all pages of a file from page `first` on away, whatever they hold; the size is smaller already.
+    ///
+    /// # Errors
+    /// `Ecorrupt`.
+    pub(crate) fn truncate_pages<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        first: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let (cache, rest) = (self.cache(), MAX_PAGES - first.min(MAX_PAGES));
+        self.unmap_file(inode, first, rest, Copies::Drop, frames)?;
+        let mut result = Ok(());
+        each_page(cache, inode, first, MAX_PAGES, |folio| {
+            self.lock_quiet(inode, folio);
+            result = self.take_out(inode, folio, frames);
+            folio.unlock(self.machine().cpu());
+            result.is_ok()
+        });
+        result?;
+        if planted("vm::file.copies_stay") {
+            return Ok(());
+        }
+        self.unmap_file(inode, first, rest, Copies::Drop, frames)
+    }
+
+    /// Locks a page and waits until it is not being written any more.
+    pub(super) fn lock_quiet(&self, inode: &Inode<'p>, folio: Folio<'p>) {
+        let (io, device) = (self.cache().io(), inode.fs().device());
+        io.lock_folio(device, folio);
+        io.wait_folio(device, folio, FolioFlags::WRITEBACK);
+    }
+
+    /// Takes a locked page out of the index, with all entries that map it and all that it holds.
+    fn take_out<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        folio: Folio<'p>,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        if folio.mapping() != inode.of_pages() {
+            return Ok(());
+        }
+        // A fault that had looked at the size before it changed may have mapped it.
+        if folio.mapcount() != 0 && !planted("vm::file.mapped_pages_go") {
+            self.unmap_file(inode, folio.index(), 1, Copies::Keep, frames)?;
+        }
+        self.cache().cancel_dirty(inode, folio);
+        self.cache().delete(inode, folio);
+        Ok(())
+    }
+
+    /// Fills what lies behind byte `size` in its page with zeroes.
+    fn clear_rest<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        size: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let (index, offset) = (size >> PAGE_SHIFT, size % PAGE_SIZE);
+        if offset == 0 {
+            return Ok(());
+        }
+        let cache = self.cache();
+        let is_known = cache.find(inode, index).inspect(|folio| cache.put(*folio)).is_some();
+        let run = inode.fs().map(inode.number(), index, 1)?;
+        if !is_known && run.sector.is_none() {
+            return Ok(());
+        }
+        let folio = self.page_in(inode, index, frames)?;
+        let physmem = self.machine().physmem();
+        if let Some(page) = physmem.ptr(folio.pfn().addr()) {
+            // SAFETY: the page is in the direct map, and the offset is below its size; it is locked and up to date, and
+            // whoever writes it through a mapping meanwhile writes behind the end.
+            unsafe { page.add(offset as usize).write_bytes(0, (PAGE_SIZE - offset) as usize) };
+        }
+        let allocated = inode.fs().allocate(inode.number(), index, 1);
+        if allocated.is_ok() {
+            cache.set_dirty(inode, folio);
+        }
+        folio.unlock(self.machine().cpu());
+        cache.put(folio);
+        allocated
+    }
+
+    /// Page `index`, up to date and locked, with a reference; read if it is not in memory.
+    fn page_in<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        index: u64,
+        frames: &A,
+    ) -> Result<Folio<'p>, Errno> {
+        let (cache, io, device) = (self.cache(), self.cache().io(), inode.fs().device());
+        loop {
+            let folio = match cache.find(inode, index) {
+                Some(folio) => folio,
+                None => match cache.create_folio(inode, index, frames) {
+                    Ok(folio) => folio,
+                    Err(Errno::Eexist) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            io.lock_folio(device, folio);
+            if folio.mapping() == inode.of_pages() && folio.is_uptodate() {
+                return Ok(folio);
+            }
+            let read = if folio.mapping() == inode.of_pages() {
+                cache.read_folio(inode, folio, frames)
+            } else {
+                folio.unlock(self.machine().cpu());
+                Ok(())
+            };
+            cache.put(folio);
+            read?;
+        }
+    }
+}
