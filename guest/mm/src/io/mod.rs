@@ -24,7 +24,7 @@ use crate::slab::{Cache, CreateError, Slabs};
 use crate::sync::Once;
 use crate::vmstat::VmStat;
 pub use bio::MAX_PAGES;
-pub(crate) use bio::{Bio, End, EndIo};
+pub(crate) use bio::{End, EndIo};
 use pool::Owned;
 pub(crate) use submit::{Batch, Gather};
 
