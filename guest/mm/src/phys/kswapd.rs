@@ -92,7 +92,9 @@ impl<M: Machine> Phys<M> {
     /// kswapd of `node` was not done, and asks itself.
     pub(crate) fn ask_again(&self, node: NodeId, order: Order, highest: ZoneKind) {
         let wish = (order.get() << KIND_BITS | highest.index() as u32) + 1;
-        self.asked(node).into_iter().for_each(|asked| drop(asked.wish.fetch_max(wish, Ordering::AcqRel)));
+        if let Some(asked) = self.asked(node) {
+            asked.wish.fetch_max(wish, Ordering::AcqRel);
+        }
     }
 
     /// Whether a zone of `node` up to `highest` has a raised mark.

@@ -71,22 +71,24 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     /// Decides about pages that are on no list and of which we have a reference each, and puts those that stay back.
     fn reclaim_all(&self, scan: &Scan, taken: &Taken<'p>) -> Outcome {
         let mut forgotten = Forgotten::new();
-        let mut fates = [Fate::Kept; TAKEN];
-        for (folio, fate) in taken.iter().zip(&mut fates) {
+        let mut fates = [(Fate::Kept, 0); TAKEN];
+        for (folio, (fate, pages)) in taken.iter().zip(&mut fates) {
+            // Of a folio that is gone nothing can be asked.
+            *pages = folio.order().pages();
             *fate = self.decide(scan, folio, &mut forgotten);
         }
         forgotten.flush(self.vm.machine());
         let (cpu, mut done) = (self.vm.machine().cpu(), Outcome::default());
         let mut writer = Writer::new(self.swap, &self.reserve);
-        for (folio, mut fate) in taken.iter().zip(fates) {
+        for (folio, (mut fate, pages)) in taken.iter().zip(fates) {
             if fate == Fate::Unmapped {
                 fate = self.swap_out(folio, &mut writer, &mut done);
             }
             match fate {
-                Fate::Gone => done.reclaimed += folio.order().pages(),
+                Fate::Gone => done.reclaimed += pages,
                 Fate::Active => {
                     folio.set_flags(FolioFlags::ACTIVE);
-                    done.activated += folio.order().pages();
+                    done.activated += pages;
                     self.give_back(cpu, folio);
                 }
                 Fate::Kept | Fate::Unmapped => self.give_back(cpu, folio),

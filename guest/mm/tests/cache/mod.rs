@@ -4,6 +4,7 @@ mod basic;
 mod errors;
 mod model;
 mod race;
+mod reclaim;
 mod window;
 
 use crate::vm::{World, keep};
