@@ -17,7 +17,8 @@ pub fn start() {
         let number = node.id().index();
         let name = NAMES.get(number).copied().unwrap_or("kswapd");
         let cpus = PHYS.topology().into_iter().flat_map(|topology| topology.cpus_of(node.id()));
-        let cpu = cpus.map(|cpu| cpu.0).find(|cpu| *cpu < smp::online()).unwrap_or(0);
+        // Commands begin on the first, and kernel code gives way only where it sleeps.
+        let cpu = cpus.map(|cpu| cpu.0).filter(|cpu| *cpu < smp::online()).last().unwrap_or(0);
         if task::spawn(name, cpu, run, number).is_err() {
             report::unable(format_args!("no {name}"));
         }

@@ -91,7 +91,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let (folio, entry) = made.zip(Entry::handle(pfn.get())).ok_or(AddError::NoMemory)?;
         // Before anybody can find it: the reference of the caller.
         folio.get(1);
-        let source = ground.nodes.with(frames, gfp | GfpFlags::GFP_NOWAIT);
+        let source = ground.nodes.with(frames, gfp | GfpFlags::GFP_KERNEL);
         let mut stock = ground.nodes.stock();
         let added = loop {
             let mut pages = inode.mapping().pages.lock(cpu);
