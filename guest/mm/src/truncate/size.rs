@@ -59,7 +59,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Result<(), Errno> {
         let (cache, rest) = (self.cache(), MAX_PAGES - first.min(MAX_PAGES));
-        self.unmap_file(inode, first, rest, Copies::Drop, frames)?;
+        let copies = if planted("vm::file.copies_stay") { Copies::Keep } else { Copies::Drop };
+        self.unmap_file(inode, first, rest, copies, frames)?;
         let mut result = Ok(());
         each_page(cache, inode, first, MAX_PAGES, |folio| {
             self.lock_quiet(inode, folio);
@@ -68,10 +69,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             result.is_ok()
         });
         result?;
-        if planted("vm::file.copies_stay") {
-            return Ok(());
-        }
-        self.unmap_file(inode, first, rest, Copies::Drop, frames)
+        self.unmap_file(inode, first, rest, copies, frames)
     }
 
     /// Locks a page and waits until it is not being written any more.
@@ -92,7 +90,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(());
         }
         // A fault that had looked at the size before it changed may have mapped it.
-        if folio.mapcount() != 0 && !planted("vm::file.mapped_pages_go") {
+        if folio.mapcount() != 0 {
             self.unmap_file(inode, folio.index(), 1, Copies::Keep, frames)?;
         }
         self.cache().cancel_dirty(inode, folio);

@@ -147,6 +147,31 @@ fn a_shared_write_makes_its_page_dirty_once() {
 }
 
 #[test]
+fn what_is_written_through_a_mapping_is_read() {
+    let (world, volume) = world();
+    let mm = world.context();
+    let file = volume.file(&world, 1, 8, BOTH);
+    let read = |n: u64| {
+        let mut value = 0;
+        // SAFETY: a page is shown, of which the first word is read.
+        let sink = |from: std::ptr::NonNull<u8>, _| value = unsafe { from.cast::<u64>().read() };
+        assert_eq!(world.vm.cache().read(file, n * PAGE_SIZE, 8, &world.frames, sink), Ok(8));
+        value
+    };
+    assert_eq!(read(3), word(1, 3));
+    let pages = world.vm.stat().total(NodeStat::FilePages);
+    let at = map(&world, mm, file, 8, SHARED);
+    // What was read is not read again to be mapped.
+    let majors = world.event(VmEvent::PgMajFault);
+    assert_eq!(world.load(mm, page(at, 3)), Ok(word(1, 3)));
+    assert_eq!(world.event(VmEvent::PgMajFault), majors);
+    world.store(mm, page(at, 3), 42).unwrap();
+    assert_eq!(read(3), 42);
+    assert_eq!(world.vm.stat().total(NodeStat::FilePages), pages, "one copy of each page");
+    world.verify();
+}
+
+#[test]
 fn without_room_on_the_disk_a_shared_write_fails_and_nothing_is_lost() {
     let (world, volume) = world();
     let mm = world.context();
@@ -232,7 +257,7 @@ fn a_clone_has_its_parents_copies_and_the_same_file() {
 }
 
 #[test]
-fn a_page_that_was_cleaned_is_dirty_again_after_the_next_write_to_it() {
+fn a_page_of_a_file_that_was_cleaned_is_dirty_again_after_the_next_write() {
     let (world, volume) = world();
     let mm = world.context();
     let file = volume.file(&world, 1, 2, BOTH);
