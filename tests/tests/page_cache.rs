@@ -166,3 +166,17 @@ fn files_are_made_and_taken_away_for_good() {
     assert!(run.output(0).lines_with("name=empty").is_empty(), "{run}");
     run.output(2).assert_line("error: g: EBUSY");
 }
+
+/// The monitor compares what both sides have counted, reads ahead that nobody waited for included.
+#[test]
+fn b1_a_run_whose_counts_differ_fails() {
+    let Some(host) = kvm() else { return };
+    let folder = TempDir::new().unwrap();
+    let (image, _) = volume(&folder, 4 << 20);
+    let slow = |commands: &[&str]| {
+        Guest::on(host).disk(&image, ",latency=20ms").flag("--stats").run(commands).start().assert_ok()
+    };
+    let run = slow(&["file fadvise f willneed", "file as f"]);
+    assert_eq!(run.all().number("disk.disk0.read_bytes") >> 20, 4, "{run}");
+    slow(&["file create g 1M", "file rm g"]);
+}

@@ -31,3 +31,4 @@ pub mod tcg;
 pub mod threads;
 pub mod timing;
 pub mod view;
+pub mod witness;

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use shared::exit::ExitStatus;
+use shared::stats::StatsNote;
 use vmm::accel::{self, Accelerator};
 use vmm::boot::e820;
 use vmm::cli::image::ImageCommand;
@@ -27,7 +28,7 @@ use vmm::timing::Phases;
 use vmm::view::procfs::Procfs;
 use vmm::view::snapshot::StatsReader;
 use vmm::view::watcher::{WatchError, Watched, Watcher};
-use vmm::{builder, image, manual, params, probe, run, signals, tcg};
+use vmm::{builder, image, manual, params, probe, run, signals, tcg, witness};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -230,7 +231,7 @@ fn run_on_accelerator(
                 let watcher = filter.and_then(|filter| Watcher::start(reader, procfs, filter));
                 seen.watcher = Some(watcher.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?);
             }
-            let end = run_machine(&mut machine, config, args, phases, seen);
+            let end = run_machine(&mut machine, note, config, args, phases, seen);
             seen.watched = seen.watcher.as_ref().and_then(Watcher::look_back);
             seen.output = machine.output();
             end
@@ -240,6 +241,7 @@ fn run_on_accelerator(
 
 fn run_machine(
     machine: &mut Machine,
+    note: Option<StatsNote>,
     config: &MachineConfig,
     args: &RunArgs,
     phases: &mut Phases,
@@ -264,6 +266,9 @@ fn run_machine(
         print(&format!("{phases}\n{}", lines.collect::<String>()));
     }
     let end = end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?;
+    if wanted && end.status() == 0 {
+        compare_counts(machine, note)?;
+    }
     match machine.output_loss() {
         // Its own bad end tells more than where its words went.
         Some(loss) if !loss.reader_gone && end.status() == 0 => {
@@ -274,6 +279,17 @@ fn run_machine(
             Err(Failure(ExitStatus::HostUnable, vec![line]))
         }
         _ => Ok(end),
+    }
+}
+
+/// A guest that ends well has counted on its disks what was counted here.
+fn compare_counts(machine: &Machine, note: Option<StatsNote>) -> Result<(), Failure> {
+    let Some(note) = note else { return Ok(()) };
+    // A guest that publishes nothing has nothing to compare.
+    let Ok(disks) = StatsReader::new(Box::new(machine.ram().clone()), note).disks() else { return Ok(()) };
+    match witness::differences(&disks, machine.disks()) {
+        lines if lines.is_empty() => Ok(()),
+        lines => Err(Failure(ExitStatus::CheckFailed, lines)),
     }
 }
 

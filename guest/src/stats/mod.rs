@@ -20,6 +20,7 @@ pub use tick::start;
 use crate::arch::irq::{LINES, line};
 use crate::arch::percpu::{self, Counter, PerCpu};
 use crate::arch::{cpu, smp, time};
+use crate::drivers::blk;
 use crate::machine::CPU;
 use crate::memory::PHYS;
 use crate::proc;
@@ -27,10 +28,13 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use mm::sync::SpinLock;
 use shared::stats::{
-    ABI_VERSION, AREA_SIZE, CommandGroup, CommandRecord, FIELDS, Header, MAX_ZONES, MachineGroup,
-    MeminfoGroup, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote, TextGroup, TrapGroup, VmstatGroup, ZoneGroup,
-    zone_offset,
+    ABI_VERSION, AREA_SIZE, CommandGroup, CommandRecord, DiskGroup, DiskWords, FIELDS, Header, MAX_DISKS,
+    MAX_ZONES, MachineGroup, MeminfoGroup, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote, TextGroup, TrapGroup,
+    VmstatGroup, ZoneGroup, zone_offset,
 };
+
+/// How long the machine's end waits for requests to disks.
+const SETTLE_NS: u64 = 1_000_000_000;
 
 const WORDS: usize = AREA_SIZE / size_of::<u64>();
 
@@ -128,6 +132,7 @@ pub fn refresh() {
     publish(offset_of!(StatsArea, tasks), proc::tasks().words());
     publish(offset_of!(StatsArea, meminfo), MeminfoGroup::new(&proc::meminfo()).words());
     publish(offset_of!(StatsArea, vmstat), VmstatGroup::new(&proc::vmstat()).words());
+    publish(offset_of!(StatsArea, disks), disks().words());
     let Header { magic, abi_version, size, groups } = Header::new();
     // The magic comes last: whoever sees it sees a whole area.
     for (value, place) in [abi_version, size, groups].into_iter().zip(1usize..) {
@@ -144,6 +149,7 @@ pub fn refresh() {
 /// date afterwards.
 pub fn finish() {
     tick::stop();
+    blk::settle(SETTLE_NS);
     refresh();
     texts::send();
 }
@@ -175,6 +181,24 @@ fn machine(zones: usize) -> MachineGroup {
         zones: zones as u64,
         tsc_khz: time::tsc_khz(),
     }
+}
+
+fn disks() -> DiskGroup {
+    let mut all = DiskGroup { sequence: 0, count: 0, disks: [DiskWords::default(); MAX_DISKS] };
+    for (slot, disk) in all.disks.iter_mut().zip(blk::disks()) {
+        let done = disk.counters();
+        *slot = DiskWords {
+            id: DiskWords::id_of(disk.serial().as_bytes()),
+            reads: done.reads,
+            read_bytes: done.read_bytes,
+            writes: done.writes,
+            write_bytes: done.write_bytes,
+            flushes: done.flushes,
+            errors: done.errors,
+        };
+        all.count += 1;
+    }
+    all
 }
 
 /// Traps and gates so far.

@@ -3,7 +3,7 @@
 //! Every structure is words only, its seqlock word first. Values come from a guest: turning them into the
 //! input of a renderer bounds every count and every index.
 
-use super::{MAX_COMMANDS, MAX_CPUS, ZONE_NAMES};
+use super::{MAX_COMMANDS, MAX_CPUS, MAX_DISKS, ZONE_NAMES};
 use crate::text::meminfo::Meminfo;
 use crate::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use crate::text::vmstat::Vmstat;
@@ -125,6 +125,60 @@ group! {
         global: [u64; GLOBAL_STATS.len()],
         /// Of the whole machine.
         events: [u64; VM_EVENTS.len()],
+    }
+}
+
+/// What one disk has done, as both sides count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DiskWords {
+    /// Its name as it tells it, filled up with zeroes.
+    pub id: [u64; 3],
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Bytes they brought.
+    pub read_bytes: u64,
+    /// Writes that succeeded.
+    pub writes: u64,
+    /// Bytes they took.
+    pub write_bytes: u64,
+    /// Flushes that succeeded.
+    pub flushes: u64,
+    /// Requests that failed.
+    pub errors: u64,
+}
+
+impl DiskWords {
+    /// [`DiskWords::id`] of a name; what is longer than 24 bytes is cut off.
+    #[must_use]
+    pub fn id_of(name: &[u8]) -> [u64; 3] {
+        let mut bytes = [0; 24];
+        bytes.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+        core::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
+    /// The counters with their names, as `--stats` has them.
+    #[must_use]
+    pub fn counters(&self) -> [(&'static str, u64); 6] {
+        [
+            ("reads", self.reads),
+            ("read_bytes", self.read_bytes),
+            ("writes", self.writes),
+            ("write_bytes", self.write_bytes),
+            ("flushes", self.flushes),
+            ("errors", self.errors),
+        ]
+    }
+}
+
+group! {
+    /// The disks that the guest uses.
+    DiskGroup {
+        /// How many there are; only the first [`MAX_DISKS`] are told of.
+        count: u64,
+        /// What each has done.
+        disks: [DiskWords; MAX_DISKS],
     }
 }
 

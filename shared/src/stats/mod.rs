@@ -19,8 +19,8 @@ mod read;
 mod texts;
 
 pub use groups::{
-    CommandGroup, CommandRecord, CpuTimes, MachineGroup, MeminfoGroup, PagesetWords, TaskGroup, TextGroup,
-    TrapGroup, VmstatGroup, ZoneGroup,
+    CommandGroup, CommandRecord, CpuTimes, DiskGroup, DiskWords, MachineGroup, MeminfoGroup, PagesetWords,
+    TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup,
 };
 pub use read::{CopyFrom, StatsError, check_header, copy_group, is_consistent};
 pub use texts::{GuestText, MAX_TEXTS_SIZE, TEXTS, parse_texts, record_header};
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BALLAST\0");
 
 /// Version of the layout.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Owner name of the guest's ELF notes (in the file a NUL follows).
 pub const NOTE_NAME: &str = "Ballast";
@@ -48,6 +48,9 @@ pub const ZONE_NAMES: [&str; 5] = ["DMA", "DMA32", "Normal", "HighMem", "Movable
 
 /// Most zones: one of each type on each of eight nodes.
 pub const MAX_ZONES: usize = 8 * ZONE_NAMES.len();
+
+/// Most disks that are told of.
+pub const MAX_DISKS: usize = 26;
 
 /// Most commands that are recorded; later ones are only counted.
 pub const MAX_COMMANDS: usize = 512;
@@ -98,6 +101,8 @@ pub struct StatsArea {
     pub texts: TextGroup,
     /// The commands that have ended.
     pub commands: CommandGroup,
+    /// The disks.
+    pub disks: DiskGroup,
     /// `/proc/zoneinfo` and `/proc/buddyinfo`: the first [`MachineGroup::zones`] of them.
     pub zones: [ZoneGroup; MAX_ZONES],
 }
@@ -106,7 +111,7 @@ pub struct StatsArea {
 pub const AREA_SIZE: usize = size_of::<StatsArea>();
 
 /// Offset and size in bytes of the groups before the zones. The seqlock word comes first.
-const SINGLE: [(usize, usize); 7] = [
+const SINGLE: [(usize, usize); 8] = [
     (offset_of!(StatsArea, machine), size_of::<MachineGroup>()),
     (offset_of!(StatsArea, traps), size_of::<TrapGroup>()),
     (offset_of!(StatsArea, tasks), size_of::<TaskGroup>()),
@@ -114,6 +119,7 @@ const SINGLE: [(usize, usize); 7] = [
     (offset_of!(StatsArea, vmstat), size_of::<VmstatGroup>()),
     (offset_of!(StatsArea, texts), size_of::<TextGroup>()),
     (offset_of!(StatsArea, commands), size_of::<CommandGroup>()),
+    (offset_of!(StatsArea, disks), size_of::<DiskGroup>()),
 ];
 
 /// Number of groups, those of zones that do not exist included.

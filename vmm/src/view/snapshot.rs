@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use shared::stats::{
-    CommandGroup, Header, MAX_TEXTS_SIZE, MAX_ZONES, MachineGroup, MeminfoGroup, StatsError, StatsNote,
-    TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup, check_header, copy_group, parse_texts,
+    CommandGroup, DiskGroup, Header, MAX_TEXTS_SIZE, MAX_ZONES, MachineGroup, MeminfoGroup, StatsError,
+    StatsNote, TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup, check_header, copy_group,
+    parse_texts,
 };
 use zerocopy::FromBytes;
 
@@ -30,7 +31,8 @@ mod number {
     pub const VMSTAT: usize = 4;
     pub const TEXTS: usize = 5;
     pub const COMMANDS: usize = 6;
-    pub const FIRST_ZONE: usize = 7;
+    pub const DISKS: usize = 7;
+    pub const FIRST_ZONE: usize = 8;
 }
 
 /// Reads the statistics area of one guest.
@@ -90,6 +92,12 @@ impl StatsReader {
     pub fn commands(&self) -> Result<CommandGroup, StatsError> {
         self.check()?;
         self.group(number::COMMANDS)
+    }
+
+    /// What the guest's disks have done.
+    pub fn disks(&self) -> Result<DiskGroup, StatsError> {
+        self.check()?;
+        self.group(number::DISKS)
     }
 
     /// The texts that the guest sent when it ended; none before.

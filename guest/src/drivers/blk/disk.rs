@@ -354,6 +354,12 @@ impl Disk {
         }
     }
 
+    /// Whether queue `index` has requests, after what is finished was taken in.
+    pub fn is_busy(&self, index: usize) -> bool {
+        self.poll(index);
+        self.lane(index).ring.lock(&CPU).is_busy()
+    }
+
     /// The disk's line was raised.
     pub fn on_interrupt(&self) {
         self.counters.interrupt();

@@ -33,6 +33,7 @@ pub use submitter::Submitter;
 pub use ticket::Ticket;
 
 use super::virtio::{Device, EVENT_IDX, INDIRECT_DESC, Unusable};
+use crate::arch::{cpu, time};
 use crate::memory;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
@@ -118,6 +119,15 @@ pub fn find(name: &str) -> Option<&'static Disk> {
     let mut rest = name.strip_prefix("vd")?.chars();
     let letter = rest.next()?;
     disks().find(|disk| disk.letter() == letter).filter(|_| rest.next().is_none())
+}
+
+/// Waits until no disk has a request, at most for `ns` nanoseconds: what was read ahead is counted on both sides.
+pub fn settle(ns: u64) {
+    let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(ns));
+    let is_busy = |disk: &'static Disk| (0..disk.queues()).any(|queue| disk.is_busy(queue));
+    while disks().any(is_busy) && cpu::rdtsc().wrapping_sub(start) < limit {
+        core::hint::spin_loop();
+    }
 }
 
 /// A disk's line was raised.
