@@ -177,6 +177,8 @@ fn b1_a_run_whose_counts_differ_fails() {
         Guest::on(host).disk(&image, ",latency=20ms").flag("--stats").run(commands).start().assert_ok()
     };
     let run = slow(&["file fadvise f willneed", "file as f"]);
-    assert_eq!(run.all().number("disk.disk0.read_bytes") >> 20, 4, "{run}");
+    // As much as readahead takes at once, on its way when the machine ends.
+    assert_eq!(run.output(1).number("nrpages"), 32, "{run}");
+    assert!(run.all().number("disk.disk0.read_bytes") > 32 * PAGE, "{run}");
     slow(&["file create g 1M", "file rm g"]);
 }

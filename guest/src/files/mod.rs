@@ -30,6 +30,7 @@ const MAX_VOLUMES: usize = 5;
 static VOLUMES: [Once<Option<DataVolume>>; MAX_VOLUMES] = [const { Once::new(None) }; MAX_VOLUMES];
 
 /// Requests of the page cache go to the disks from here on, and the volumes that the command line names are there. Once.
+/// A root that it does not name is looked for on the first disk, when somebody asks for it.
 pub fn boot(cmdline: &str) {
     // SAFETY: disks tell the end of requests that they took, once each, with the cookie that they got.
     blk::tell_ends_to(|cookie, result| unsafe { IO.end_io(cookie, result) });
@@ -38,6 +39,8 @@ pub fn boot(cmdline: &str) {
 
 /// The volumes, each with its number: 0 for the root.
 pub fn volumes() -> impl Iterator<Item = (usize, &'static DataVolume)> {
+    // A disk that nobody asks for files is not read.
+    mount::root_if_unnamed(&VOLUMES[0]);
     VOLUMES.iter().enumerate().filter_map(|(n, slot)| Some((n, slot.get()?.as_ref()?)))
 }
 

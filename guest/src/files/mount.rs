@@ -5,6 +5,7 @@
 
 use super::table::Buffer;
 use super::volume::DataVolume;
+use crate::boot_info;
 use crate::console;
 use crate::drivers::blk::{self, Disk};
 use crate::memory;
@@ -12,7 +13,7 @@ use crate::text::Text;
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
 use mm::errno::Errno;
-use mm::sync::Once;
+use mm::sync::{InitError, Once};
 use shared::disk::files::{AREA_BYTES, Copies, SLOT_BLOCKS, SLOT_BYTES, Table, TableError, Volume};
 use shared::disk::gpt::{GptError, Header, Mbr, PRIMARY, TYPE_FILES};
 use shared::disk::{BLOCK, SECTOR};
@@ -54,7 +55,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Mounts what the command line names, and the first disk if it has files and nothing else is said.
+/// Mounts what the command line names.
 pub fn all(cmdline: &str, volumes: &'static [Once<Option<DataVolume>>]) {
     for (slot, number) in volumes.iter().zip(0_usize..) {
         let mut name = Text::<32>::new();
@@ -69,16 +70,26 @@ pub fn all(cmdline: &str, volumes: &'static [Once<Option<DataVolume>>]) {
                 _ => None,
             }
         });
-        let Some(device) = given.or_else(|| (number == 0).then_some("vda")) else { continue };
-        let mounted = slot.init(|slot| {
-            *slot = Some(mount(device)?);
-            Ok(())
-        });
-        if let (Err(mm::sync::InitError::Failed(missing)), true) = (mounted, given.is_some()) {
-            let missing: Missing = missing;
+        let Some(device) = given else { continue };
+        if let Err(InitError::Failed(missing)) = fill(slot, device) {
             console::print(format_args!("{}=: {device}: {missing}\n", name.as_str()));
         }
     }
+}
+
+/// Mounts the first disk as the root, if it has files and no root was named.
+pub fn root_if_unnamed(root: &'static Once<Option<DataVolume>>) {
+    if boot_info::get().is_some_and(|info| find_last(info.cmdline(), ROOT).is_none()) {
+        // Without files there is no root.
+        let _ = fill(root, "vda");
+    }
+}
+
+fn fill(slot: &'static Once<Option<DataVolume>>, device: &str) -> Result<(), InitError<Missing>> {
+    slot.init(|slot| {
+        *slot = Some(mount(device)?);
+        Ok(())
+    })
 }
 
 fn mount(device: &str) -> Result<DataVolume, Missing> {
