@@ -3,7 +3,7 @@
 use super::layout::TASK_SIZE;
 use super::unmap::pages_of;
 use super::{Codec, Errno, Mm, Vm};
-use crate::addr::PAGE_SHIFT;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use crate::folio::FolioFlags;
 use crate::port::{Machine, PteCodec, PteView, SwapEntry};
 
@@ -44,6 +44,24 @@ impl<'p, M: Machine> Vm<'p, M> {
             }
             swap.put(folio);
             from += 1;
+        }
+    }
+
+    /// Waits until what is on its way to swap from `addr` on for `len` bytes is there. Only where this code can wait.
+    pub fn settle_swap(&self, mm: &Mm<'p, M>, addr: VirtAddr, len: u64) {
+        let (mut at, end) = (addr.vpn().get(), addr.vpn().get() + len.div_ceil(PAGE_SIZE));
+        for info in self.swap().areas() {
+            while let Ok(Some((vpn, entry))) = self.next_swapped(mm, at, info.area) {
+                if vpn >= end {
+                    break;
+                }
+                at = vpn + 1;
+                if let Some(folio) = self.swap().lookup(entry) {
+                    self.swap().wait_unlocked(folio, FolioFlags::WRITEBACK);
+                    self.swap().put(folio);
+                }
+            }
+            at = addr.vpn().get();
         }
     }
 

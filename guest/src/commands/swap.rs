@@ -1,0 +1,150 @@
+//! `swapon`, `swapoff`, `swap`, `swapcache`: swap areas and what is in them.
+
+use super::vm::session;
+use super::{Args, Command, Outcome, fail, usage};
+use crate::arch::percpu;
+use crate::commands::support::parse;
+use crate::console;
+use crate::context;
+use crate::memory::slab::FRAMES;
+use crate::memory::swap;
+use crate::memory::vm::{STAT, SWAP, VM};
+use mm::addr::{PAGE_SIZE, VirtAddr};
+use mm::errno::Errno;
+use mm::space::MapRequest;
+use mm::vmstat::VmEvent;
+use shared::exit::ExitStatus;
+
+/// The family.
+pub const SWAPPING: &[Command] = &[
+    Command { name: "swapon", usage: "[-p N] [-d] PATH", summary: "swaps to a disk, a partition or a file", run: on },
+    Command { name: "swapoff", usage: "PATH", summary: "brings everything back from there", run: off },
+    Command {
+        name: "swap",
+        usage: "verify | out",
+        summary: "counts the entries of all slots again; sends all of the context to swap",
+        run: swap,
+    },
+    Command {
+        name: "swapcache",
+        usage: "demo [PAGES]",
+        summary: "what is read back and not changed goes again without being written",
+        run: cache,
+    },
+];
+
+fn on(args: &mut Args<'_>) -> Outcome {
+    let (mut priority, mut discards) = (None, false);
+    while let Some(word) = args.next_word() {
+        match word {
+            "-p" => {
+                let number = parse::number("priority", args.next_word().unwrap_or(""))?;
+                let fits = u16::try_from(number).ok().filter(|number| *number < 1 << 15);
+                priority = Some(fits.ok_or_else(|| usage(format_args!("swapon: priorities are 0 to 32767")))?);
+            }
+            "-d" => discards = true,
+            path => {
+                return swap::on(path, priority, discards).map_err(|refused| match refused {
+                    swap::Refused::Call(Errno::Enomem) => {
+                        fail(ExitStatus::CheckFailed, format_args!("swapon: {path}: {refused}"))
+                    }
+                    refused => usage(format_args!("swapon: {path}: {refused}")),
+                });
+            }
+        }
+    }
+    Err(usage(format_args!("swapon: expected a disk, a partition or a file")))
+}
+
+fn off(args: &mut Args<'_>) -> Outcome {
+    let path = args.next_word().ok_or_else(|| usage(format_args!("swapoff: expected what is swapped to")))?;
+    swap::off(path).map_err(|errno| match errno {
+        Errno::Einval => usage(format_args!("swapoff: {path}: EINVAL")),
+        errno => fail(ExitStatus::CheckFailed, format_args!("swapoff: {path}: {errno}")),
+    })
+}
+
+fn swap(args: &mut Args<'_>) -> Outcome {
+    match args.next_word() {
+        Some("verify") => verify(),
+        Some("out") => session::with(|session| {
+            let mappings = session.mappings();
+            let mut sent = 0;
+            for mapping in mappings {
+                sent += send(session.context.mm().id(), mapping.start, mapping.bytes)?;
+            }
+            console::print(format_args!("sent={sent}\n"));
+            Ok(())
+        }),
+        _ => Err(usage(format_args!("swap: expected verify or out"))),
+    }
+}
+
+/// Counts what every slot is named by.
+fn verify() -> Outcome {
+    match SWAP.verify(|entry| VM.entries_naming(entry)) {
+        Ok(taken) => {
+            let (total, free) = (SWAP.total_slots(), SWAP.free_slots());
+            console::print(format_args!(
+                "swap_verify=ok used={taken} total={total} free={free} write_errors={}\n",
+                SWAP.write_errors()
+            ));
+            Ok(())
+        }
+        Err(what) => Err(fail(ExitStatus::Corruption, format_args!("swap verify: {what}"))),
+    }
+}
+
+/// Sends a range of context `id` to swap, and has it written.
+fn send(id: u32, start: u64, bytes: u64) -> Result<u64, ExitStatus> {
+    let (Some(mm), Some(at)) = (VM.mm(id), VirtAddr::new(start)) else { return Ok(0) };
+    let sent = VM.page_out(mm, at, bytes, &FRAMES);
+    VM.settle_swap(mm, at, bytes);
+    // Those that are written now go.
+    let _ = VM.page_out(mm, at, bytes, &FRAMES);
+    sent.map_err(|errno| fail(ExitStatus::Corruption, format_args!("swap out: {errno}")))
+}
+
+fn cache(args: &mut Args<'_>) -> Outcome {
+    if !args.take("demo") {
+        return Err(usage(format_args!("swapcache: expected demo")));
+    }
+    let pages = args.next_word().map_or(Ok(1000), |word| parse::count("pages", word))?;
+    session::with(|session| {
+        let mm = session.context.mm();
+        let request = MapRequest::anon(pages * PAGE_SIZE);
+        let at = VM.mmap(mm, &request, &FRAMES);
+        let at = at.map_err(|errno| fail(ExitStatus::CheckFailed, format_args!("swapcache: {errno}")))?.get();
+        let context = session.context.clone();
+        let each = |work: &dyn Fn(*mut u64, u64), count: u64| {
+            let all = || (0..count).for_each(|n| work((at + n * PAGE_SIZE) as *mut u64, n));
+            context::run(&context, percpu::cpu(), all).or_else(session::ended)
+        };
+        // SAFETY: the mapping was just made in this context.
+        each(&|page, n| unsafe { page.write_volatile(n + 1) }, pages)?;
+        let step = |what: &str| -> Outcome {
+            let before = STAT.event(VmEvent::PswpOut);
+            let sent = send(mm.id(), at, pages * PAGE_SIZE)?;
+            let written = STAT.event(VmEvent::PswpOut) - before;
+            console::print(format_args!("{what} sent={sent} pswpout={written}\n"));
+            Ok(())
+        };
+        step("evict")?;
+        let wrong = core::sync::atomic::AtomicU64::new(0);
+        let look = |page: *mut u64, n: u64| {
+            // SAFETY: as above.
+            if unsafe { page.read_volatile() } != n + 1 {
+                wrong.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        each(&look, pages)?;
+        step("clean")?;
+        // SAFETY: as above.
+        each(&|page, n| unsafe { page.write_volatile(n + 1) }, pages / 10)?;
+        step("modified")?;
+        each(&look, pages)?;
+        let wrong = wrong.into_inner();
+        console::print(format_args!("verify={} wrong={wrong}\n", if wrong == 0 { "ok" } else { "wrong" }));
+        if wrong == 0 { Ok(()) } else { Err(ExitStatus::CheckFailed) }
+    })
+}
