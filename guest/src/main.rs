@@ -87,6 +87,7 @@ fn kernel_main(entry: Entry) -> ! {
     memory::shrinkers::init();
     memory::kswapd::start();
     files::boot(cmdline);
+    memory::swap::boot(cmdline);
     stats::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {

@@ -9,7 +9,7 @@
 
 use crate::console;
 use crate::machine::CPU;
-use crate::memory::{PHYS, shrinkers, vm};
+use crate::memory::{PHYS, shrinkers, swap, vm};
 use core::fmt;
 use mm::addr::PAGE_SIZE;
 use mm::frame::ZoneKind;
@@ -304,6 +304,7 @@ pub fn set<'a>(name: &str, text: &'a str) -> Result<&'static ParamSpec, Refused<
         apply_reserves();
     }
     vm::apply_settings();
+    swap::apply_settings();
     Ok(spec)
 }
 

@@ -32,6 +32,7 @@ mod psi;
 mod pt;
 mod slab;
 mod support;
+mod swap;
 mod sysctl;
 mod tasks;
 mod tlb;
@@ -95,6 +96,7 @@ static FAMILIES: &[&[Command]] = &[
     psi::PSI,
     pt::PT,
     slab::SLAB,
+    swap::SWAPPING,
     sysctl::SYSCTL,
     tasks::TASKS,
     tlb::TLB,

@@ -12,6 +12,7 @@ use crate::memory::vm::{STAT, SWAP, VM};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::errno::Errno;
 use mm::space::MapRequest;
+use mm::vma::VmFlags;
 use mm::vmstat::VmEvent;
 use shared::exit::ExitStatus;
 
@@ -112,11 +113,13 @@ fn cache(args: &mut Args<'_>) -> Outcome {
     let pages = args.next_word().map_or(Ok(1000), |word| parse::count("pages", word))?;
     session::with(|session| {
         let mm = session.context.mm();
+        // Huge pages are not swapped.
         let request = MapRequest::anon(pages * PAGE_SIZE);
+        let request = MapRequest { vm: request.vm | VmFlags::NOHUGEPAGE, ..request };
         let at = VM.mmap(mm, &request, &FRAMES);
         let at = at.map_err(|errno| fail(ExitStatus::CheckFailed, format_args!("swapcache: {errno}")))?.get();
         let context = session.context.clone();
-        let each = |work: &dyn Fn(*mut u64, u64), count: u64| {
+        let each = |work: &(dyn Fn(*mut u64, u64) + Sync), count: u64| {
             let all = || (0..count).for_each(|n| work((at + n * PAGE_SIZE) as *mut u64, n));
             context::run(&context, percpu::cpu(), all).or_else(session::ended)
         };

@@ -22,6 +22,8 @@ use crate::memory::vm::{CACHE, IO};
 use mm::cache::{FileMode, FileSystem, OpenFile};
 use mm::errno::Errno;
 use mm::sync::Once;
+pub use mount::numbered as partition;
+pub use table::Buffer;
 pub use volume::DataVolume;
 
 /// Volumes that there can be: the root, and those of `disk.N.fs=` for N from 0 on.

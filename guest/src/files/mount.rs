@@ -130,6 +130,12 @@ fn new_volume() -> Option<&'static mut Volume> {
     Some(unsafe { memory.cast::<Volume>().as_mut() })
 }
 
+/// First sector and length of partition `number` of a disk, if there is one and it lies on the disk.
+pub fn numbered(disk: &'static Disk, number: u32) -> Option<(u64, u64)> {
+    let (first, sectors) = partition(disk, Some(number)).ok()?;
+    first.checked_add(sectors).is_some_and(|end| end <= disk.sectors()).then_some((first, sectors))
+}
+
 /// First sector and length of the partition that is meant.
 fn partition(disk: &'static Disk, number: Option<u32>) -> Result<(u64, u64), Missing> {
     let mut sector = Buffer::new(SECTOR as usize).ok_or(Errno::Enomem)?;

@@ -30,6 +30,7 @@ mod map;
 pub mod shrinkers;
 pub mod slab;
 pub mod stack;
+pub mod swap;
 pub mod tables;
 pub mod vm;
 mod zones;

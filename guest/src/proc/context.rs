@@ -105,8 +105,8 @@ fn smaps(context: &Context, w: &mut dyn Write) -> fmt::Result {
             anon_huge_pages: kb(has.huge),
             shared_hugetlb: kb(has.shared_hugetlb),
             private_hugetlb: kb(has.private_hugetlb),
-            swap: 0,
-            swap_pss: 0,
+            swap: kb(has.swap),
+            swap_pss: kb(has.swap_pss) / PSS_UNITS,
             locked: if area.flags.contains(VmFlags::LOCKED) { pss } else { 0 },
             thp_eligible: is_eligible(&area),
         };

@@ -6,7 +6,7 @@ use crate::arch::smp;
 use crate::files;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::SLABS;
-use crate::memory::vm::{self, STAT};
+use crate::memory::vm::{self, STAT, SWAP};
 use crate::memory::{PHYS, boot, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::PAGE_SIZE;
@@ -49,6 +49,9 @@ pub fn numbers() -> Meminfo {
         active_file: stat(NodeStat::ActiveFile),
         inactive_file: stat(NodeStat::InactiveFile),
         unevictable: stat(NodeStat::Unevictable),
+        swap_cached: stat(NodeStat::SwapCached),
+        swap_total: kb(SWAP.total_slots()),
+        swap_free: kb(SWAP.free_slots()),
         kernel_stack: kb(stack::pages_in_use()),
         mlocked: stat(NodeStat::Mlocked),
         anon_pages: stat(NodeStat::AnonMapped),

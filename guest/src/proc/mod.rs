@@ -64,7 +64,7 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/pressure/memory", pressure::memory),
     ("/proc/slabinfo", slabinfo::slabinfo),
     ("/proc/stat", tasks::stat),
-    ("/proc/swaps", tasks::swaps),
+    ("/proc/swaps", crate::memory::swap::show),
     ("/proc/uptime", tasks::uptime),
     ("/proc/version", machine::version),
     ("/proc/vmallocinfo", vmallocinfo::vmallocinfo),

@@ -1,11 +1,11 @@
-//! `/proc/stat`, `/proc/uptime`, `/proc/loadavg`, `/proc/cpuinfo`, `/proc/swaps`.
+//! `/proc/stat`, `/proc/uptime`, `/proc/loadavg`, `/proc/cpuinfo`.
 
 use crate::arch::{smp, time};
 use crate::{stats, task};
 use core::fmt::{self, Write};
 use shared::stats::{CpuTimes, MAX_CPUS, TaskGroup};
 use shared::text::stat;
-use shared::text::{cpuinfo as cpus, swaps as swap_text};
+use shared::text::cpuinfo as cpus;
 
 /// Tasks and time.
 pub fn numbers() -> TaskGroup {
@@ -45,9 +45,4 @@ pub fn loadavg(w: &mut dyn Write) -> fmt::Result {
 /// Writes `/proc/cpuinfo`.
 pub fn cpuinfo(w: &mut dyn Write) -> fmt::Result {
     cpus::write_cpus(w, smp::online().into(), time::tsc_khz())
-}
-
-/// Writes `/proc/swaps`.
-pub fn swaps(w: &mut dyn Write) -> fmt::Result {
-    swap_text::write_head(w)
 }

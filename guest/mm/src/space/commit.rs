@@ -51,6 +51,11 @@ impl Commit {
         self.committed.load(Ordering::Relaxed)
     }
 
+    /// So many pages can go to swap now.
+    pub fn set_swap(&self, pages: u64) {
+        self.swap.store(pages, Ordering::Relaxed);
+    }
+
     /// Pools of huge pages have this many base pages now.
     pub fn set_hugetlb(&self, pages: u64) {
         self.hugetlb.store(pages, Ordering::Relaxed);

@@ -22,7 +22,7 @@ mod map;
 mod once;
 mod places;
 mod scratch;
-mod session;
+pub mod session;
 mod touch;
 
 use super::pt::sparse;
