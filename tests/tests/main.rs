@@ -69,6 +69,7 @@ mod refusals;
 mod report;
 mod reserves;
 mod slab;
+mod swap;
 mod tables;
 mod thp;
 mod vm_refusals;

@@ -18,7 +18,12 @@ use shared::exit::ExitStatus;
 
 /// The family.
 pub const SWAPPING: &[Command] = &[
-    Command { name: "swapon", usage: "[-p N] [-d] PATH", summary: "swaps to a disk, a partition or a file", run: on },
+    Command {
+        name: "swapon",
+        usage: "[-p N] [-d] PATH",
+        summary: "swaps to a disk, a partition or a file",
+        run: on,
+    },
     Command { name: "swapoff", usage: "PATH", summary: "brings everything back from there", run: off },
     Command {
         name: "swap",
@@ -41,7 +46,8 @@ fn on(args: &mut Args<'_>) -> Outcome {
             "-p" => {
                 let number = parse::number("priority", args.next_word().unwrap_or(""))?;
                 let fits = u16::try_from(number).ok().filter(|number| *number < 1 << 15);
-                priority = Some(fits.ok_or_else(|| usage(format_args!("swapon: priorities are 0 to 32767")))?);
+                priority =
+                    Some(fits.ok_or_else(|| usage(format_args!("swapon: priorities are 0 to 32767")))?);
             }
             "-d" => discards = true,
             path => {

@@ -220,7 +220,9 @@ pub fn boot(cmdline: &str) {
     }
     for token in occurrences(cmdline, "swap") {
         // What cannot be was reported with the other parameters.
-        let Some(Ok(Value::Swap(area))) = lookup("swap").map(|spec| check(spec, token.value)) else { continue };
+        let Some(Ok(Value::Swap(area))) = lookup("swap").map(|spec| check(spec, token.value)) else {
+            continue;
+        };
         let mut path = crate::text::Text::<64>::new();
         let prefix = if area.device.starts_with('/') { "" } else { "/dev/" };
         let _ = write!(path, "{prefix}{}", area.device);

@@ -4,8 +4,8 @@ use crate::arch::{smp, time};
 use crate::{stats, task};
 use core::fmt::{self, Write};
 use shared::stats::{CpuTimes, MAX_CPUS, TaskGroup};
-use shared::text::stat;
 use shared::text::cpuinfo as cpus;
+use shared::text::stat;
 
 /// Tasks and time.
 pub fn numbers() -> TaskGroup {

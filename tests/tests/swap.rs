@@ -1,0 +1,188 @@
+//! Swap in a booted guest: what goes out is counted on both sides of the disk, comes back, and lies where `mkswap` says.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use tests::linux::meminfo;
+use tests::{Guest, Host, Run, Text, any_host, vmm};
+
+const PAGE: u64 = 4096;
+/// Huge pages are not swapped.
+const SMALL: &str = "transparent_hugepage=never";
+
+fn tool(name: &str, arguments: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let output = Command::new(name).args(arguments).env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An image of `mib` MiB that the host's `mkswap` has made an area.
+fn area(folder: &TempDir, name: &str, mib: u64) -> PathBuf {
+    let path = folder.path().join(name);
+    File::create(&path).unwrap().set_len(mib << 20).unwrap();
+    tool("mkswap", &["-L", "guest", path.to_str().unwrap()]);
+    path
+}
+
+/// A small machine that swaps to `swap`, its one disk.
+fn guest(host: Host, swap: &Path) -> Guest {
+    Guest::on(host).mem("64M").option("--swap", "none").disk(swap, "").append(SMALL).append("swap=vda")
+}
+
+/// A number of `/proc/vmstat`.
+fn event(text: Text<'_>, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+/// Bytes that the monitor has written to the first disk.
+fn written(run: &Run) -> u64 {
+    let report = run.report();
+    let requests = report["disks"][0]["requests"].as_array().unwrap();
+    requests.iter().filter(|request| request["kind"] == "write").map(|r| r["bytes"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn t64_what_has_no_room_goes_to_swap_and_both_sides_count_it() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 128);
+    let commands = [
+        "vm touch 96M",
+        "cat /proc/meminfo",
+        "cat /proc/vmstat",
+        "vm verify",
+        "swap verify",
+        "cat /proc/vmstat",
+    ];
+    let run = guest(any_host(), &swap).report().run(&commands).start().assert_ok();
+    let out = event(run.output(2), "pswpout");
+    assert!(out >= 8192, "{run}");
+    let free = meminfo(run.output(1), "SwapFree");
+    assert_eq!(meminfo(run.output(1), "SwapTotal"), (128 << 10) - 4, "{run}");
+    assert!((128 << 10) - 4 - free >= 8192 * 4, "{run}");
+    assert_eq!((run.output(3).fact("verify"), run.output(3).number("wrong")), ("ok", 0), "{run}");
+    assert_eq!(run.output(4).fact("swap_verify"), "ok", "{run}");
+    let all = event(run.output(5), "pswpout");
+    assert!(all > out && event(run.output(5), "pswpin") > 8192, "reading all of it moves it again: {run}");
+    assert_eq!(written(&run), all * PAGE, "{run}");
+}
+
+#[test]
+fn t05c_more_memory_is_in_use_than_there_is_ram() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 256);
+    let commands = ["vm touch 160M", "vm verify", "cat /proc/meminfo", "cat /proc/vmstat"];
+    let run = guest(any_host(), &swap).run(&commands).start().assert_ok();
+    assert_eq!(run.output(0).number("touched"), 40960, "{run}");
+    assert_eq!((run.output(1).fact("verify"), run.output(1).number("checked")), ("ok", 40960), "{run}");
+    assert!(meminfo(run.output(2), "Committed_AS") >= 163_840, "{run}");
+    for name in ["pswpout", "pswpin"] {
+        assert!(event(run.output(3), name) > 0, "{run}");
+    }
+}
+
+#[test]
+fn t65_areas_of_mkswap_on_disks_partitions_and_files() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 8);
+    let before = tool("swaplabel", &[swap.to_str().unwrap()]);
+    let data = folder.path().join("data.img");
+    tool(
+        vmm().to_str().unwrap(),
+        &["image", "mkdata", "--out", data.to_str().unwrap(), "--size", "64M", "--swap", "swap0=16M"],
+    );
+    let commands = [
+        "swapon -p 7 /dev/vda",
+        "swapon /dev/vdb2",
+        "cat /proc/swaps",
+        "vm touch 12M",
+        "swap out",
+        "swap verify",
+    ];
+    let host = any_host();
+    let guest = |swap: &Path| {
+        Guest::on(host).mem("64M").option("--swap", "none").disk(swap, "").disk(&data, "").append(SMALL)
+    };
+    let run = guest(&swap).run(&commands).start().assert_ok();
+    let swaps: Vec<Vec<&str>> =
+        run.output(2).lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(swaps[0], ["/dev/vda", "partition", "8188", "0", "7"], "{run}");
+    assert_eq!(swaps[1], ["/dev/vdb2", "partition", "16380", "0", "-2"], "{run}");
+    assert_eq!(run.output(5).number("used"), 3072, "{run}");
+    assert_eq!(tool("swaplabel", &[swap.to_str().unwrap()]), before, "the header is as it was");
+    // What is no area is refused, and so is what is in use.
+    let blank = folder.path().join("blank.img");
+    File::create(&blank).unwrap().set_len(8 << 20).unwrap();
+    let run = guest(&blank).run(&["swapon /dev/vda"]).start().assert_status(2);
+    run.all().assert_line("swapon: /dev/vda: bad magic");
+    let image = File::options().write(true).open(&swap).unwrap();
+    image.write_all_at(&u32::MAX.to_le_bytes(), 1028).unwrap();
+    let run = guest(&swap).run(&["swapon /dev/vda"]).start().assert_status(2);
+    assert!(
+        run.all().as_str().contains("swapon: /dev/vda: swap area of 4294967296 pages on a device of 2048"),
+        "{run}"
+    );
+}
+
+#[test]
+fn t66_pages_come_back_in_clusters_and_swapoff_brings_all() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let commands = [
+        "vm touch 16M",
+        "swap out",
+        "cat /proc/vmstat",
+        "vm verify",
+        "cat /proc/vmstat",
+        "swap verify",
+        "swap out",
+        "swapoff /dev/vda",
+        "cat /proc/meminfo",
+        "vm verify",
+    ];
+    let pages = 4096;
+    for cluster in [3, 0] {
+        let guest = guest(any_host(), &swap).append(&format!("sysctl.vm.page-cluster={cluster}"));
+        let run = guest.run(&commands).start().assert_ok();
+        let more = |name| event(run.output(4), name) - event(run.output(2), name);
+        assert_eq!(more("pswpin"), pages, "{run}");
+        if cluster == 0 {
+            assert_eq!((more("pgmajfault"), more("swap_ra")), (pages, 0), "{run}");
+        } else {
+            assert!(more("pgmajfault") < pages / 4, "{run}");
+            assert_eq!(more("swap_ra"), pages - more("pgmajfault"), "{run}");
+            assert_eq!(more("swap_ra_hit"), more("swap_ra"), "all of it was used: {run}");
+        }
+        assert_eq!(meminfo(run.output(8), "SwapTotal"), 0, "{run}");
+        assert_eq!((run.output(9).fact("verify"), run.output(9).number("wrong")), ("ok", 0), "{run}");
+    }
+    let commands = ["vm touch 96M", "swapoff /dev/vda"];
+    let big = area(&folder, "big.img", 128);
+    let run = guest(any_host(), &big).run(&commands).start().assert_status(1);
+    assert!(run.all().as_str().contains("swapoff: /dev/vda: ENOMEM"), "{run}");
+}
+
+#[test]
+fn t67_what_was_not_changed_goes_again_without_a_write() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let run = guest(any_host(), &swap).run(&["swapcache demo 1000", "swap verify"]).start().assert_ok();
+    let step = |name: &str| run.output(0).line_with(name).number("pswpout");
+    assert_eq!((step("evict"), step("clean"), step("modified")), (1000, 0, 100), "{run}");
+    assert_eq!(run.output(0).line_with("verify").fact("verify"), "ok", "{run}");
+}
+
+#[test]
+fn t68_slots_are_counted_exactly() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let commands = ["vm touch 16M", "swap out", "swap verify", "cat /proc/meminfo"];
+    let run = guest(any_host(), &swap).run(&commands).start().assert_ok();
+    let (total, free) = (meminfo(run.output(3), "SwapTotal"), meminfo(run.output(3), "SwapFree"));
+    assert_eq!(run.output(2).number("used"), 4096, "{run}");
+    assert_eq!((total - free) / 4, 4096, "{run}");
+}
