@@ -16,7 +16,7 @@ use core::sync::atomic::AtomicU32;
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::cache::FileSystem;
 use mm::errno::Errno;
-use mm::port::{BlockDevice, PAGE_SECTORS};
+use mm::port::PAGE_SECTORS;
 use mm::swap::{AreaInfo, AreaMemory, Extent, MAX_AREAS, SwapOn, area_bytes};
 use mm::sync::SpinLock;
 use shared::disk::swap::{MAX_BAD_PAGES, SwapError, SwapHeader};

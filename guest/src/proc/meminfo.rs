@@ -49,7 +49,6 @@ pub fn numbers() -> Meminfo {
         active_file: stat(NodeStat::ActiveFile),
         inactive_file: stat(NodeStat::InactiveFile),
         unevictable: stat(NodeStat::Unevictable),
-        swap_cached: stat(NodeStat::SwapCached),
         swap_total: kb(SWAP.total_slots()),
         swap_free: kb(SWAP.free_slots()),
         kernel_stack: kb(stack::pages_in_use()),
