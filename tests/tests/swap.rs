@@ -118,7 +118,7 @@ fn t65_areas_of_mkswap_on_disks_partitions_and_files() {
     let blank = folder.path().join("blank.img");
     File::create(&blank).unwrap().set_len(8 << 20).unwrap();
     let run = guest(&blank).run(&["swapon /dev/vda"]).start().assert_status(2);
-    run.all().assert_line("swapon: /dev/vda: bad magic");
+    run.all().assert_line("error: swapon: /dev/vda: bad magic");
     let image = File::options().write(true).open(&swap).unwrap();
     image.write_all_at(&u32::MAX.to_le_bytes(), 1028).unwrap();
     let run = guest(&swap).run(&["swapon /dev/vda"]).start().assert_status(2);
