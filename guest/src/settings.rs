@@ -60,6 +60,7 @@ const EFFECTIVE: &[&str] = &[
     "slab_merge",
     "slab_freelist_random",
     "slab_freelist_hardened",
+    "slab.reuse",
     "run",
     "run_bytes",
     "stats.interval_ms",

@@ -102,6 +102,31 @@ fn t40a_constructed_objects_are_reused() {
     });
 }
 
+/// What a run of allocations and frees at random leaves: the share of slabs in use, and slabs when all is freed.
+fn churned(reuse: &str, seed: u32) -> (f64, u64, String) {
+    let command = format!("slab churn ops=300000 seed={seed}");
+    let guest = small(&[&command, "slab verify", "mm verify"]).append(&format!("slab.reuse={reuse}"));
+    let run = guest.start().assert_ok();
+    let (during, after) = (run.output(0).line_with("during: "), run.output(0).line_with("after: "));
+    assert!((3800..4400).contains(&during.number("objects")), "{run}");
+    assert_eq!(after.number("objects"), 0, "{run}");
+    let used = during.fact("used").trim_end_matches('%').parse().unwrap();
+    (used, after.number("slabs"), run.output(0).as_str().to_owned())
+}
+
+#[test]
+fn t86c_slabs_stay_full_where_free_places_are_used_again() {
+    let (used, left, text) = churned("on", 1);
+    assert!(used > 90.0 && left == 0, "{text}");
+    assert_eq!(text, churned("on", 1).2, "the same seed gives the same numbers");
+    // The negative control: what was freed is of use to nobody until its whole slab is free.
+    let (used, left, text) = churned("off", 1);
+    assert!(used < 30.0 && left == 0, "{text}");
+    let run = small(&["slab ctor-test 1000 x10", "slab verify"]).append("slab.reuse=off").start().assert_ok();
+    let facts = run.output(0);
+    assert!(facts.number("ctor_calls") >= facts.number("allocs") && facts.fact("same_address") == "no", "{run}");
+}
+
 #[test]
 fn t41a_t41c_all_cpus_allocate_and_free_each_others_objects() {
     for_each_host(|host| {

@@ -168,7 +168,8 @@ proptest! {
 
     #[test]
     fn slabs_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..400), seed in any::<u64>()) {
-        run(&SlabConfig { hardened: seed & 1 == 0, randomize: seed & 2 == 0, ..config(CPUS, seed) }, &ops);
+        let (hardened, randomize, reuse) = (seed & 1 == 0, seed & 2 == 0, seed & 12 != 0);
+        run(&SlabConfig { hardened, randomize, reuse, ..config(CPUS, seed) }, &ops);
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn init(cpus: u32) -> Result<(), CreateError> {
     let config = SlabConfig {
         rules,
         merge: !is_on("slab_nomerge"),
+        reuse: is_on("slab.reuse"),
         init_on_alloc: is_on("init_on_alloc"),
         init_on_free: is_on("init_on_free"),
         randomize: is_on("slab_freelist_random"),

@@ -139,6 +139,9 @@ impl<'p, M: Machine> Slabs<'p, M> {
         anywhere: bool,
     ) -> bool {
         let part = here.part;
+        if !cache.reuses {
+            return self.refill_unused(cache, part, fresh);
+        }
         if let Some(slab) = part.take_active(&cache.table) {
             loop {
                 let chain = slab.word().take_chain();
@@ -159,6 +162,17 @@ impl<'p, M: Machine> Slabs<'p, M> {
         next.is_some_and(|idx| self.activate(cache, part, idx))
     }
 
+    /// As [`Slabs::refill`], without places that were used before: what was freed in the slab that is used up stays
+    /// there, on its chain, until all of it is.
+    #[cold]
+    fn refill_unused(&self, cache: &Cache, part: &CpuSlab, fresh: &mut Option<FrameIdx>) -> bool {
+        if let Some(slab) = part.take_active(&cache.table) {
+            self.hand_to_node(cache, slab.idx());
+        }
+        let next = fresh.take().or_else(|| cache.take_kept(part));
+        next.is_some_and(|idx| self.activate(cache, part, idx))
+    }
+
     /// The node of the running CPU.
     pub(super) fn local_node(&self) -> usize {
         let node = self.phys.topology().map(|topology| topology.node_of(self.machine().cpu().id()));
@@ -175,8 +189,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 slab.adopt(cache.address_of(base.as_ptr(), chain), chain);
             }
         }
-        // Where frees are to be zeroed they all take the long way.
-        part.set_active(slab, base, if cache.zero_on_free { 0 } else { cache.used_bytes as u32 });
+        // Where frees are unusual they all take the long way.
+        part.set_active(slab, base, if cache.is_unusual { 0 } else { cache.used_bytes as u32 });
         slab.local().freelist() != 0
     }
 

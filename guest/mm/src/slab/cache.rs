@@ -75,8 +75,10 @@ pub struct Cache {
     /// Objects are zeroed when they are allocated.
     pub(super) zero_on_alloc: bool,
     pub(super) zero_on_free: bool,
-    /// Frees are checked or zeroed.
+    /// Frees are checked or zeroed, or free places are not used again.
     pub(super) is_unusual: bool,
+    /// Free places are used again.
+    pub(super) reuses: bool,
     /// What the frame of a slab says if it is one of this cache.
     pub(super) mark: u32,
     /// Bytes of a slab, less one.

@@ -21,6 +21,9 @@ pub struct SlabConfig {
     pub rules: OrderRules,
     /// Caches of like size share slabs (`slab_nomerge` clears it).
     pub merge: bool,
+    /// A place in a slab that was freed is given out again (`slab.reuse=0` clears it, to compare with): otherwise it
+    /// stays unused until its whole slab goes back. Caches under `slab_debug=` always reuse.
+    pub reuse: bool,
     /// Objects are zeroed when they are allocated (`init_on_alloc=`).
     pub init_on_alloc: bool,
     /// Objects are zeroed when they are freed (`init_on_free=`).
@@ -43,6 +46,7 @@ impl SlabConfig {
     pub const LINUX: Self = Self {
         rules: OrderRules { min_order: 0, max_order: 3, min_objects: 0, cpus: 1 },
         merge: true,
+        reuse: true,
         init_on_alloc: false,
         init_on_free: false,
         randomize: true,

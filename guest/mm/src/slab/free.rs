@@ -120,7 +120,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
         unsafe { self.free_in(cache, here, slab, offset, object, site) }
     }
 
-    /// The object is checked or zeroed, or none starts there.
+    /// The object is checked or zeroed, its place is not used again, or none starts there.
     #[cold]
     #[inline(never)]
     fn free_unusual(
@@ -141,6 +141,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
         }
         if cache.zero_on_free {
             cache.zero(object);
+        }
+        if !cache.reuses {
+            // Nobody allocates from the chain of such a cache.
+            return self.free_shared(cache, here, slab, object);
         }
         // SAFETY: promised by the caller; an object of this cache starts there.
         self.free_owned(cache, here, slab, object, |object, next| unsafe { cache.set_next(object, next) })

@@ -195,9 +195,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let geometry =
             Geometry::new(request.size, align, request.flags, has_ctor, &config.rules, config.hardened)
                 .ok_or(CreateError::Invalid)?;
-        let needs_care = !geometry.size.is_power_of_two()
-            || config.init_on_free
-            || request.flags.intersects(SlabFlags::DEBUG);
+        let is_checked = request.flags.intersects(SlabFlags::DEBUG);
+        let reuses = config.reuse || is_checked;
+        let is_unusual = config.init_on_free || is_checked || !reuses;
+        let needs_care = !geometry.size.is_power_of_two() || is_unusual;
         let is_full = geometry.used_bytes() == geometry.slab_bytes();
         let (cpu_count, node_count) = (config.rules.cpus.max(1), ground.nodes);
         let keeps = self.phys.total_managed_pages() / (u64::from(cpu_count) * CPU_KEEPS);
@@ -224,7 +225,8 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 inverse: u64::MAX / u64::from(geometry.size) + 1,
                 zero_on_alloc: config.init_on_alloc,
                 zero_on_free: config.init_on_free,
-                is_unusual: config.init_on_free || request.flags.intersects(SlabFlags::DEBUG),
+                is_unusual,
+                reuses,
                 mark: mark_of(id),
                 slab_mask: geometry.slab_bytes() - 1,
                 used_bytes: geometry.used_bytes(),
@@ -240,7 +242,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
                 cpu_partial_max,
                 cpu_empty_max: (CPU_KEEPS_EMPTY / geometry.slab_bytes()).max(4) as u32,
                 // Linux: half the logarithm of the size, at least 5 and at most 10.
-                min_partial: (geometry.size.ilog2() / 2).clamp(5, 10),
+                min_partial: if reuses { (geometry.size.ilog2() / 2).clamp(5, 10) } else { 0 },
                 name: Name::new(request.name).ok_or(CreateError::Invalid)?,
             });
             cache

@@ -57,7 +57,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
             self.clear_hand(cache, here.part);
         }
         let slab = here.part.take_active(&cache.table)?;
-        let is_full = slab.local().freelist() == 0 && slab.word().retire(here.part.cpu());
+        let is_full = cache.reuses && slab.local().freelist() == 0 && slab.word().retire(here.part.cpu());
         (!is_full).then_some(slab.idx())
     }
 
@@ -76,7 +76,7 @@ impl<'p, M: Machine> Slabs<'p, M> {
 
     /// Puts a slab that this CPU owns, and that is on no list, on the list of its node; one without objects in use
     /// goes back if the node has enough.
-    fn hand_to_node(&self, cache: &Cache, idx: FrameIdx) {
+    pub(super) fn hand_to_node(&self, cache: &Cache, idx: FrameIdx) {
         let slab = SlabFrame::at(&cache.table, idx);
         let Some((_, block)) = cache.table.lookup(idx.pfn()) else { return };
         let node = cache.node(block.zone().node.index());

@@ -1,8 +1,9 @@
-//! Heaps of other kernels, each on a block of its own.
+//! Objects: our `kmalloc`, and heaps of other kernels, each on a block of its own.
 
 use super::{Allocator, Subject};
 use crate::commands::Outcome;
 use crate::commands::support::Block;
+use crate::memory::slab;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 use mm::addr::{Order, PAGE_SIZE};
@@ -16,9 +17,31 @@ const BYTES: usize = (Order::MAX.pages() * PAGE_SIZE) as usize;
 const ORDERS: usize = 32;
 const ALIGN: u64 = 16;
 
-/// Runs `compare` on them.
+/// Runs `compare` on them, ours first.
 pub fn with(compare: impl FnOnce(&[&dyn Subject]) -> Outcome) -> Outcome {
-    Talc::with(|talc| LinkedList::with(|list| Buddy::with(|buddy| compare(&[talc, list, buddy]))))
+    Talc::with(|talc| LinkedList::with(|list| Buddy::with(|buddy| compare(&[&Kmalloc, talc, list, buddy]))))
+}
+
+struct Kmalloc;
+
+impl Allocator for Kmalloc {
+    const NAME: &'static str = "ballast";
+
+    #[inline(always)]
+    fn take(&self, size: u32) -> Option<u64> {
+        let object = slab::kmalloc(size as usize, GfpFlags::GFP_KERNEL).ok()?;
+        // SAFETY: a new object of at least 16 bytes.
+        unsafe { object.cast::<u64>().write(1) };
+        Some(object.as_ptr() as u64)
+    }
+
+    #[inline(always)]
+    unsafe fn give(&self, block: u64, _size: u32) {
+        if let Some(object) = NonNull::new(block as *mut u8) {
+            // SAFETY: the caller took it.
+            unsafe { slab::kfree(object) };
+        }
+    }
 }
 
 /// Bytes and alignment as allocators want them.

@@ -31,7 +31,8 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 /// Objects for whoever takes them.
 static BOX: [AtomicPtr<u8>; MAIL] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAIL];
 
-fn no_memory() -> ExitStatus {
+/// The line and the status without memory.
+pub fn no_memory() -> ExitStatus {
     fail(ExitStatus::CheckFailed, format_args!("slab: not enough memory"))
 }
 
@@ -59,7 +60,7 @@ fn the_cache() -> Option<&'static Cache> {
 }
 
 /// A cache of a command's own, made on first use.
-fn own_cache(
+pub fn own_cache(
     name: &'static str,
     size: u32,
     ctor: Option<fn(NonNull<u8>)>,
@@ -121,7 +122,8 @@ pub fn constructors(args: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
-fn give(cache: &Cache, object: u64) {
+/// Frees an object of `cache` by its address; 0 is none.
+pub fn give(cache: &Cache, object: u64) {
     if let Some(object) = NonNull::new(object as *mut u8) {
         // SAFETY: the caller has allocated it from this cache and gives it up.
         slab::expect_freed(unsafe { SLABS.free(cache, object) });

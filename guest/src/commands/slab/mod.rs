@@ -3,12 +3,14 @@
 //! | file | job |
 //! |---|---|
 //! | `show` | what caches are and hold |
+//! | `churn` | what is left of slabs after many allocations and frees at random |
 //! | `exercise` | reuse, constructors, frees from other CPUs, all CPUs at once |
 //! | `bugs` | planted bugs for `slab_debug=` to catch |
 //! | `unused` | objects that nobody uses, and the shrinkers that give them back |
 //! | `counts` | cost of allocation and free, for `bench slab` |
 
 mod bugs;
+mod churn;
 mod counts;
 mod exercise;
 mod show;
@@ -23,7 +25,7 @@ use shared::exit::ExitStatus;
 pub const SLAB: &[Command] = &[
     Command {
         name: "slab",
-        usage: "show|verify|aliases|cost|create|shrink|fill|shrinkers|ctor-test|bench|handover|stress|bug ...",
+        usage: "show|verify|aliases|cost|create|shrink|fill|shrinkers|ctor-test|churn|bench|handover|stress|bug ...",
         summary: "caches of objects: layout, invariants, reuse, frees from other CPUs, planted bugs",
         run: slab,
     },
@@ -46,13 +48,14 @@ fn slab(args: &mut Args<'_>) -> Outcome {
         Some("fill") => unused::fill(args),
         Some("shrinkers") => unused::shrinkers(args),
         Some("ctor-test") => exercise::constructors(args),
+        Some("churn") => churn::churn(args),
         Some("bench") => exercise::bench(args),
         Some("handover") => exercise::handover(args),
         Some("stress") => exercise::stress(args),
         Some("bug") => bugs::plant(args),
         other => Err(usage(format_args!(
-            "slab: expected show, verify, aliases, cost, create, shrink, fill, shrinkers, ctor-test, bench, \
-             handover, stress or bug, not '{}'",
+            "slab: expected show, verify, aliases, cost, create, shrink, fill, shrinkers, ctor-test, churn, \
+             bench, handover, stress or bug, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }

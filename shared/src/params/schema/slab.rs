@@ -33,5 +33,6 @@ pub(super) const PARAMS: &[ParamSpec] = &[
         is("0"),
         "hide the links of free slab objects (CONFIG_SLAB_FREELIST_HARDENED)",
     ),
+    ParamSpec::new("slab.reuse", Bool, is("1"), "free places in slabs are used again (0 for tests)"),
     ParamSpec::linux("slab_strict_numa", Flag, OFF, "apply memory policies to every object, not to slabs"),
 ];
