@@ -36,10 +36,17 @@ unsafe impl TableFrames for BootTables {
 }
 
 static IN_USE: NodeCount = NodeCount::new();
+/// Those of [`IN_USE`] that boot built, of memory that no zone has.
+static OF_BOOT: AtomicU64 = AtomicU64::new(0);
 
 /// Table frames taken since boot and not given back, and those of boot (`PageTables` in meminfo).
 pub fn in_use() -> u64 {
     IN_USE.total()
+}
+
+/// The part of [`in_use`] that zones have given.
+pub fn from_zones() -> u64 {
+    in_use().saturating_sub(OF_BOOT.load(Ordering::Relaxed))
 }
 
 /// The part of [`in_use`] that is on `node`.
@@ -50,6 +57,7 @@ pub fn in_use_on(node: NodeId) -> u64 {
 /// Counts the tables that boot built on `node`.
 pub fn count_boot_tables(node: NodeId, tables: u64) {
     IN_USE.add(node, tables);
+    OF_BOOT.fetch_add(tables, Ordering::Relaxed);
 }
 
 /// Frames from the buddy.

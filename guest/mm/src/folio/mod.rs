@@ -16,6 +16,7 @@
 //!
 //! As Linux does without `CONFIG_PAGE_MAPCOUNT`, pages of a large folio are not counted one by one.
 
+mod census;
 mod flags;
 mod free;
 mod lock;
@@ -23,6 +24,7 @@ mod lock;
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
 use core::sync::atomic::{AtomicU64, Ordering};
+pub use census::PageCensus;
 pub use flags::FolioFlags;
 pub(crate) use free::free;
 

@@ -1,5 +1,7 @@
-//! `mm`: the physical memory and its direct map, and all users of it at once (`stress`).
+//! `mm`: the physical memory and its direct map, who has which part of it (`balance`), and all users of it at once
+//! (`stress`).
 
+mod balance;
 mod stress;
 
 use super::support::{Agreement, Pool, Random, Window, parse};
@@ -18,8 +20,9 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const MM: &[Command] = &[Command {
     name: "mm",
-    usage: "pfns | va-pa N | folio PFN|va=ADDR | verify | stress [ms=N] [seed=N]",
-    summary: "page counts, direct-map translation, the block around a frame, all invariants, all CPUs at all of it",
+    usage: "pfns | va-pa N | folio PFN|va=ADDR | balance | verify | stress [ms=N] [seed=N]",
+    summary: "page counts, direct-map translation, the block around a frame, who has how much, all invariants, all CPUs \
+              at all of it",
     run: mm,
 }];
 
@@ -30,10 +33,11 @@ fn mm(args: &mut Args<'_>) -> Outcome {
         Some("pfns") => pfns(),
         Some("va-pa") => va_pa(args),
         Some("folio") => folio(args),
+        Some("balance") => balance::balance(),
         Some("verify") => verify(),
         Some("stress") => stress::stress(args),
         other => Err(usage(format_args!(
-            "mm: expected pfns, va-pa, folio, verify or stress, not '{}'",
+            "mm: expected pfns, va-pa, folio, balance, verify or stress, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }
