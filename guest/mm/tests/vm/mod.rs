@@ -266,8 +266,11 @@ impl World {
         self.vm.cache().lru().verify(self.board).unwrap_or_else(|what| panic!("lru: {what}"));
     }
 
-    /// Empty slabs go back.
+    /// Empty slabs go back, and before that what waits for a grace period.
     pub fn shrink_slabs(&self) {
+        if let Some(nodes) = self.vm.nodes() {
+            nodes.settle();
+        }
         for cpu in self.machine().cpu().ids() {
             let flush = || self.slabs.caches().for_each(|cache| self.slabs.flush_cpu(cache));
             self.machine().cpu().run_on(cpu, flush);
