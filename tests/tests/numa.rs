@@ -119,6 +119,39 @@ fn t81c_numastat_tells_who_got_what_it_wanted() {
     assert!(first[4] - counts(0)[4] >= foreign, "{run}");
 }
 
+/// A task's memory comes from the node of its CPU: all of it while there is some, the rest from the other node.
+#[test]
+fn t81d_a_task_has_its_memory_on_the_node_of_its_cpu() {
+    let Some(host) = kvm() else { return };
+    let guest = Guest::on(host).numa("node=0,cpus=0,mem=128M").numa("node=1,cpus=1,mem=64M");
+    let stat = [0, 1].map(|node| format!("cat /sys/devices/system/node/node{node}/numastat"));
+    let commands = [
+        "ctx new A",
+        stat[1].as_str(),
+        "vm touch 8M cpu=1",
+        stat[1].as_str(),
+        stat[0].as_str(),
+        "vm touch 72M cpu=1",
+        stat[0].as_str(),
+        stat[1].as_str(),
+        "vm verify",
+        "mm balance",
+    ];
+    let run = guest.append("transparent_hugepage=never").run(&commands).start().assert_ok();
+    let count = |command: usize, name: &str| -> u64 {
+        let line = run.output(command).line_with(&format!("{name} "));
+        line.as_str().split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    // Its pages, and a few page tables.
+    let local = count(3, "local_node") - count(1, "local_node");
+    assert!((2048..2048 + 16).contains(&local), "{local}\n{run}");
+    assert_eq!(count(3, "numa_foreign"), count(1, "numa_foreign"), "{run}");
+    // More than its node has.
+    let missed = count(6, "numa_miss") - count(4, "numa_miss");
+    assert!(missed > 2048 && missed == count(7, "numa_foreign") - count(3, "numa_foreign"), "{run}");
+    assert_eq!(run.output(8).line_with("verify=").fact("verify"), "ok", "{run}");
+}
+
 #[test]
 fn t79d_a_node_without_memory_works() {
     let Some(host) = kvm() else { return };

@@ -53,6 +53,37 @@ fn t38a_t39a_slabinfo_lists_every_cache_with_the_layout_that_linux_gives_it() {
     assert!(slab > 0, "{run}");
 }
 
+/// What the kernel itself has comes from caches of Linux's names, an object each.
+#[test]
+fn t38c_contexts_areas_and_anchors_are_objects_of_their_caches() {
+    let commands = [
+        "slabinfo",
+        "ctx new A",
+        "slabinfo",
+        "grep - /proc/1/maps",
+        "vm map 1M r",
+        "vm touch 1M",
+        "slabinfo",
+        "grep - /proc/1/maps",
+        "ctx kill A",
+        "slabinfo",
+        "mm balance",
+    ];
+    let run = small(&commands).start().assert_ok();
+    let active = |n: usize, cache: &str| line(&run, n, cache)[0];
+    let areas = |n: usize| run.output(n).lines().count() as u64;
+    assert_eq!([0, 2, 6, 9].map(|n| active(n, "mm_struct")), [0, 1, 1, 0], "{run}");
+    // A context has a few spare ones beside those that it shows.
+    assert!((areas(3)..areas(3) + 4).contains(&active(2, "vm_area_struct")), "{run}");
+    let more = active(6, "vm_area_struct") - active(2, "vm_area_struct");
+    assert_eq!((more, areas(7) - areas(3)), (2, 2), "{run}");
+    assert!(active(6, "anon_vma") > active(2, "anon_vma"), "{run}");
+    assert_eq!([0, 9].map(|n| active(n, "vm_area_struct") + active(n, "anon_vma")), [0, 0], "{run}");
+    for cache in ["kmem_cache", "radix_tree_node"] {
+        line(&run, 0, cache);
+    }
+}
+
 #[test]
 fn t38b_bad_caches_are_refused() {
     for (command, error) in [

@@ -434,3 +434,30 @@ fn an_address_inside_of_an_object_is_refused_whatever_its_size() {
         held.into_iter().for_each(|object| give(&slabs, cache, object).unwrap());
     }
 }
+
+/// Without reuse no place is given out twice while its slab has others in use, and a slab goes back with its last one.
+#[test]
+fn places_are_left_unused_if_they_are_not_to_be_reused() {
+    let board = small();
+    let once = SlabConfig { reuse: false, ..config(1, 1) };
+    let (slabs, frames) = (slabs(&board, &once), frames(&board));
+    let cache = slabs.create(&CacheRequest { flags: SlabFlags::NO_MERGE, ..request("once", 64) }, &frames).unwrap();
+    let kept = slabs.alloc(cache, &frames, GFP).unwrap();
+    let objects = cache.geometry().objects as usize;
+    let mut seen = std::collections::BTreeSet::from([at(kept)]);
+    for _ in 1..objects {
+        let object = slabs.alloc(cache, &frames, GFP).unwrap();
+        assert!(seen.insert(at(object)), "a place twice");
+        give(&slabs, cache, object).unwrap();
+        slabs.verify().unwrap();
+    }
+    let next = slabs.alloc(cache, &frames, GFP).unwrap();
+    assert!(!seen.contains(&at(next)) && cache.stats().slabs == 2);
+    assert_eq!(cache.stats().active_objects, 2);
+    give(&slabs, cache, kept).unwrap();
+    assert_eq!(cache.stats().slabs, 1, "the first slab is gone");
+    give(&slabs, cache, next).unwrap();
+    slabs.flush_all(cache);
+    assert_eq!(cache.stats().slabs, 0);
+    slabs.verify().unwrap();
+}

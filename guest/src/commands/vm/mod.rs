@@ -43,7 +43,7 @@ pub const VM: &[Command] = &[
     Command {
         name: "vm",
         usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
-                protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] | read ADDR | write ADDR | verify | \
+                protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
                  poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,

@@ -27,12 +27,13 @@ pub fn mark(address: u64, tag: u64) -> u64 {
 }
 
 /// `vm touch SIZE`: maps so much and writes every page; `vm touch N/M`: writes that part of the last mapping. With
-/// `all` the CPUs share the work.
+/// `all` the CPUs share the work, with `cpu=N` that one does it.
 pub fn touch(args: &mut Args<'_>) -> Outcome {
     let word = args.next_word().unwrap_or("");
     let part = word.split_once('/');
     let size = if part.is_none() { Some(parse::size("size", word)?) } else { None };
     let cpus = if args.take("all") { smp::online() } else { 1 };
+    let first = args.take_key("cpu").map_or(Ok(percpu::cpu().into()), |text| parse::number("cpu", text))?;
     session::with(|session| {
         if let Some(bytes) = size {
             let at = VM.mmap(session.context.mm(), &MapRequest::anon(bytes), &FRAMES);
@@ -48,18 +49,18 @@ pub fn touch(args: &mut Args<'_>) -> Outcome {
                 (mapping.bytes / PAGE_SIZE).saturating_mul(n) / of
             }
         };
-        write_pages(session, pages.min(mapping.bytes / PAGE_SIZE), cpus)
+        write_pages(session, pages.min(mapping.bytes / PAGE_SIZE), first as u32, cpus)
     })
 }
 
-/// Writes the first `pages` pages of the mapping made last on `cpus` CPUs, and counts what that takes.
-fn write_pages(session: &mut Session, pages: u64, cpus: u32) -> Outcome {
+/// Writes the first `pages` pages of the mapping made last on `cpus` CPUs, from CPU `first` on, and counts what that
+/// takes.
+fn write_pages(session: &mut Session, pages: u64, first: u32, cpus: u32) -> Outcome {
     let events = [VmEvent::PgFault, VmEvent::PgMajFault, VmEvent::ThpFaultAlloc];
     let before = events.map(|event| STAT.event(event));
     let (context, tag) = (session.context.clone(), u64::from(session.context.pid()));
     let Some(mapping) = session.last() else { return Ok(()) };
     let start = mapping.start;
-    let first = percpu::cpu();
     let place = |n| Place { context: &context, cpu: (first + n) % smp::online() };
     let places: [_; MAX_CPUS] = core::array::from_fn(|n| place(n as u32));
     let write = |n: usize| {
