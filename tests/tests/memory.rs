@@ -285,10 +285,22 @@ fn t04a_memory_changes_hands_and_both_counts_agree() {
         "hugetlb nr=0",
         "drain",
     ];
-    let commands: Vec<_> = ["mm balance"].into_iter().chain(steps.into_iter().flat_map(|step| [step, "mm balance"])).collect();
+    let commands: Vec<_> =
+        ["mm balance"].into_iter().chain(steps.into_iter().flat_map(|step| [step, "mm balance"])).collect();
     for_each_host(|host| {
         let run = Guest::on(host).cpus(2).mem("256M").run(&commands).start().assert_ok();
-        let owners = ["free", "pcp", "anon", "file", "slab", "kmalloc_large", "pgtables", "vmalloc", "hugetlb", "other"];
+        let owners = [
+            "free",
+            "pcp",
+            "anon",
+            "file",
+            "slab",
+            "kmalloc_large",
+            "pgtables",
+            "vmalloc",
+            "hugetlb",
+            "other",
+        ];
         let balance = |step: usize| run.output(2 * step).line_with("managed=");
         for step in 0..=steps.len() {
             let line = balance(step);
@@ -298,7 +310,11 @@ fn t04a_memory_changes_hands_and_both_counts_agree() {
         let is = |step: usize, owner: &str| balance(step).number(owner);
         assert_eq!([0, 2, 4, 15].map(|step| is(step, "anon")), [0, 2048, 3072, 0], "{run}");
         assert!(is(5, "slab") >= is(4, "slab") && is(6, "kmalloc_large") == 0, "{run}");
-        assert_eq!((is(7, "vmalloc") - is(6, "vmalloc"), is(13, "vmalloc")), (1024, is(6, "vmalloc")), "{run}");
+        assert_eq!(
+            (is(7, "vmalloc") - is(6, "vmalloc"), is(13, "vmalloc")),
+            (1024, is(6, "vmalloc")),
+            "{run}"
+        );
         assert_eq!([7, 8, 10, 16].map(|step| is(step, "hugetlb")), [0, 2048, 2048, 0], "{run}");
         // What is held without a counter of its own: a block of eight pages, until it is freed.
         assert_eq!((is(11, "other") - is(10, "other"), is(12, "other")), (8, is(10, "other")), "{run}");

@@ -155,7 +155,10 @@ fn t86c_slabs_stay_full_where_free_places_are_used_again() {
     assert!(used < 30.0 && left == 0, "{text}");
     let run = small(&["slab ctor-test 1000 x10", "slab verify"]).append("slab.reuse=off").start().assert_ok();
     let facts = run.output(0);
-    assert!(facts.number("ctor_calls") >= facts.number("allocs") && facts.fact("same_address") == "no", "{run}");
+    assert!(
+        facts.number("ctor_calls") >= facts.number("allocs") && facts.fact("same_address") == "no",
+        "{run}"
+    );
 }
 
 #[test]

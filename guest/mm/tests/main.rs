@@ -33,6 +33,7 @@ mod slab_checked;
 mod slab_fixture;
 mod slab_model;
 mod slab_plain;
+mod slab_rcu;
 mod vm;
 mod vmalloc;
 mod walk;

@@ -441,7 +441,8 @@ fn places_are_left_unused_if_they_are_not_to_be_reused() {
     let board = small();
     let once = SlabConfig { reuse: false, ..config(1, 1) };
     let (slabs, frames) = (slabs(&board, &once), frames(&board));
-    let cache = slabs.create(&CacheRequest { flags: SlabFlags::NO_MERGE, ..request("once", 64) }, &frames).unwrap();
+    let cache =
+        slabs.create(&CacheRequest { flags: SlabFlags::NO_MERGE, ..request("once", 64) }, &frames).unwrap();
     let kept = slabs.alloc(cache, &frames, GFP).unwrap();
     let objects = cache.geometry().objects as usize;
     let mut seen = std::collections::BTreeSet::from([at(kept)]);

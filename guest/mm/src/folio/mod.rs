@@ -23,8 +23,8 @@ mod lock;
 
 use crate::addr::{NodeId, Order, Pfn};
 use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
-use core::sync::atomic::{AtomicU64, Ordering};
 pub use census::PageCensus;
+use core::sync::atomic::{AtomicU64, Ordering};
 pub use flags::FolioFlags;
 pub(crate) use free::free;
 

@@ -24,7 +24,8 @@ bitflags! {
         const CACHE_DMA32 = 1 << 7;
         /// The objects can be reclaimed: counted as SReclaimable.
         const RECLAIM_ACCOUNT = 1 << 8;
-        /// The memory of an object keeps its type after it was freed.
+        /// The memory of an object keeps its type after it was freed, until every read section that may have found it
+        /// has ended: it may be another object of the cache then, but nothing else.
         const TYPESAFE_BY_RCU = 1 << 9;
         /// Charged to the memory control group.
         const ACCOUNT = 1 << 10;

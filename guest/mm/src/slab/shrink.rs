@@ -3,9 +3,9 @@
 //! Owns: moving the slabs of CPUs to their nodes, and emptying the lists of nodes. Whoever wants everything back calls
 //! [`Slabs::flush_all`] first.
 
-use super::Slabs;
 use super::cache::{Cache, Here};
 use super::frame::SlabFrame;
+use super::{SlabFlags, Slabs};
 use crate::frame::FrameIdx;
 use crate::mutant::planted;
 use crate::port::{Cpu, CpuId, Machine};
@@ -34,6 +34,10 @@ impl<'p, M: Machine> Slabs<'p, M> {
     /// Gives back the empty slabs on the lists of the nodes; how many there were (Linux `kmem_cache_shrink`).
     pub fn shrink(&self, cache: &Cache) -> u64 {
         let mut slabs = 0;
+        if cache.flags.contains(SlabFlags::TYPESAFE_BY_RCU) && !self.machine().cpu().can_wait() {
+            // None of them would go.
+            return slabs;
+        }
         for node in cache.all_nodes() {
             loop {
                 let mut partial = node.lock(self.machine().cpu());
@@ -83,10 +87,16 @@ impl<'p, M: Machine> Slabs<'p, M> {
         let is_empty = || slab.word().load().chain().count == slab.inuse();
         if is_empty() && node.partial_count() >= u64::from(cache.min_partial) {
             self.discard(cache, idx);
-            return;
+        } else {
+            self.put_on_node(cache, idx);
         }
-        let mut partial = node.lock(self.machine().cpu());
+    }
+
+    /// Puts a slab that is on no list on the list of its node.
+    pub(super) fn put_on_node(&self, cache: &Cache, idx: FrameIdx) {
+        let Some((_, block)) = cache.table.lookup(idx.pfn()) else { return };
+        let mut partial = cache.node(block.zone().node.index()).lock(self.machine().cpu());
         partial.push(&cache.table, idx);
-        slab.word().hand_to(Place::Node);
+        SlabFrame::at(&cache.table, idx).word().hand_to(Place::Node);
     }
 }

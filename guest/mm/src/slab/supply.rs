@@ -7,9 +7,10 @@ use super::cache::Cache;
 use super::frame::{self, SlabFrame};
 use super::{SlabFlags, Slabs};
 use crate::frame::FrameIdx;
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Machine, PhysMem};
-use crate::sync::Place;
+use crate::sync::{Place, rcu};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -54,9 +55,17 @@ impl<'p, M: Machine> Slabs<'p, M> {
         Ok(idx)
     }
 
-    /// Gives the block of an empty slab back.
+    /// Gives the block of an empty slab, which is on no list, back. Where the memory of objects keeps its type, no
+    /// reader is left that could look at it; if this code cannot wait for that, the slab goes on the list of its node.
     #[cold]
     pub(super) fn discard(&self, cache: &Cache, idx: FrameIdx) {
+        if cache.flags.contains(SlabFlags::TYPESAFE_BY_RCU)
+            && !planted("slab_rcu.goes_at_once")
+            && !rcu::synchronize(self.machine().cpu(), cache.cpu_count)
+        {
+            self.put_on_node(cache, idx);
+            return;
+        }
         let order = cache.geometry.order;
         if let Some((_, block)) = cache.table.lookup(idx.pfn()) {
             cache.node(block.zone().node.index()).slabs.fetch_sub(1, Relaxed);

@@ -1,7 +1,7 @@
 //! Steps that move, copy and share what is there.
 
-use super::oracle::{Body, Context, Oracle, Page, at};
 use super::Span;
+use super::oracle::{Body, Context, Oracle, Page, at};
 use mm::addr::PAGE_SIZE;
 use mm::space::layout::OVERLAY_START;
 use mm::space::{Errno, Moving};
@@ -44,7 +44,8 @@ impl Oracle {
         let (first, pages) = self.range(n, span);
         let is_one = self.is_one_area(n, first, pages);
         let area_end = is_one.then(|| self.area(n, first).end);
-        let got = world.vm.mremap(mm, at(first), pages * PAGE_SIZE, wanted * PAGE_SIZE, moving, &world.frames);
+        let got =
+            world.vm.mremap(mm, at(first), pages * PAGE_SIZE, wanted * PAGE_SIZE, moving, &world.frames);
         if !is_one {
             assert_eq!(got, Err(Errno::Efault));
             return;
@@ -96,7 +97,8 @@ impl Oracle {
     /// Shows the area of one of the pages in another context.
     pub fn share(&mut self, n: usize, k: usize, to: usize) {
         let pages = &self.context(n).pages;
-        let shared: Vec<_> = pages.iter().filter(|(_, page)| page.shared.is_some()).map(|(vpn, _)| *vpn).collect();
+        let shared: Vec<_> =
+            pages.iter().filter(|(_, page)| page.shared.is_some()).map(|(vpn, _)| *vpn).collect();
         let private = pages.iter().find(|(_, page)| page.shared.is_none()).map(|(vpn, _)| *vpn);
         let Some(other) = self.contexts[to].as_ref().map(|context| context.mm) else { return };
         let (mm, world) = (self.mm(n), self.world);
@@ -110,7 +112,8 @@ impl Oracle {
             return assert_eq!(share(vpn), Err(Errno::Eexist));
         }
         assert_eq!(share(vpn), Ok(()));
-        let shown: Vec<_> = self.context(n).pages.range(area.start..area.end).map(|(vpn, page)| (*vpn, *page)).collect();
+        let shown: Vec<_> =
+            self.context(n).pages.range(area.start..area.end).map(|(vpn, page)| (*vpn, *page)).collect();
         let shown = shown.into_iter().map(|(vpn, page)| (vpn, Page { locked: false, ..page.untouched() }));
         self.pages(to).extend(shown);
     }

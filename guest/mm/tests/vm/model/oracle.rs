@@ -110,7 +110,14 @@ pub fn window(mm: &Mm<'static, Machine>, overlay: bool) -> u64 {
 
 impl Oracle {
     pub fn new(world: &'static World, grain: u64) -> Self {
-        Self { world, grain, contexts: [const { None }; CONTEXTS], holders: BTreeMap::new(), next: 0, objects: BTreeMap::new() }
+        Self {
+            world,
+            grain,
+            contexts: [const { None }; CONTEXTS],
+            holders: BTreeMap::new(),
+            next: 0,
+            objects: BTreeMap::new(),
+        }
     }
 
     pub fn is_thp(&self) -> bool {
@@ -393,7 +400,11 @@ impl Oracle {
                 (counters.usage(Usage::Locked), count(|page| page.locked), "locked"),
                 (counters.usage(Usage::Data), count(|page| page.is_data()), "data"),
                 (counters.usage(Usage::Stack), count(|page| page.stack), "stack"),
-                (counters.usage(Usage::Exec), count(|page| page.allows(Access::Execute) && !page.stack), "code"),
+                (
+                    counters.usage(Usage::Exec),
+                    count(|page| page.allows(Access::Execute) && !page.stack),
+                    "code",
+                ),
             ];
             for (got, wanted, what) in kinds {
                 assert_eq!(got, wanted, "{what} pages of context {}", context.mm.id());

@@ -278,8 +278,7 @@ fn run(ops: &[(usize, Op)]) {
     });
     let _watched = watch(world.machine());
     assert_eq!(world.pool.resize(TOTAL), TOTAL);
-    let mut oracle =
-        Oracle { world, contexts: [const { None }; CONTEXTS], pages: BTreeMap::new(), next: 0 };
+    let mut oracle = Oracle { world, contexts: [const { None }; CONTEXTS], pages: BTreeMap::new(), next: 0 };
     for &(n, op) in ops {
         oracle.step(n, op);
         oracle.check();

@@ -77,7 +77,8 @@ impl Oracle {
     fn map(&mut self, n: usize, span: Span, rights: VmFlags, flags: MapFlags, what: What) {
         let (first, pages) = self.range(n, span);
         let mut page = Page::new(rights);
-        let mut request = MapRequest { addr: Some(at(first)), flags, vm: rights, ..MapRequest::anon(pages * PAGE_SIZE) };
+        let mut request =
+            MapRequest { addr: Some(at(first)), flags, vm: rights, ..MapRequest::anon(pages * PAGE_SIZE) };
         match what {
             What::Private => {}
             What::Shared => request.vm |= VmFlags::SHARED,
@@ -212,7 +213,8 @@ impl Oracle {
             }
             self.check_areas(n);
             self.world.run(self.mm(n));
-            let stored: Vec<_> = self.context(n).pages.iter().filter(|(_, page)| self.value(page) != 0).collect();
+            let stored: Vec<_> =
+                self.context(n).pages.iter().filter(|(_, page)| self.value(page) != 0).collect();
             let stored: Vec<_> = stored.into_iter().map(|(vpn, _)| *vpn).collect();
             stored.into_iter().for_each(|vpn| self.touch(n, vpn, Access::Read));
         }
