@@ -28,7 +28,6 @@ const CPUS: u32 = 2;
 const RESERVES: ReserveConfig = ReserveConfig {
     min_free_kbytes: 4096,
     watermark_scale_factor: 10,
-    watermark_boost_factor: 15_000,
     lowmem_reserve_ratio: [256, 256, 32, 0, 0],
     high_fraction: 0,
 };
@@ -36,7 +35,6 @@ const RESERVES: ReserveConfig = ReserveConfig {
 thread_local! {
     static CPU: Cell<u32> = const { Cell::new(0) };
     static MASKED: Cell<u32> = const { Cell::new(0) };
-    static FLAGS: Cell<TaskFlags> = const { Cell::new(TaskFlags::empty()) };
     static MEASURES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -78,15 +76,6 @@ impl port::Cpu for Cpus {
 
     fn can_wait(&self) -> bool {
         !MEASURES.get()
-    }
-
-    #[inline(always)]
-    fn task_flags(&self) -> TaskFlags {
-        FLAGS.get()
-    }
-
-    fn set_task_flags(&self, flags: TaskFlags) {
-        FLAGS.set(flags);
     }
 
     /// The main thread works while the others do nothing, so it can do it in their place.
