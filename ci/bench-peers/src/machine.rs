@@ -28,6 +28,7 @@ const CPUS: u32 = 2;
 const RESERVES: ReserveConfig = ReserveConfig {
     min_free_kbytes: 4096,
     watermark_scale_factor: 10,
+    watermark_boost_factor: 15_000,
     lowmem_reserve_ratio: [256, 256, 32, 0, 0],
     high_fraction: 0,
 };
