@@ -69,7 +69,8 @@ fn t38c_contexts_areas_and_anchors_are_objects_of_their_caches() {
         "slabinfo",
         "mm balance",
     ];
-    let run = small(&commands).start().assert_ok();
+    // Else a cache may be one of kmalloc's under another name.
+    let run = small(&commands).append("slab_nomerge").start().assert_ok();
     let active = |n: usize, cache: &str| line(&run, n, cache)[0];
     let areas = |n: usize| run.output(n).lines().count() as u64;
     assert_eq!([0, 2, 6, 9].map(|n| active(n, "mm_struct")), [0, 1, 1, 0], "{run}");
@@ -78,7 +79,7 @@ fn t38c_contexts_areas_and_anchors_are_objects_of_their_caches() {
     let more = active(6, "vm_area_struct") - active(2, "vm_area_struct");
     assert_eq!((more, areas(7) - areas(3)), (2, 2), "{run}");
     assert!(active(6, "anon_vma") > active(2, "anon_vma"), "{run}");
-    assert_eq!([0, 9].map(|n| active(n, "vm_area_struct") + active(n, "anon_vma")), [0, 0], "{run}");
+    assert_eq!([0, 9].map(|n| active(n, "vm_area_struct")), [0, 0], "{run}");
     for cache in ["kmem_cache", "radix_tree_node"] {
         line(&run, 0, cache);
     }
