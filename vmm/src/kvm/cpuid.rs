@@ -22,6 +22,11 @@ const APIC_BUS_KHZ: u32 = 1_000_000;
 const TSC_DEADLINE: u32 = 1 << 24;
 const HYPERVISOR: u32 = 1 << 31;
 
+/// How AMD's name begins, in ebx of leaf 0.
+const AMD_VENDOR: u32 = u32::from_le_bytes(*b"Auth");
+/// In ecx of AMD's features: the ids of a package are cores, not threads of one core.
+const CORES_NOT_THREADS: u32 = 1 << 1;
+
 /// Topology leaves: Intel's first and second, AMD's extended one.
 const TOPOLOGY: u32 = 0xb;
 const TOPOLOGY_V2: u32 = 0x1f;
@@ -30,6 +35,7 @@ const AMD_TOPOLOGY_V2: u32 = 0x8000_0026;
 const OWN_LEAVES: [u32; 4] = [TOPOLOGY, TOPOLOGY_V2, AMD_TOPOLOGY_V2, HYPERVISOR_TIMING];
 /// Leaves with topology among other things.
 const INTEL_CACHES: u32 = 0x4;
+const AMD_FEATURES: u32 = 0x8000_0001;
 const AMD_SIZES: u32 = 0x8000_0008;
 const AMD_CACHES: u32 = 0x8000_001d;
 const AMD_TOPOLOGY: u32 = 0x8000_001e;
@@ -62,6 +68,7 @@ pub fn template(kvm: &Kvm, tsc_khz: u32) -> Result<CpuId, KvmError> {
 pub fn for_vcpu(template: &CpuId, place: ApicPlace) -> Result<CpuId, KvmError> {
     let mut cpuid = template.clone();
     let id = u32::from(place.id);
+    let is_amd = cpuid.as_slice().iter().any(|entry| entry.function == 0 && entry.ebx == AMD_VENDOR);
     for entry in cpuid.as_mut_slice() {
         match entry.function {
             // Ids per package; the flag that says the field counts.
@@ -74,6 +81,13 @@ pub fn for_vcpu(template: &CpuId, place: ApicPlace) -> Result<CpuId, KvmError> {
                 entry.eax = entry.eax & 0x3fff | sharers(entry.eax, place) << 14 | cores << 26;
             }
             AMD_CACHES => entry.eax = entry.eax & !(0xfff << 14) | sharers(entry.eax, place) << 14,
+            // A host with one CPU has it off.
+            AMD_FEATURES if is_amd => {
+                entry.ecx &= !CORES_NOT_THREADS;
+                if place.core_bits > 0 {
+                    entry.ecx |= CORES_NOT_THREADS;
+                }
+            }
             AMD_SIZES => {
                 let cores = u32::from(place.cores) - 1;
                 entry.ecx = entry.ecx & !0xf0ff | cores | place.core_bits << 12;

@@ -30,6 +30,20 @@ fn each_vcpu_sees_its_own_place() {
 }
 
 #[test]
+fn ids_of_a_package_are_cores_to_amd_whatever_the_host_has() {
+    let vendor = |name: &[u8; 4]| kvm_cpuid_entry2 { ebx: u32::from_le_bytes(*name), ..Default::default() };
+    let flag = |name, host, core_bits| {
+        let features = kvm_cpuid_entry2 { ecx: host, ..entry(AMD_FEATURES) };
+        let template = CpuId::from_entries(&[vendor(name), features]).unwrap();
+        let cpuid = for_vcpu(&template, ApicPlace { id: 0, core_bits, cores: 1 << core_bits }).unwrap();
+        of(&cpuid, AMD_FEATURES, 0).ecx
+    };
+    assert_eq!((flag(b"Auth", 0x11, 1), flag(b"Auth", 0x13, 1)), (0x13, 0x13));
+    assert_eq!((flag(b"Auth", 0x11, 0), flag(b"Auth", 0x13, 0)), (0x11, 0x11));
+    assert_eq!(flag(b"Genu", 0x11, 1), 0x11, "reserved on Intel's");
+}
+
+#[test]
 fn only_the_last_cache_is_shared() {
     let mut entries = [entry(INTEL_CACHES), entry(AMD_CACHES), entry(INTEL_CACHES), entry(AMD_CACHES)];
     for (index, (entry, level)) in entries.iter_mut().zip([1, 1, 3, 3]).enumerate() {
