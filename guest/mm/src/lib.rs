@@ -14,18 +14,20 @@
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`], [`psi`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`], [`dirty`] |
 //! | 6 | [`shmem`], [`cache`], [`swap`] |
 //! | 7 | [`vma`] |
 //! | 8 | [`space`] |
 //! | 9 | [`fault`], [`truncate`] |
-//! | 10 | [`reclaim`] |
+//! | 10 | [`reclaim`], [`writeback`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod addr;
 #[cfg(not(all(loom, test)))]
 pub mod cache;
+#[cfg(not(all(loom, test)))]
+pub mod dirty;
 #[cfg(not(all(loom, test)))]
 pub mod dma;
 pub mod errno;
@@ -82,4 +84,6 @@ pub mod vma;
 pub mod vmalloc;
 #[cfg(not(all(loom, test)))]
 pub mod vmstat;
+#[cfg(not(all(loom, test)))]
+pub mod writeback;
 pub mod xarray;

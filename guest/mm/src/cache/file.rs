@@ -4,7 +4,7 @@
 //! file has a reference to its inode.
 
 use super::readahead::RaState;
-use super::{FileSystem, Inode, PageCache};
+use super::{ErrSample, FileSystem, Inode, PageCache};
 use crate::errno::Errno;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
@@ -36,6 +36,8 @@ pub struct OpenFile<'p> {
     mode: AtomicU32,
     /// Who has it: whoever opened it, and areas that show it.
     refs: AtomicU32,
+    /// Which failed writes whoever opened it knows of.
+    pub(crate) wb_seen: ErrSample,
     /// What readahead has seen of it.
     pub(crate) ra: RaState,
 }
@@ -132,6 +134,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             inode,
             mode: AtomicU32::new(mode.bits()),
             refs: AtomicU32::new(1),
+            wb_seen: inode.mapping().wb_err.sample(),
             ra: RaState::new(self.ra_pages()),
         };
         // SAFETY: the object has the size and alignment of an open file and is the caller's alone; only `close` takes it away.

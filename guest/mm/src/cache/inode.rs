@@ -3,7 +3,7 @@
 use super::{AddressSpace, FileSystem};
 use crate::folio::Mapping;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// See the module documentation.
 #[repr(C)]
@@ -15,6 +15,10 @@ pub struct Inode<'p> {
     /// Its size in bytes (`i_size`).
     size: AtomicU64,
     refs: AtomicU32,
+    /// When it became dirty, in nanoseconds since boot; 0 while it is clean (`dirtied_when`).
+    dirtied: AtomicU64,
+    /// What its file system keeps of it is not stable: its size, where its pages are.
+    is_changed: AtomicBool,
     /// The next in its bucket of the table.
     pub(super) next: AtomicPtr<()>,
 }
@@ -29,6 +33,8 @@ impl<'p> Inode<'p> {
             number,
             size: AtomicU64::new(size),
             refs: AtomicU32::new(1),
+            dirtied: AtomicU64::new(0),
+            is_changed: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         }
     }
@@ -68,6 +74,36 @@ impl<'p> Inode<'p> {
     #[inline]
     pub(crate) fn of_pages(&self) -> Mapping {
         Mapping::File(core::ptr::from_ref(self).expose_provenance() as u64)
+    }
+
+    /// It has become dirty, if it was clean.
+    pub(crate) fn mark_dirty(&self, now: u64) {
+        let _ = self.dirtied.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// When it became dirty; `None` while it is clean.
+    pub fn dirtied_when(&self) -> Option<u64> {
+        Some(self.dirtied.load(Ordering::Relaxed)).filter(|&when| when != 0)
+    }
+
+    /// All that was dirty of it is being written; what becomes dirty now starts anew.
+    pub(crate) fn mark_clean(&self) {
+        self.dirtied.store(0, Ordering::Relaxed);
+    }
+
+    /// Its size, or where its pages are, has changed.
+    pub(crate) fn mark_changed(&self) {
+        self.is_changed.store(true, Ordering::Release);
+    }
+
+    /// Whether that is not stable yet.
+    pub fn is_changed(&self) -> bool {
+        self.is_changed.load(Ordering::Acquire)
+    }
+
+    /// It is about to be made stable; whether it was not.
+    pub(crate) fn take_changed(&self) -> bool {
+        self.is_changed.swap(false, Ordering::AcqRel)
     }
 
     /// One more has it; the caller has it, or holds the lock of its bucket.

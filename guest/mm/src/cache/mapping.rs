@@ -3,8 +3,9 @@
 //! Owns: the index, the areas that map it, and what is counted of it. Invariants: `nrpages` is the number of folios in
 //! the index; a folio in the index has the flag of its mark set: DIRTY, WRITEBACK, TOWRITE.
 
+use super::ErrSeq;
 use crate::rmap::AnonVma;
-use crate::xarray::XArray;
+use crate::xarray::{Mark, XArray};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module documentation. The first field of an [`Inode`](super::Inode).
@@ -14,13 +15,20 @@ pub struct AddressSpace {
     /// The areas that map it (`i_mmap`).
     pub(crate) areas: AnonVma,
     pub(super) nrpages: AtomicU64,
+    /// Writes that failed.
+    pub(crate) wb_err: ErrSeq,
 }
 
 impl AddressSpace {
     /// No pages.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pages: XArray::new(), areas: AnonVma::new(), nrpages: AtomicU64::new(0) }
+        Self { pages: XArray::new(), areas: AnonVma::new(), nrpages: AtomicU64::new(0), wb_err: ErrSeq::new() }
+    }
+
+    /// Whether pages are dirty or being written.
+    pub fn is_writing(&self) -> bool {
+        self.pages.is_marked(Mark::Dirty) || self.pages.is_marked(Mark::Writeback)
     }
 
     /// How many pages are in memory.

@@ -11,6 +11,8 @@
 //! | `inode` | inodes: size, references, where they are |
 //! | `table` | all inodes |
 //! | `file` | open files |
+//! | `errseq` | errors of writes that nobody waited for |
+//! | `end_write` | a page that is being written, and the end of that |
 //! | `fs` | what a file system does for the cache |
 //! | `folio` | folios in an index: found, added, taken out |
 //! | `owner` | from a folio to its inode |
@@ -22,6 +24,8 @@
 
 mod advise;
 mod census;
+mod end_write;
+mod errseq;
 mod file;
 mod fill;
 mod folio;
@@ -33,6 +37,7 @@ mod read;
 mod readahead;
 mod table;
 
+use crate::dirty::Dirty;
 use crate::frame::FrameTable;
 use crate::io::Io;
 use crate::lru::Lru;
@@ -44,6 +49,7 @@ use crate::xarray::NodeCache;
 pub use advise::FileAdvice;
 pub use census::CacheStat;
 use core::sync::atomic::{AtomicU32, Ordering};
+pub use errseq::{ErrSample, ErrSeq};
 pub use file::{FileMode, FileRef, OpenFile};
 pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
@@ -83,6 +89,7 @@ pub struct PageCache<'p, M: Machine> {
     table: Table,
     /// The largest window of readahead of files that are opened from now on.
     ra_pages: AtomicU32,
+    dirty: Dirty,
     ground: Once<Option<Ground<'p, M>>>,
 }
 
@@ -102,6 +109,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             io,
             table: Table::new(),
             ra_pages: AtomicU32::new(readahead::DEFAULT_PAGES),
+            dirty: Dirty::new(),
             ground: Once::new(None),
         }
     }
@@ -152,6 +160,12 @@ impl<'p, M: Machine> PageCache<'p, M> {
     #[inline(always)]
     pub fn io(&self) -> &'p Io<'p, M> {
         self.io
+    }
+
+    /// What is known of dirty memory.
+    #[inline(always)]
+    pub fn dirty(&self) -> &Dirty {
+        &self.dirty
     }
 
     /// The largest window of readahead, in pages (`read_ahead_kb`).

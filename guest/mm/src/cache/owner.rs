@@ -2,7 +2,7 @@
 
 use super::{Inode, PageCache};
 use crate::folio::{Folio, FolioFlags, Mapping};
-use crate::port::Machine;
+use crate::port::{Cpu, Machine};
 use crate::sync::rcu;
 use crate::vmstat::NodeStat;
 use crate::xarray::{Cursor, Mark};
@@ -45,6 +45,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             return false;
         }
         pages.set_mark(folio.index(), Mark::Dirty);
+        inode.mark_dirty(cpu.now());
         drop(pages);
         self.lru().stat().grow(cpu, folio.node(), NodeStat::Dirty, 1);
         self.lru().stat().grow(cpu, folio.node(), NodeStat::Dirtied, 1);

@@ -1,0 +1,156 @@
+//! Writing through the cache (Linux `generic_perform_write`).
+
+use super::SyncMode;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
+use crate::cache::{FileMode, Inode, OpenFile};
+use crate::errno::Errno;
+use crate::folio::{Folio, FolioFlags};
+use crate::phys::{FrameAllocator, GfpFlags};
+use crate::port::{Machine, PhysMem};
+use crate::space::Vm;
+use core::ptr::NonNull;
+
+/// The largest file, in bytes.
+const MAX_SIZE: u64 = 1 << (PAGE_SHIFT + 36 - 1);
+
+/// A part of a page.
+#[derive(Clone, Copy)]
+struct Part {
+    index: u64,
+    offset: u64,
+    bytes: u64,
+}
+
+impl<'p, M: Machine> Vm<'p, M> {
+    /// Writes `len` bytes of a file from `pos` on, which grows if it ends before that. `source` fills pieces of memory in order,
+    /// that many bytes from the pointer each, while others may read them. How many were written. Only where this code can wait.
+    ///
+    /// # Errors
+    /// If nothing was written: `Eacces` if it is not open for writing; `Efbig`, `Enospc`, `Enomem`, `Eio`, or what the file
+    /// system says. With [`FileMode::SYNC`] also what a sync says.
+    pub fn write<A: FrameAllocator<'p>>(
+        &self,
+        file: &OpenFile<'p>,
+        pos: u64,
+        len: u64,
+        frames: &A,
+        mut source: impl FnMut(NonNull<u8>, usize),
+    ) -> Result<u64, Errno> {
+        if !file.mode().contains(FileMode::WRITE) {
+            return Err(Errno::Eacces);
+        }
+        let inode = file.inode();
+        let end = pos.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::Efbig)?;
+        let mut at = pos;
+        let mut failed = None;
+        while at < end {
+            let (index, offset) = (at >> PAGE_SHIFT, at % PAGE_SIZE);
+            let part = Part { index, offset, bytes: (end - at).min(PAGE_SIZE - offset) };
+            self.throttle_writer(inode);
+            match self.write_part(inode, part, frames, &mut source) {
+                Ok(()) => at += part.bytes,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed.filter(|_| at == pos) {
+            return Err(error);
+        }
+        if file.mode().contains(FileMode::SYNC) && at > pos {
+            self.write_pages(inode, (pos >> PAGE_SHIFT, (at - 1) >> PAGE_SHIFT), SyncMode::All, u64::MAX, frames)?;
+            self.fsync(file, false, frames)?;
+        }
+        Ok(at - pos)
+    }
+
+    /// Writes into one page.
+    fn write_part<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        part: Part,
+        frames: &A,
+        source: &mut impl FnMut(NonNull<u8>, usize),
+    ) -> Result<(), Errno> {
+        let (cpu, cache) = (self.machine().cpu(), self.cache());
+        let folio = self.page_to_write(inode, part, frames)?;
+        let placed = self.give_place(inode, part.index).and_then(|()| {
+            if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) }
+        });
+        if placed.is_ok() {
+            folio.set_flags(FolioFlags::UPTODATE);
+            cache.set_dirty(inode, folio);
+            self.grow_to(inode, part.index * PAGE_SIZE + part.offset + part.bytes);
+        }
+        folio.unlock(cpu);
+        cache.lru().mark_accessed(cpu, folio);
+        cache.put(folio);
+        placed
+    }
+
+    /// Gives the page at `index` a place on the disk. The page is locked, so nobody reads what is there meanwhile.
+    fn give_place(&self, inode: &Inode<'p>, index: u64) -> Result<(), Errno> {
+        if inode.fs().map(inode.number(), index, 1)?.sector.is_none() {
+            inode.fs().allocate(inode.number(), index, 1)?;
+            inode.mark_changed();
+        }
+        Ok(())
+    }
+
+    /// The page that `part` is in, locked, with all that will not be overwritten, and a reference for the caller (Linux
+    /// `block_write_begin`).
+    fn page_to_write<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        part: Part,
+        frames: &A,
+    ) -> Result<Folio<'p>, Errno> {
+        let (cpu, cache, device) = (self.machine().cpu(), self.cache(), inode.fs().device());
+        loop {
+            let folio = match cache.find(inode, part.index) {
+                Some(folio) => {
+                    cache.io().lock_folio(device, folio);
+                    folio
+                }
+                None => match cache.add_page(inode, part.index, GfpFlags::empty(), frames).map_err(Errno::from) {
+                    Ok(folio) => folio,
+                    Err(Errno::Eexist) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            if folio.mapping() != inode.of_pages() {
+                folio.unlock(cpu);
+                cache.put(folio);
+                continue;
+            }
+            if folio.is_uptodate() || part.bytes == PAGE_SIZE {
+                return Ok(folio);
+            }
+            if part.index * PAGE_SIZE >= inode.size() {
+                // SAFETY: the page is locked and not up to date, so nobody else touches it.
+                unsafe { self.machine().physmem().zero(folio.pfn()) };
+                return Ok(folio);
+            }
+            // A page without a place becomes zeroes.
+            let read = cache.read_folio(inode, folio, frames);
+            cache.put(folio);
+            read?;
+        }
+    }
+
+    /// Has `source` fill a part of a locked page; false if the page is not in the direct map.
+    fn fill_part(&self, folio: Folio<'p>, part: Part, source: &mut impl FnMut(NonNull<u8>, usize)) -> bool {
+        let at = folio.pfn().addr().checked_add(part.offset);
+        let at = at.and_then(|at| self.machine().physmem().ptr(at));
+        at.map(|at| source(at, part.bytes as usize)).is_some()
+    }
+
+    /// The file has at least `end` bytes; of the page in which it ended the rest is zero already.
+    pub(super) fn grow_to(&self, inode: &Inode<'p>, end: u64) {
+        if end > inode.size() && inode.fs().set_size(inode.number(), end).is_ok() {
+            inode.set_size(end);
+            inode.mark_changed();
+        }
+    }
+}
