@@ -72,6 +72,12 @@ struct State {
     faults: Vec<DiskFault>,
     chance: u64,
     delay: u64,
+    /// Bytes a second; 0 for as many as there are.
+    rate: u64,
+    /// Requests that failed on demand.
+    failures: u64,
+    /// When all that was taken before is done, at that rate.
+    busy_until: u64,
 }
 
 impl State {
@@ -106,6 +112,9 @@ impl<'m> Disk<'m> {
             faults: Vec::new(),
             chance: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             delay: 0,
+            rate: 0,
+            failures: 0,
+            busy_until: 0,
         };
         Self {
             machine,
@@ -147,6 +156,11 @@ impl<'m> Disk<'m> {
         self.state().delay = ns;
     }
 
+    /// The disk moves so many bytes a second, one request after the other.
+    pub fn set_rate(&self, bytes: u64) {
+        self.state().rate = bytes;
+    }
+
     /// Requests that are to fail, beside those that were before.
     pub fn fail(&self, fault: DiskFault) {
         self.state().faults.push(fault);
@@ -172,6 +186,12 @@ impl<'m> Disk<'m> {
     #[must_use]
     pub fn take_log(&self) -> Vec<Logged> {
         std::mem::take(&mut self.state().log)
+    }
+
+    /// How many requests failed on demand.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.state().failures
     }
 
     /// Requests on their way.
@@ -208,6 +228,7 @@ impl<'m> Disk<'m> {
         if let Some(fault) = state.faults.iter_mut().find(|fault| fault.hits(request)) {
             fault.times = fault.times.saturating_sub(u32::from(fault.times != u32::MAX));
             let (error, torn) = (fault.error, fault.torn * SECTOR_BYTES);
+            state.failures += 1;
             self.transfer(state, request, torn.min(request.bytes));
             return Err(error);
         }
@@ -267,7 +288,10 @@ impl BlockDevice for Disk<'_> {
         }
         let now = self.machine.cpu().now();
         let mut state = self.state();
-        let due = now + state.delay;
+        if state.rate != 0 {
+            state.busy_until = state.busy_until.max(now) + bytes * 1_000_000_000 / state.rate;
+        }
+        let due = state.busy_until.max(now) + state.delay;
         state.log.push(Logged { op, sector, pages: pages.len(), bytes });
         state.pending.push_back(Pending { op, sector, pages: pages.to_vec(), bytes, cookie, due });
         Ok(())

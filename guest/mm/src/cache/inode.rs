@@ -2,6 +2,7 @@
 
 use super::{AddressSpace, FileSystem};
 use crate::folio::Mapping;
+use crate::port::Cpu;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ pub struct Inode<'p> {
     dirtied: AtomicU64,
     /// What its file system keeps of it is not stable: its size, where its pages are.
     is_changed: AtomicBool,
+    /// Somebody changes its size, or writes (`i_rwsem`).
+    is_locked: AtomicBool,
     /// The next in its bucket of the table.
     pub(super) next: AtomicPtr<()>,
 }
@@ -35,6 +38,7 @@ impl<'p> Inode<'p> {
             refs: AtomicU32::new(1),
             dirtied: AtomicU64::new(0),
             is_changed: AtomicBool::new(false),
+            is_locked: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         }
     }
@@ -76,6 +80,15 @@ impl<'p> Inode<'p> {
         Mapping::File(core::ptr::from_ref(self).expose_provenance() as u64)
     }
 
+    /// Keeps others from writing and from changing the size until the guard is dropped; sleeps while somebody else does.
+    pub(crate) fn lock<'a, C: Cpu>(&'a self, cpu: &'a C) -> InodeGuard<'a, 'p, C> {
+        let key = core::ptr::from_ref(&self.is_locked).addr() as u64;
+        while self.is_locked.swap(true, Ordering::Acquire) {
+            cpu.wait_on(key, &mut || !self.is_locked.load(Ordering::Relaxed));
+        }
+        InodeGuard { inode: self, cpu, key }
+    }
+
     /// It has become dirty, if it was clean.
     pub(crate) fn mark_dirty(&self, now: u64) {
         let _ = self.dirtied.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
@@ -114,5 +127,20 @@ impl<'p> Inode<'p> {
     /// One less has it.
     pub(super) fn put(&self) {
         self.refs.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The right to write and to change the size.
+#[must_use = "dropping it ends it at once"]
+pub(crate) struct InodeGuard<'a, 'p, C: Cpu> {
+    inode: &'a Inode<'p>,
+    cpu: &'a C,
+    key: u64,
+}
+
+impl<C: Cpu> Drop for InodeGuard<'_, '_, C> {
+    fn drop(&mut self) {
+        self.inode.is_locked.store(false, Ordering::Release);
+        self.cpu.wake(self.key);
     }
 }

@@ -15,8 +15,7 @@ use crate::port::{Machine, PhysMem};
 use crate::space::{Copies, Vm};
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Gives a file the size of `size` bytes (Linux `ftruncate`). Two who do so at once are kept apart by the caller, and so
-    /// are those who make the file longer by writing.
+    /// Gives a file the size of `size` bytes (Linux `ftruncate`). Writers are kept out meanwhile.
     ///
     /// # Errors
     /// `Einval` if the file is not open for writing; `Efbig`; `Erofs`; `Eio` where the page that the end lies in could not be
@@ -27,7 +26,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         size: u64,
         frames: &A,
     ) -> Result<(), Errno> {
-        let (inode, old) = (file.inode(), file.inode().size());
+        let inode = file.inode();
+        let _locked = inode.lock(self.machine().cpu());
+        let old = inode.size();
         if !file.mode().contains(crate::cache::FileMode::WRITE) {
             return Err(Errno::Einval);
         }

@@ -69,6 +69,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         if count == 0 {
             return Ok(0);
         }
+        let _locked = inode.lock(self.machine().cpu());
         self.write_pages(inode, (first, first + count - 1), SyncMode::All, u64::MAX, frames)?;
         self.wait_pages(inode, (first, first + count - 1));
         self.invalidate(inode, first, first + count, frames)?;

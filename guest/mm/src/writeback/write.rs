@@ -41,6 +41,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
         let inode = file.inode();
         let end = pos.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::Efbig)?;
+        let locked = inode.lock(self.machine().cpu());
         let mut at = pos;
         let mut failed = None;
         while at < end {
@@ -55,6 +56,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 }
             }
         }
+        drop(locked);
         if let Some(error) = failed.filter(|_| at == pos) {
             return Err(error);
         }

@@ -16,6 +16,8 @@ mod race;
 mod remap;
 mod rmap;
 mod shared;
+mod write;
+mod write_model;
 mod swap;
 
 use crate::board::{Board, MIB, Plan};
