@@ -217,10 +217,10 @@ impl<'w> Model<'w> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn what_was_synced_is_there_and_errors_are_told_once(ops in ops()) {
-        let world = World::with(64, 1, false);
+        let world = World::with(8, 1, false);
         let mut model = Model::new(&world);
         for op in &ops {
             model.step(op);
