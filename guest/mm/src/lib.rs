@@ -14,12 +14,13 @@
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
 //! | 3 | [`phys`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`], [`psi`] |
-//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`lru`], [`io`], [`dirty`] |
-//! | 6 | [`shmem`], [`cache`], [`swap`] |
-//! | 7 | [`vma`] |
-//! | 8 | [`space`] |
-//! | 9 | [`fault`], [`truncate`] |
-//! | 10 | [`reclaim`], [`writeback`] |
+//! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`io`], [`dirty`] |
+//! | 6 | [`lru`] |
+//! | 7 | [`shmem`], [`cache`], [`swap`] |
+//! | 8 | [`vma`] |
+//! | 9 | [`space`] |
+//! | 10 | [`fault`], [`truncate`] |
+//! | 11 | [`reclaim`], [`writeback`] |
 #![no_std]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

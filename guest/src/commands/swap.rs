@@ -20,7 +20,7 @@ use shared::exit::ExitStatus;
 pub const SWAPPING: &[Command] = &[
     Command {
         name: "swapon",
-        usage: "[-p N] [-d] PATH",
+        usage: "[-p N] PATH",
         summary: "swaps to a disk, a partition or a file",
         run: on,
     },
@@ -40,7 +40,7 @@ pub const SWAPPING: &[Command] = &[
 ];
 
 fn on(args: &mut Args<'_>) -> Outcome {
-    let (mut priority, mut discards) = (None, false);
+    let mut priority = None;
     while let Some(word) = args.next_word() {
         match word {
             "-p" => {
@@ -49,9 +49,8 @@ fn on(args: &mut Args<'_>) -> Outcome {
                 priority =
                     Some(fits.ok_or_else(|| usage(format_args!("swapon: priorities are 0 to 32767")))?);
             }
-            "-d" => discards = true,
             path => {
-                return swap::on(path, priority, discards).map_err(|refused| match refused {
+                return swap::on(path, priority).map_err(|refused| match refused {
                     swap::Refused::Call(Errno::Enomem) => {
                         fail(ExitStatus::CheckFailed, format_args!("swapon: {path}: {refused}"))
                     }

@@ -160,7 +160,7 @@ fn prepare() -> Result<(), Errno> {
 }
 
 /// Uses what is at `path` as swap (Linux `swapon`).
-pub fn on(path: &str, priority: Option<u16>, discards: bool) -> Result<(), Refused> {
+pub fn on(path: &str, priority: Option<u16>) -> Result<(), Refused> {
     if named(path).is_some() {
         return Err(Errno::Ebusy.into());
     }
@@ -180,8 +180,7 @@ pub fn on(path: &str, priority: Option<u16>, discards: bool) -> Result<(), Refus
     let (disk, parts, is_file) = (layout.disk, layout.parts as u64, layout.is_file);
     let memory = reserve(area_bytes(slots, parts))?;
     let extents = layout.list();
-    let request =
-        SwapOn { device: disk, extents, slots, bad, priority, discards, memory: AreaMemory(memory) };
+    let request = SwapOn { device: disk, extents, slots, bad, priority, memory: AreaMemory(memory) };
     // SAFETY: the memory is of that size and nobody else's; whoever writes to the disk otherwise is told not to.
     let number = unsafe { SWAP.on(&request) }.inspect_err(|_| release(memory))?;
     let mut name = Name { path: [0; 64], len: path.len().min(64), is_file };
@@ -227,7 +226,7 @@ pub fn boot(cmdline: &str) {
         let prefix = if area.device.starts_with('/') { "" } else { "/dev/" };
         let _ = write!(path, "{prefix}{}", area.device);
         let priority = area.priority.and_then(|priority| u16::try_from(priority).ok());
-        if let Err(refused) = on(path.as_str(), priority, area.discard) {
+        if let Err(refused) = on(path.as_str(), priority) {
             console::print(format_args!("swapon: {}: {refused}\n", path.as_str()));
         }
     }

@@ -58,7 +58,10 @@ impl ErrSeq {
         let seen = now | SEEN;
         let _ = self.0.compare_exchange(now, seen, Ordering::Relaxed, Ordering::Relaxed);
         sample.0.store(seen, Ordering::Relaxed);
-        ((now & ERROR) as usize).checked_sub(1).and_then(|at| ERRORS.get(at)).map_or(Ok(()), |error| Err(*error))
+        ((now & ERROR) as usize)
+            .checked_sub(1)
+            .and_then(|at| ERRORS.get(at))
+            .map_or(Ok(()), |error| Err(*error))
     }
 }
 

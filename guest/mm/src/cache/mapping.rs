@@ -23,7 +23,12 @@ impl AddressSpace {
     /// No pages.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pages: XArray::new(), areas: AnonVma::new(), nrpages: AtomicU64::new(0), wb_err: ErrSeq::new() }
+        Self {
+            pages: XArray::new(),
+            areas: AnonVma::new(),
+            nrpages: AtomicU64::new(0),
+            wb_err: ErrSeq::new(),
+        }
     }
 
     /// Whether pages are dirty or being written.

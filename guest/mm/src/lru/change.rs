@@ -10,20 +10,6 @@ use crate::port::{Cpu, Machine};
 use crate::vmstat::VmEvent;
 
 impl Lru<'_> {
-    /// Takes a folio off its list, or out of the batch that it waits in; whether it was there (Linux
-    /// `folio_isolate_lru`). The caller has a reference.
-    pub(crate) fn isolate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) -> bool {
-        let mut session = Session::new(self, cpu, folio.table());
-        let flags = session.look(folio);
-        if flags.contains(FolioFlags::LRU) {
-            session.unlink(folio, flags);
-            folio.flip_flags(FolioFlags::LRU);
-        } else if flags.contains(FolioFlags::PENDING) {
-            folio.flip_flags(FolioFlags::PENDING);
-        }
-        flags.intersects(FolioFlags::LRU | FolioFlags::PENDING)
-    }
-
     /// Puts a folio that was isolated back, at the head of the list that its flags say now (Linux `folio_putback_lru`).
     /// The caller keeps its reference.
     pub(crate) fn putback<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
@@ -56,18 +42,6 @@ impl Lru<'_> {
         if flags.contains(FolioFlags::LRU) {
             self.stat().count(cpu, VmEvent::PgActivate, folio.order().pages());
         }
-    }
-
-    /// Makes a folio inactive, as if it had not been used (Linux `folio_deactivate`).
-    pub(crate) fn deactivate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
-        let mut session = Session::new(self, cpu, folio.table());
-        let flags = session.look(folio);
-        if flags.contains(FolioFlags::UNEVICTABLE) || !flags.contains(FolioFlags::ACTIVE) {
-            return;
-        }
-        let used = FolioFlags::ACTIVE | FolioFlags::REFERENCED;
-        session.change(folio, FolioFlags::empty(), used, End::Head);
-        self.stat().count(cpu, VmEvent::PgDeactivate, folio.order().pages());
     }
 
     /// A folio that was to go as soon as it is written has been: it is the next to go (Linux

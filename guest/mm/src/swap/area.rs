@@ -35,7 +35,6 @@ pub(super) struct Maps<'p> {
 /// An area that is on.
 pub(super) struct State<'p> {
     maps: Maps<'p>,
-    pub discards: bool,
     /// No slots are given out: the area is being switched off.
     pub closed: bool,
     free_slots: u64,
@@ -44,7 +43,6 @@ pub(super) struct State<'p> {
     free: List,
     part: List,
     full: List,
-    discard: List,
     current: [Current; MAX_CPUS],
 }
 
@@ -61,17 +59,15 @@ pub(super) enum Left {
 
 impl<'p> State<'p> {
     /// An area with all slots free but the header and those in `bad`.
-    pub fn new(maps: Maps<'p>, bad: impl Iterator<Item = u64>, discards: bool) -> Self {
+    pub fn new(maps: Maps<'p>, bad: impl Iterator<Item = u64>) -> Self {
         let mut state = Self {
             maps,
-            discards,
             closed: false,
             free_slots: 0,
             good: 0,
             free: List::new(Place::Free),
             part: List::new(Place::Part),
             full: List::new(Place::Full),
-            discard: List::new(Place::Discard),
             current: [Current { cluster: NONE, next: 0 }; MAX_CPUS],
         };
         for slot in core::iter::once(0).chain(bad) {
@@ -140,7 +136,6 @@ impl<'p> State<'p> {
     fn put_down(&mut self, at: u32) {
         let Some(cluster) = self.maps.clusters.get(at as usize) else { return };
         let list = match u64::from(cluster.used) {
-            0 if self.discards => &mut self.discard,
             0 => &mut self.free,
             SLOTS => &mut self.full,
             _ => &mut self.part,
@@ -153,8 +148,7 @@ impl<'p> State<'p> {
             Place::Free => Some(&mut self.free),
             Place::Part => Some(&mut self.part),
             Place::Full => Some(&mut self.full),
-            Place::Discard => Some(&mut self.discard),
-            Place::Current | Place::Discarding => None,
+            Place::Current => None,
         }
     }
 
@@ -202,7 +196,7 @@ impl<'p> State<'p> {
         self.let_go(cpu);
         let clusters = &mut *self.maps.clusters;
         let found = self.free.pop(clusters).or_else(|| self.part.pop(clusters));
-        let found = found.or_else(|| self.discard.pop(clusters)).or_else(|| self.steal());
+        let found = found.or_else(|| self.steal());
         let (Some(cluster), Some(current)) = (found, self.current.get_mut(cpu.0 as usize)) else {
             return false;
         };
@@ -281,20 +275,6 @@ impl<'p> State<'p> {
         }
     }
 
-    /// A cluster that the disk should be told of; it is given back with [`State::discarded`].
-    pub fn to_discard(&mut self) -> Option<u32> {
-        let at = self.discard.pop(self.maps.clusters)?;
-        if let Some(cluster) = self.maps.clusters.get_mut(at as usize) {
-            cluster.place = Place::Discarding;
-        }
-        Some(at)
-    }
-
-    /// The disk was told of a cluster.
-    pub fn discarded(&mut self, at: u32) {
-        self.free.push(self.maps.clusters, at);
-    }
-
     /// Checks the clusters and counts against the map; how many slots are taken.
     pub fn verify(&self) -> Result<u64, &'static str> {
         let mut taken = 0;
@@ -309,7 +289,7 @@ impl<'p> State<'p> {
             }
             let right = match cluster.place {
                 Place::Current => true,
-                Place::Free | Place::Discard | Place::Discarding => used + beyond == 0,
+                Place::Free => used + beyond == 0,
                 Place::Part => used + beyond != 0 && used + beyond != SLOTS,
                 Place::Full => used + beyond == SLOTS,
             };

@@ -10,7 +10,7 @@ use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags};
 use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{Cpu, Machine, SwapEntry};
+use crate::port::{Machine, SwapEntry};
 use crate::sync::rcu;
 use crate::vmstat::NodeStat;
 use crate::xarray::{Entry, XArray};

@@ -15,16 +15,12 @@ pub(super) enum Place {
     /// A CPU gives its slots out.
     #[default]
     Current,
-    /// All slots are free, and the disk has been told.
+    /// All slots are free.
     Free,
     /// Some slots are free.
     Part,
     /// None is.
     Full,
-    /// All slots are free, and the disk should be told.
-    Discard,
-    /// All slots are free, and the disk is being told.
-    Discarding,
 }
 
 /// One cluster.

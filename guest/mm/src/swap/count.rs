@@ -23,7 +23,6 @@ const CACHE: u8 = 0x40;
 const COUNT: u8 = 0x3f;
 
 impl Count {
-    pub const FREE: Self = Self(0);
     /// Must not be used: bad on the disk, or the header.
     pub const BAD: Self = Self(COUNT);
     /// The most entries that can name a slot (`SWAP_MAP_MAX`).

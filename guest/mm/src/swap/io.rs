@@ -9,7 +9,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::io::{End, EndIo, Gather};
 use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{BlockDevice, Cpu, IoError, IoOp, Machine, PhysMem, SwapEntry};
+use crate::port::{Cpu, IoError, IoOp, Machine, PhysMem, SwapEntry};
 use crate::vmstat::{NodeStat, VmEvent};
 use crate::xarray::Entry;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -273,10 +273,5 @@ impl<'p, M: Machine> Swap<'p, M> {
             Some(device) => self.io.wait_folio(device, folio, flag),
             None => folio.wait_while(self.cpu(), flag, || {}),
         }
-    }
-
-    /// The disk that a slot is on.
-    pub(super) fn device_of(&self, entry: SwapEntry) -> Option<&'p dyn BlockDevice> {
-        self.with(entry, |inner, _| inner.device)
     }
 }

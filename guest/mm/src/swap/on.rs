@@ -23,8 +23,6 @@ pub struct SwapOn<'a, 'p> {
     pub bad: &'a [u64],
     /// Which areas come first: the highest. Without one it comes after all that are on.
     pub priority: Option<u16>,
-    /// Whether the disk is told of what is free.
-    pub discards: bool,
     /// As many bytes as [`area_bytes`](super::area_bytes) says.
     pub memory: AreaMemory,
 }
@@ -57,7 +55,11 @@ impl<'p, M: Machine> Swap<'p, M> {
     /// nothing; whether this was the first.
     pub fn boot(&self, nodes: &'p NodeCache<'p, 'p, M>, entries: &'p [AtomicU32]) -> bool {
         let Some(table) = self.phys.frame_table() else { return false };
-        self.ground.init::<()>(|slot| Ok(*slot = Some(Ground { table, nodes, entries }))).is_ok()
+        let filled = self.ground.init::<()>(|slot| {
+            *slot = Some(Ground { table, nodes, entries });
+            Ok(())
+        });
+        filled.is_ok()
     }
 
     /// Uses an area from now on; its number.
@@ -87,7 +89,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         let area = self.areas.get(number).ok_or(Errno::Eperm)?;
         // SAFETY: promised by the caller.
         let (maps, spaces) = unsafe { divide(request.memory, slots, extents) };
-        let state = State::new(maps, request.bad.iter().copied(), request.discards);
+        let state = State::new(maps, request.bad.iter().copied());
         let good = state.good();
         if good == 0 {
             return Err(Errno::Einval);

@@ -119,8 +119,8 @@ impl<'p, M: Machine> Objects<'p, M> {
         self.limbo.take(
             cpu,
             || rcu::synchronize(cpu, self.anon.cpus()),
-            // SAFETY: it is on no area, and all who could have come to it have left.
             |anchor| {
+                // SAFETY: it is on no area, and all who could have come to it have left.
                 let _ = unsafe { self.slabs.free(self.anon, anchor.cast()) };
             },
         );

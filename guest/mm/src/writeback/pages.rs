@@ -9,7 +9,7 @@ use crate::folio::{Folio, FolioFlags};
 use crate::io::{End, Gather};
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
-use crate::port::{BlockDevice, IoOp, Machine, PAGE_SECTORS, SECTOR_BYTES};
+use crate::port::{IoOp, Machine, PAGE_SECTORS, SECTOR_BYTES};
 use crate::space::Vm;
 use crate::sync::rcu;
 use crate::xarray::{Cursor, Mark};

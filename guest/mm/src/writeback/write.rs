@@ -61,7 +61,13 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(error);
         }
         if file.mode().contains(FileMode::SYNC) && at > pos {
-            self.write_pages(inode, (pos >> PAGE_SHIFT, (at - 1) >> PAGE_SHIFT), SyncMode::All, u64::MAX, frames)?;
+            self.write_pages(
+                inode,
+                (pos >> PAGE_SHIFT, (at - 1) >> PAGE_SHIFT),
+                SyncMode::All,
+                u64::MAX,
+                frames,
+            )?;
             self.fsync(file, false, frames)?;
         }
         Ok(at - pos)
@@ -77,9 +83,9 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         let (cpu, cache) = (self.machine().cpu(), self.cache());
         let folio = self.page_to_write(inode, part, frames)?;
-        let placed = self.give_place(inode, part.index).and_then(|()| {
-            if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) }
-        });
+        let placed = self
+            .give_place(inode, part.index)
+            .and_then(|()| if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) });
         if placed.is_ok() {
             folio.set_flags(FolioFlags::UPTODATE);
             cache.set_dirty(inode, folio);
@@ -115,11 +121,13 @@ impl<'p, M: Machine> Vm<'p, M> {
                     cache.io().lock_folio(device, folio);
                     folio
                 }
-                None => match cache.add_page(inode, part.index, GfpFlags::empty(), frames).map_err(Errno::from) {
-                    Ok(folio) => folio,
-                    Err(Errno::Eexist) => continue,
-                    Err(error) => return Err(error),
-                },
+                None => {
+                    match cache.add_page(inode, part.index, GfpFlags::empty(), frames).map_err(Errno::from) {
+                        Ok(folio) => folio,
+                        Err(Errno::Eexist) => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
             };
             if folio.mapping() != inode.of_pages() {
                 folio.unlock(cpu);

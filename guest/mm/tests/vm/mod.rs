@@ -16,9 +16,9 @@ mod race;
 mod remap;
 mod rmap;
 mod shared;
+mod swap;
 mod write;
 mod write_model;
-mod swap;
 
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;

@@ -53,7 +53,7 @@ impl Swapping {
     ) -> Result<u32, Errno> {
         // SAFETY: the size is not 0.
         let memory = AreaMemory(NonNull::new(unsafe { alloc(layout(slots)) }).unwrap());
-        let request = SwapOn { device: self.disk, extents, slots, bad, priority, discards: false, memory };
+        let request = SwapOn { device: self.disk, extents, slots, bad, priority, memory };
         // SAFETY: the memory is large enough and given to nobody else.
         unsafe { self.world.vm.swap().on(&request) }
     }

@@ -145,7 +145,11 @@ fn what_is_written_through_a_mapping_while_the_page_is_sent_is_sent_again() {
     for round in 1..20 {
         world.store(mm, at, round).unwrap();
         world.vm.fsync(file, true, &world.frames).unwrap();
-        assert_eq!(on_disk(&volume, 1, 0)[..8], round.to_le_bytes(), "the entry was cleaned, and the next write noticed");
+        assert_eq!(
+            on_disk(&volume, 1, 0)[..8],
+            round.to_le_bytes(),
+            "the entry was cleaned, and the next write noticed"
+        );
     }
     assert_eq!(stat(&world, NodeStat::Dirtied), 19);
     let _ = page(at, 0);

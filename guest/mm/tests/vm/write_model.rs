@@ -86,7 +86,20 @@ impl<'w> Model<'w> {
         let bytes = vec![0; (PAGES * PAGE_SIZE) as usize];
         let history = vec![vec![vec![0; SECTOR as usize]]; SECTORS];
         let (size, synced_size) = (0, Some(0));
-        Self { world, volume, file, other, mm, at, bytes, size, history, synced_size, untold: [false; 2], has_failed: false }
+        Self {
+            world,
+            volume,
+            file,
+            other,
+            mm,
+            at,
+            bytes,
+            size,
+            history,
+            synced_size,
+            untold: [false; 2],
+            has_failed: false,
+        }
     }
 
     fn note(&mut self, from: u64, bytes: u64) {
@@ -106,16 +119,19 @@ impl<'w> Model<'w> {
     fn repair(&mut self) {
         self.volume.disk.heal();
         let bytes = self.bytes.clone();
-        for (n, page) in bytes.chunks(PAGE_SIZE as usize).enumerate().take(self.size.div_ceil(PAGE_SIZE) as usize) {
+        for (n, page) in
+            bytes.chunks(PAGE_SIZE as usize).enumerate().take(self.size.div_ceil(PAGE_SIZE) as usize)
+        {
             let mut at = page.as_ptr();
             let len = (self.size - n as u64 * PAGE_SIZE).min(PAGE_SIZE);
-            let written = self.world.vm.write(self.file, n as u64 * PAGE_SIZE, len, &self.world.frames, |to, len| {
-                // SAFETY: the memory is of the page cache, the source a page of the oracle; the pieces follow each other.
-                unsafe {
-                    to.as_ptr().copy_from_nonoverlapping(at, len);
-                    at = at.add(len);
-                }
-            });
+            let written =
+                self.world.vm.write(self.file, n as u64 * PAGE_SIZE, len, &self.world.frames, |to, len| {
+                    // SAFETY: the memory is of the page cache, the source a page of the oracle; the pieces follow each other.
+                    unsafe {
+                        to.as_ptr().copy_from_nonoverlapping(at, len);
+                        at = at.add(len);
+                    }
+                });
             assert_eq!(written, Ok(len));
         }
         self.has_failed = false;
@@ -199,7 +215,10 @@ impl<'w> Model<'w> {
             let Some(first) = self.volume.fs.sector(1, index) else { continue };
             let at = first * 512 + sector as u64 * SECTOR % PAGE_SIZE;
             let found = self.volume.disk.peek(at, SECTOR as usize);
-            assert!(self.history[sector].contains(&found), "sector {sector} holds what it never held since the sync");
+            assert!(
+                self.history[sector].contains(&found),
+                "sector {sector} holds what it never held since the sync"
+            );
         }
     }
 

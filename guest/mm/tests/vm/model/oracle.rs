@@ -297,7 +297,8 @@ impl Oracle {
             Flavour::Huge | Flavour::HugeZero => self.went_huge(n, vpn, flavour == Flavour::Huge),
             Flavour::Spurious => {}
             Flavour::Shared => self.show(n, vpn),
-            Flavour::Hugetlb | Flavour::Swapped
+            Flavour::Hugetlb
+            | Flavour::Swapped
             | Flavour::FileAround
             | Flavour::FileRead
             | Flavour::FileCow

@@ -164,7 +164,11 @@ impl Oracle {
                 refusal => break Err(refusal),
             }
         };
-        assert_eq!(got.map(drop), wanted, "context {n}, page {vpn:#x}, write {write}");
+        assert_eq!(
+            got.as_ref().map(|_| ()),
+            wanted.as_ref().copied(),
+            "context {n}, page {vpn:#x}, write {write}"
+        );
         let (Ok(got), Some(id)) = (got, self.places(n)[&vpn].has) else { return };
         let (held, holders) = self.pages.get_mut(&id).unwrap();
         if write {
