@@ -288,8 +288,8 @@ impl BlockDevice for Disk<'_> {
         }
         let now = self.machine.cpu().now();
         let mut state = self.state();
-        if state.rate != 0 {
-            state.busy_until = state.busy_until.max(now) + bytes * 1_000_000_000 / state.rate;
+        if let Some(ns) = (bytes * 1_000_000_000).checked_div(state.rate) {
+            state.busy_until = state.busy_until.max(now) + ns;
         }
         let due = state.busy_until.max(now) + state.delay;
         state.log.push(Logged { op, sector, pages: pages.len(), bytes });

@@ -127,6 +127,8 @@ fn a_disk_that_cannot_flush_says_so_and_one_without_room_too() {
     assert_eq!(world.vm.fsync(file, false, &world.frames), Ok(()));
     volume.disk.fail(DiskFault { error: IoError::Unsupported, ..DiskFault::new(IoOp::Flush, 0..0, 1) });
     assert_eq!(world.vm.fsync(file, false, &world.frames), Ok(()), "a disk without a cache");
+    // Nobody flushes here.
+    world.vm.cache().dirty().settings.set_bytes(1 << 30, 1 << 29);
     // The volume has 4096 pages; what does not fit is not written, what was is.
     let full = volume.file(&world, 2, 0, BOTH);
     let written = write(&world, full, 0, 5000 * PAGE_SIZE, 1).unwrap();

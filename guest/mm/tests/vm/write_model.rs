@@ -70,6 +70,8 @@ struct Model<'w> {
     history: Vec<History>,
     /// The size when it was synced last; nothing is known of it after a truncation that was not.
     synced_size: Option<u64>,
+    /// Where its pages were then: a place that came later is not known after the power is back.
+    places: Vec<Option<u64>>,
     /// Errors that each of the two was not told of.
     untold: [bool; 2],
     /// A write has failed since all was written again.
@@ -97,6 +99,7 @@ impl<'w> Model<'w> {
             size,
             history,
             synced_size,
+            places: vec![None; PAGES as usize],
             untold: [false; 2],
             has_failed: false,
         }
@@ -151,6 +154,7 @@ impl<'w> Model<'w> {
             *history = vec![self.bytes[sector * SECTOR as usize..][..SECTOR as usize].to_vec()];
         }
         self.synced_size = Some(self.size);
+        self.places = (0..PAGES).map(|n| self.volume.fs.sector(1, n)).collect();
     }
 
     /// Requests may have failed since the disk had had `before` failures.
@@ -212,9 +216,11 @@ impl<'w> Model<'w> {
         let Some(size) = self.synced_size.filter(|_| !self.has_failed) else { return };
         for sector in 0..(size / SECTOR) as usize {
             let index = sector as u64 * SECTOR / PAGE_SIZE;
-            let Some(first) = self.volume.fs.sector(1, index) else { continue };
-            let at = first * 512 + sector as u64 * SECTOR % PAGE_SIZE;
-            let found = self.volume.disk.peek(at, SECTOR as usize);
+            let within = sector as u64 * SECTOR % PAGE_SIZE;
+            let found = match self.places[index as usize] {
+                Some(first) => self.volume.disk.peek(first * 512 + within, SECTOR as usize),
+                None => vec![0; SECTOR as usize],
+            };
             assert!(
                 self.history[sector].contains(&found),
                 "sector {sector} holds what it never held since the sync"
