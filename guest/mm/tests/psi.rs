@@ -74,7 +74,7 @@ fn averages_rise_and_fall_as_the_exponentials_do() {
     // Nobody looks for 20 seconds.
     cpu.pass(20 * SECOND);
     for ((average, over), peak) in percent(&psi).into_iter().zip([10.0, 60.0, 300.0]).zip(peak) {
-        let expected = peak * (-20.0 / over as f64).exp();
+        let expected = peak * (-20.0_f64 / over).exp();
         assert!((average - expected).abs() < 0.8 + 0.03 * expected, "over {over}: {average}, not {expected}");
     }
     assert_eq!(psi.pressure(cpu)[0].total, 120_000_000);

@@ -27,9 +27,9 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 pub use mutex::Mutex;
-pub use preempt::{after_interrupt, give_way, is_wanted, set_workload, workload, yield_now};
+pub use preempt::{after_interrupt, give_way, is_wanted, set_workload, workload};
 use queue::{Link, Queue};
-pub use sleep::{park_timeout, sleep};
+pub use sleep::sleep;
 pub use wait::{WaitQueue, wait_on, wake};
 
 /// How many tasks there can be at once, idle tasks included.

@@ -152,7 +152,7 @@ impl Model {
             self.size = self.next_size(max);
         }
         let mut align = 4;
-        while max % align != 0 {
+        while !max.is_multiple_of(align) {
             align /= 2;
         }
         let end = self.start + self.size;

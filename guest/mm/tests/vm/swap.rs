@@ -415,11 +415,11 @@ fn run(seed: u64, ops: Vec<Op>) {
         }
         swapping.check();
     }
-    for n in 0..known.len() {
-        let mm = world.vm.mm(known[n].mm).unwrap();
+    for context in &known {
+        let mm = world.vm.mm(context.mm).unwrap();
         world.run(mm);
         for p in 0..PAGES {
-            assert_eq!(world.load(mm, page(at, p)).ok(), known[n].values[p as usize]);
+            assert_eq!(world.load(mm, page(at, p)).ok(), context.values[p as usize]);
         }
         world.end(mm);
     }

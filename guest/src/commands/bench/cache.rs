@@ -86,7 +86,9 @@ pub fn cache(rounds: u64) -> Outcome {
     // SAFETY: nobody uses the file any more; its inode has neither users nor pages then.
     unsafe {
         CACHE.close(file);
-        (0..PAGES).for_each(|page| drop(CACHE.evict_page(inode, page)));
+        (0..PAGES).for_each(|page| {
+            CACHE.evict_page(inode, page);
+        });
         CACHE.drop_inode(&IDLE, 0);
     }
     let (hit, miss) = measured.map_err(failed)?;
@@ -105,7 +107,7 @@ fn measure(file: &'static OpenFile<'static>, rounds: u64) -> Result<(Least, Leas
     for round in 0..rounds {
         let mut random = Random::new(round);
         let pages = [(); READS].map(|()| random.below(PAGES));
-        let mut read_all = || pages.iter().try_for_each(|&page| read(file, page));
+        let read_all = || pages.iter().try_for_each(|&page| read(file, page));
         hit.time(0, || result = read_all());
         result?;
         for page in pages {
