@@ -90,6 +90,12 @@ const EFFECTIVE: &[&str] = &[
     "sysctl.vm.user_reserve_kbytes",
     "sysctl.vm.max_map_count",
     "sysctl.vm.mmap_min_addr",
+    "sysctl.vm.dirty_ratio",
+    "sysctl.vm.dirty_background_ratio",
+    "sysctl.vm.dirty_bytes",
+    "sysctl.vm.dirty_background_bytes",
+    "sysctl.vm.dirty_expire_centisecs",
+    "sysctl.vm.dirty_writeback_centisecs",
     "sysctl.vm.nr_overcommit_hugepages",
     MIN_FREE,
     SCALE_FACTOR,
@@ -300,7 +306,9 @@ pub fn set<'a>(name: &str, text: &'a str) -> Result<&'static ParamSpec, Refused<
         return Err(Refused::TooMuch(quarter));
     }
     store(spec, value);
-    // Bit 0 is for the page cache.
+    if spec.name == DROP_CACHES && value.as_u64().is_some_and(|what| what & 1 != 0) {
+        vm::VM.drop_pagecache();
+    }
     if spec.name == DROP_CACHES && value.as_u64().is_some_and(|what| what & 2 != 0) {
         shrinkers::drop_slab();
     }

@@ -23,6 +23,7 @@ pub mod areas;
 pub mod boot;
 pub mod checks;
 pub mod count;
+pub mod flusher;
 pub mod highmem;
 pub mod hugetlb;
 pub mod kswapd;

@@ -81,6 +81,13 @@ pub fn apply_settings() {
     to.set_max_map_count(number("sysctl.vm.max_map_count", 65530) as u32);
     to.set_mmap_min_addr(number("sysctl.vm.mmap_min_addr", 65536));
     to.set_stack_guard_gap(number("stack_guard_gap", 256));
+    let dirty = &CACHE.dirty().settings;
+    dirty.set_ratios(number("sysctl.vm.dirty_ratio", 20), number("sysctl.vm.dirty_background_ratio", 10));
+    dirty.set_bytes(number("sysctl.vm.dirty_bytes", 0), number("sysctl.vm.dirty_background_bytes", 0));
+    dirty.set_times(
+        number("sysctl.vm.dirty_expire_centisecs", 3000),
+        number("sysctl.vm.dirty_writeback_centisecs", 500),
+    );
     CACHE.set_ra_pages((number("read_ahead_kb", 128) * 1024 / PAGE_SIZE) as u32);
     hugetlb::default_pool().set_overcommit(number("sysctl.vm.nr_overcommit_hugepages", 0));
     // The same seed gives the same layouts; no seed is one, too.

@@ -7,12 +7,14 @@
 //! | `open` | files stay open from one command to the next, with what readahead and errors remember |
 //! | `read` | reading, with what came from the disk and what did not |
 //! | `show` | what files there are, and what of them is in memory |
+//! | `write` | writing, and making that stable |
 //! | `change` | making and removing files |
 
 mod change;
 mod open;
 mod read;
 mod show;
+mod write;
 
 use super::{Args, Command, Outcome, fail, usage};
 use mm::errno::Errno;
@@ -23,6 +25,7 @@ pub const FILE: &[Command] = &[Command {
     name: "file",
     usage: "ls | stat PATH | as PATH | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
             read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
+            write PATH SIZE [at=N] [bs=4K] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
             fadvise PATH normal|sequential|random|willneed [at=N] [SIZE]",
     summary: "files through the page cache: PATH is NAME, /mnt/N/NAME or /dev/vda",
     run,
@@ -38,6 +41,11 @@ fn run(args: &mut Args<'_>) -> Outcome {
         Some("create") => change::create(args),
         Some("rm") => change::remove(args),
         Some("read") => read::read(args),
+        Some("write") => write::write(args),
+        Some("truncate") => write::truncate(args),
+        Some("fsync") => write::fsync(args, false),
+        Some("fdatasync") => write::fsync(args, true),
+        Some("sync") => write::sync(),
         Some("fadvise") => read::fadvise(args),
         other => {
             let other = other.unwrap_or("");
