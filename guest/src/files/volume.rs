@@ -143,6 +143,11 @@ impl FileSystem for DataVolume {
         Ok(Run { sector: piece.start.map(|block| self.sector_of(block)), pages: piece.blocks })
     }
 
+    fn place(&self, ino: u64, index: u64) -> Result<Option<u64>, Errno> {
+        let block = self.state.lock(&CPU).place_of(ino as usize, index);
+        Ok(block.map(|block| self.sector_of(block)))
+    }
+
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
         self.check_writable()?;
         loop {

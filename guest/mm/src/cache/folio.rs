@@ -158,7 +158,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
             return false;
         }
         // Only now nobody can make it dirty any more.
-        if folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
+        let is_known = folio.index() < inode.settled() || !inode.is_changed();
+        if !is_known || folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
             folio.thaw(2);
             return false;
         }

@@ -22,6 +22,13 @@ pub trait FileSystem: Sync {
     /// # Errors
     /// `Ecorrupt`; `Eio`.
     fn map(&self, ino: u64, index: u64, pages: u64) -> Result<Run, Errno>;
+    /// The sector that page `index` is written to, whether or not it was written before; `None` before it has a place.
+    ///
+    /// # Errors
+    /// As [`FileSystem::map`].
+    fn place(&self, ino: u64, index: u64) -> Result<Option<u64>, Errno> {
+        self.map(ino, index, 1).map(|run| run.sector)
+    }
     /// Makes sure that pages `index..index + pages` have a place on the disk, before they become dirty.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct Inode<'p> {
     dirtied: AtomicU64,
     /// What its file system keeps of it is not stable: its size, where its pages are.
     is_changed: AtomicBool,
+    /// Its pages before this one can be read from the disk.
+    settled: AtomicU64,
     /// Somebody changes its size, or writes (`i_rwsem`).
     is_locked: AtomicBool,
     /// The next in its bucket of the table.
@@ -38,6 +40,7 @@ impl<'p> Inode<'p> {
             refs: AtomicU32::new(1),
             dirtied: AtomicU64::new(0),
             is_changed: AtomicBool::new(false),
+            settled: AtomicU64::new(size.div_ceil(crate::addr::PAGE_SIZE)),
             is_locked: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         }
@@ -72,6 +75,8 @@ impl<'p> Inode<'p> {
     /// It has `size` bytes from now on. Whoever calls this has seen to the pages.
     pub(crate) fn set_size(&self, size: u64) {
         self.size.store(size, Ordering::Release);
+        // What lay behind is not on the disk any more.
+        self.settled.fetch_min(size.div_ceil(crate::addr::PAGE_SIZE), Ordering::AcqRel);
     }
 
     /// What its pages belong to.
@@ -102,6 +107,15 @@ impl<'p> Inode<'p> {
     /// All that was dirty of it is being written; what becomes dirty now starts anew.
     pub(crate) fn mark_clean(&self) {
         self.dirtied.store(0, Ordering::Relaxed);
+    }
+
+    /// Its pages before this one can be read from the disk, or are in memory.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_settled(&self, pages: u64) {
+        self.settled.store(pages, Ordering::Release);
     }
 
     /// Its size, or where its pages are, has changed.

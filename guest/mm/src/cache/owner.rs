@@ -1,6 +1,8 @@
 //! From a folio to its inode, and whether it is dirty.
 
 use super::{Inode, PageCache};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
+use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::port::{Cpu, Machine};
 use crate::sync::rcu;
@@ -30,6 +32,35 @@ impl<'p, M: Machine> PageCache<'p, M> {
             }
         }
         None
+    }
+
+    /// Gives page `index` a place on the disk, before it becomes dirty. It is in memory and locked, so nobody reads what is
+    /// there meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::allocate`](super::FileSystem::allocate).
+    pub(crate) fn give_place(&self, inode: &Inode<'p>, index: u64) -> Result<(), Errno> {
+        if inode.fs().place(inode.number(), index)?.is_none() {
+            inode.fs().allocate(inode.number(), index, 1)?;
+        }
+        // Until the file system is told that it is written, the page would be read as zeroes.
+        if index >= inode.settled() {
+            inode.mark_changed();
+        }
+        Ok(())
+    }
+
+    /// Tells the file system how far the file is on the disk: up to its first page that is dirty or being written (Linux does
+    /// that by the extent, when a write ends). `size` was its size before those were looked for.
+    pub(crate) fn settle(&self, inode: &Inode<'p>, size: u64) {
+        let section = rcu::read_lock(self.machine().cpu());
+        let first =
+            |mark| inode.mapping().pages.find(&section, 0, u64::MAX, Some(mark)).map(|found| found.index);
+        let pending = [first(Mark::Dirty), first(Mark::Writeback)].into_iter().flatten().min();
+        drop(section);
+        let end = pending.map_or(size, |index| size.min(index << PAGE_SHIFT));
+        inode.fs().written(inode.number(), end);
+        inode.set_settled(end.div_ceil(PAGE_SIZE));
     }
 
     /// Marks a folio of `inode` as dirty, if it still is one (Linux `filemap_dirty_folio`); whether it was clean.

@@ -177,7 +177,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         cache.io().lock_folio(inode.fs().device(), folio);
         let is_there = folio.mapping() == inode.of_pages() && index < inode.size().div_ceil(PAGE_SIZE);
         let result = if is_there {
-            inode.fs().allocate(inode.number(), index, 1).map(|()| {
+            cache.give_place(inode, index).map(|()| {
                 cache.set_dirty(inode, folio);
             })
         } else {

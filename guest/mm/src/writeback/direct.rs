@@ -5,7 +5,7 @@
 
 use super::SyncMode;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn};
-use crate::cache::{FileMode, Inode, OpenFile};
+use crate::cache::{FileMode, Inode, OpenFile, Run};
 use crate::errno::Errno;
 use crate::io::Batch;
 use crate::phys::FrameAllocator;
@@ -106,7 +106,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut rest = request.pages;
         let mut index = request.first;
         while !rest.is_empty() {
-            let run = inode.fs().map(inode.number(), index, rest.len() as u64)?;
+            let run = match request.op {
+                IoOp::Read => inode.fs().map(inode.number(), index, rest.len() as u64)?,
+                _ => Run { sector: inode.fs().place(inode.number(), index)?, pages: 1 },
+            };
             let count = (run.pages as usize).clamp(1, rest.len());
             let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             for (n, &pfn) in (0..).zip(now) {

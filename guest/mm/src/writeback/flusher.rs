@@ -48,6 +48,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let expire = self.cache().dirty().settings.expire_ns();
         self.cache().for_each_inode(|inode| {
             let is_old = |when: u64| cpu.now().saturating_sub(when) >= expire;
+            if is_on(inode, device) && inode.is_changed() {
+                self.cache().settle(inode, inode.size());
+            }
             if is_on(inode, device) && inode.dirtied_when().is_some_and(is_old) {
                 inode.mark_clean();
                 self.flush_inode(inode, u64::MAX, frames, &mut stats);

@@ -129,9 +129,8 @@ impl<'p, M: Machine> Vm<'p, M> {
 
 /// Where a page goes, and how much of it there is on the disk.
 fn place_of(inode: &Inode<'_>, index: u64) -> Result<(u64, u64), Errno> {
-    let run = inode.fs().map(inode.number(), index, 1)?;
     // It had a place before it became dirty.
-    let sector = run.sector.ok_or(Errno::Eio)?;
+    let sector = inode.fs().place(inode.number(), index)?.ok_or(Errno::Eio)?;
     let bytes = inode.fs().device().sectors().saturating_sub(sector).min(PAGE_SECTORS) * SECTOR_BYTES;
     if bytes == 0 { Err(Errno::Eio) } else { Ok((sector, bytes.min(PAGE_SIZE))) }
 }

@@ -59,8 +59,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.wait_pages(inode, ALL);
         sent?;
         self.flush_disk(inode, frames)?;
+        if inode.is_changed() {
+            self.cache().settle(inode, size);
+        }
         if inode.take_changed() {
-            inode.fs().written(inode.number(), size);
             inode.fs().sync_inode(inode.number(), data_only).inspect_err(|_| inode.mark_changed())?;
         }
         Ok(())

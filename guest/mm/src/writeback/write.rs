@@ -83,7 +83,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         let (cpu, cache) = (self.machine().cpu(), self.cache());
         let folio = self.page_to_write(inode, part, frames)?;
-        let placed = self
+        let placed = cache
             .give_place(inode, part.index)
             .and_then(|()| if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) });
         if placed.is_ok() {
@@ -95,15 +95,6 @@ impl<'p, M: Machine> Vm<'p, M> {
         cache.lru().mark_accessed(cpu, folio);
         cache.put(folio);
         placed
-    }
-
-    /// Gives the page at `index` a place on the disk. The page is locked, so nobody reads what is there meanwhile.
-    fn give_place(&self, inode: &Inode<'p>, index: u64) -> Result<(), Errno> {
-        if inode.fs().map(inode.number(), index, 1)?.sector.is_none() {
-            inode.fs().allocate(inode.number(), index, 1)?;
-            inode.mark_changed();
-        }
-        Ok(())
     }
 
     /// The page that `part` is in, locked, with all that will not be overwritten, and a reference for the caller (Linux
