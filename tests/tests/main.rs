@@ -74,4 +74,5 @@ mod tables;
 mod thp;
 mod vm_refusals;
 mod vmalloc;
+mod writeback;
 mod zones;

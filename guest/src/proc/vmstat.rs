@@ -6,7 +6,7 @@ use super::{kb, place};
 use crate::drivers::blk::{self, Disk};
 use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
-use crate::memory::vm::{LRU, STAT};
+use crate::memory::vm::{LRU, STAT, VM};
 use crate::memory::{PHYS, boot, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
@@ -36,6 +36,8 @@ const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
 const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
 const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
+const DIRTY_THRESHOLD: usize = place(&GLOBAL_STATS, "nr_dirty_threshold");
+const DIRTY_BACKGROUND_THRESHOLD: usize = place(&GLOBAL_STATS, "nr_dirty_background_threshold");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
 const SLABS_SCANNED: usize = place(&VM_EVENTS, "slabs_scanned");
 
@@ -218,6 +220,9 @@ pub fn numbers() -> Vmstat {
     for node in PHYS.nodes() {
         add(&mut all.node, &node_stats(node));
     }
+    let limits = VM.dirty_limits();
+    all.global[DIRTY_THRESHOLD] = limits.limit;
+    all.global[DIRTY_BACKGROUND_THRESHOLD] = limits.background;
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
     all.events[SLABS_SCANNED] = SHRINKERS.scanned();
     for (event, place) in EVENTS {
