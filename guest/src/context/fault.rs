@@ -127,7 +127,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         ERROR_WRITE => Access::Write,
         _ => Access::Execute,
     };
-    let workload = task::set_workload(false);
+    let pause = task::pause();
     irq::enable();
     if slot(id).is_some_and(|slot| slot.dying.load(Ordering::Acquire)) {
         irq::disable();
@@ -152,10 +152,7 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     };
     irq::disable();
     // Whoever faults may wait, for a page or for others.
-    if task::is_wanted() {
-        task::give_way();
-    }
-    task::set_workload(workload);
+    pause.end();
     why.is_none_or(|why| kill(id, Killed { address: va.get(), access, why }))
 }
 

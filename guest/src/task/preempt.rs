@@ -4,7 +4,7 @@
 //! that another task of its CPU could wait for, and calls nothing of the kernel, so it may stop between any two
 //! instructions; the flag is down whenever anything else runs. Tasks of contexts do not take the CPU from each other.
 
-use super::{current, run_queue, schedule, space};
+use super::{RunQueue, current, run_queue, schedule, space};
 use crate::arch::trap::TrapFrame;
 use crate::arch::{irq, percpu};
 use crate::machine::CPU;
@@ -32,8 +32,34 @@ pub fn set_workload(now: bool) -> bool {
 
 /// Whether a task of the kernel could run on this CPU.
 #[inline]
-pub fn is_wanted() -> bool {
+fn is_wanted() -> bool {
     run_queue(percpu::cpu()).wanted.load(Ordering::Relaxed) != 0
+}
+
+/// A stretch of the kernel's own work in the middle of workload code: a fault.
+pub struct Pause {
+    queue: &'static RunQueue,
+    workload: bool,
+}
+
+/// From now on this CPU runs the kernel's code.
+#[inline(always)]
+pub fn pause() -> Pause {
+    let queue = run_queue(percpu::cpu());
+    let workload = queue.workload.load(Ordering::Relaxed);
+    queue.workload.store(false, Ordering::Relaxed);
+    Pause { queue, workload }
+}
+
+impl Pause {
+    /// The kernel's work is done, with the mask at one: its tasks go first, then what ran before goes on.
+    #[inline(always)]
+    pub fn end(self) {
+        if self.queue.wanted.load(Ordering::Relaxed) != 0 {
+            give_way();
+        }
+        self.queue.workload.store(self.workload, Ordering::Relaxed);
+    }
 }
 
 /// Lets the other ready tasks of this CPU run first.

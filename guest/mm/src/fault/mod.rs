@@ -194,6 +194,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     }
 
     /// As [`Vm::fault`], of one that was counted and has waited.
+    #[cold]
+    #[inline(never)]
     fn fault_again<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -229,7 +231,7 @@ impl<'p, M: Machine> Vm<'p, M> {
 }
 
 impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
-    #[inline]
+    #[inline(always)]
     fn outcome(&self) -> Fault {
         match self.handle() {
             Ok(flavour) => Fault::Minor(flavour),
@@ -248,6 +250,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         Fault::Wait(Ticket::new(file, self.vma.index_of(self.vpn), need, self.vma.flags()))
     }
 
+    #[inline(always)]
     fn handle(&self) -> Result<Flavour, Stop> {
         if let Backing::Hugetlb(level) = self.vma.backing() {
             return self.pool_page(level);

@@ -53,6 +53,7 @@ impl Ticket {
 impl<'p, M: Machine> Vm<'p, M> {
     /// Makes the page at `va` what the access needs, however long that takes: what a trap does. Only where this code can
     /// wait, with no lock held. Never gives [`Fault::Wait`] or [`Fault::InSwap`].
+    #[inline(always)]
     pub fn touch<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -60,7 +61,23 @@ impl<'p, M: Machine> Vm<'p, M> {
         access: Access,
         frames: &A,
     ) -> Fault {
-        let mut fault = self.fault(mm, va, access, frames);
+        match self.fault(mm, va, access, frames) {
+            fault @ (Fault::Wait(_) | Fault::InSwap(_)) => self.touch_waiting(mm, va, access, fault, frames),
+            fault => fault,
+        }
+    }
+
+    /// The rest of [`Vm::touch`], of a fault that has to wait.
+    #[cold]
+    #[inline(never)]
+    fn touch_waiting<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        mut fault: Fault,
+        frames: &A,
+    ) -> Fault {
         loop {
             // What was waited for is kept until the page was tried again.
             fault = match fault {

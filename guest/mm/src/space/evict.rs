@@ -132,9 +132,16 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// A page that was mapped is mapped less now: if nothing needs its slot any more, that is given up (Linux
     /// `free_swap_cache`). The caller has a reference.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free_swap_cache(&self, folio: Folio<'_>) {
-        if folio.flags().contains(FolioFlags::SWAPCACHE) && folio.mapcount() == 0 && folio.try_lock() {
+        if folio.flags().contains(FolioFlags::SWAPCACHE) {
+            self.free_unmapped_slot(folio);
+        }
+    }
+
+    #[cold]
+    fn free_unmapped_slot(&self, folio: Folio<'_>) {
+        if folio.mapcount() == 0 && folio.try_lock() {
             self.swap().try_remove(folio);
             folio.unlock(self.machine().cpu());
         }

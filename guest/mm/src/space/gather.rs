@@ -18,6 +18,7 @@ pub(super) struct Unmapped {
     pages: [Pfn; BATCH],
     /// Pages of files whose entry was dirty, one bit each.
     dirty: [u64; BATCH / 64],
+    any_dirty: bool,
     len: usize,
     anon: u64,
     hugetlb: u64,
@@ -44,6 +45,7 @@ impl Unmapped {
         Self {
             pages: [Pfn::from_u32(0); BATCH],
             dirty: [0; BATCH / 64],
+            any_dirty: false,
             len: 0,
             anon: 0,
             hugetlb: 0,
@@ -78,6 +80,7 @@ impl Unmapped {
     /// The entry of the page that was pushed last was dirty.
     pub(super) fn was_dirty(&mut self) {
         let at = self.len.saturating_sub(1);
+        self.any_dirty = true;
         if let Some(word) = self.dirty.get_mut(at / 64) {
             *word |= 1 << (at % 64);
         }
@@ -111,13 +114,14 @@ impl Unmapped {
         let Some(table) = vm.frame_table() else { return };
         // Single pages whose last reference this was go back together, in place of those that have been looked at.
         let mut dead = 0;
+        let any_dirty = core::mem::take(&mut self.any_dirty);
         for at in 0..core::mem::take(&mut self.len) {
             let Some(&pfn) = self.pages.get(at) else { break };
             let Some(folio) = Folio::of(table, pfn) else {
                 vm.corrupt(&crate::phys::FreeError::NotOwned(pfn));
                 continue;
             };
-            if self.take_dirty(at) {
+            if any_dirty && self.take_dirty(at) {
                 vm.dirtied(folio);
             }
             vm.free_swap_cache(folio);

@@ -57,7 +57,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     }
 
     /// Empties one entry; whether there is room for another.
-    #[inline]
+    #[inline(always)]
     pub(super) fn zap_entry<F: crate::pgtable::TableFrames>(
         &self,
         slot: PteSlot<'_>,
