@@ -34,6 +34,7 @@
 //! | `neighbours` | machines side by side; what a killed one leaves behind |
 //! | `input` | long scripts, the prompt |
 //! | `page_cache` | T53 to T61, B1: files through the page cache |
+//! | `reclaim` | T62, T63: what is taken back, and what stays |
 //! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
@@ -65,6 +66,7 @@ mod page_cache;
 mod pressure;
 mod procfs;
 mod readme;
+mod reclaim;
 mod refusals;
 mod report;
 mod reserves;
