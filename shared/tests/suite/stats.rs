@@ -63,7 +63,7 @@ fn header_is_checked() {
 #[test]
 fn note_is_checked() {
     let note = StatsNote { abi_version: ABI_VERSION, reserved: 0, address: 0x20_3000 };
-    assert_eq!(note.as_bytes(), [2, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 0x20, 0, 0, 0, 0, 0]);
+    assert_eq!(note.as_bytes(), [3, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 0x20, 0, 0, 0, 0, 0]);
     assert_eq!(StatsNote::parse(note.as_bytes()), Ok(note));
     assert_eq!(StatsNote::parse(&[0; 15]), Err(StatsError::Short { need: 16, have: 15 }));
     assert_eq!(StatsNote::parse(&[9; 16]), Err(StatsError::Version(0x0909_0909)));
