@@ -79,6 +79,7 @@ const EFFECTIVE: &[&str] = &[
     "fail_page_alloc",
     "fail_page_alloc.min-order",
     "fail_page_alloc.ignore-gfp-wait",
+    "fail_make_request",
     "seed",
     "norandmaps",
     "stack_guard_gap",

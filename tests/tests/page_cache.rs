@@ -182,3 +182,26 @@ fn b1_a_run_whose_counts_differ_fails() {
     assert!(run.all().number("disk.disk0.read_bytes") > 32 * PAGE, "{run}");
     slow(&["file create g 1M", "file rm g"]);
 }
+
+#[test]
+fn b11d_fail_make_request_fails_requests_before_the_disk_is_asked() {
+    let folder = TempDir::new().unwrap();
+    let (image, crc) = volume(&folder, 1 << 20);
+    let says = "FAULT_INJECTION: forcing a failure.";
+    // The first window fails, and the page that is needed is read again.
+    let once = guest(&image, &["file read f", "disk list"]).append("fail_make_request=1,100,0,1");
+    let run = once.start().assert_ok();
+    assert_eq!(run.output(0).line_with("read=").fact("crc32"), format!("0x{crc:08x}"), "{run}");
+    assert_eq!(run.all().lines_with(says).len(), 1, "{run}");
+    run.all().assert_line("name fail_make_request, interval 1, probability 100, space 0, times 0");
+    // As many bytes pass as it says; what was read stays, and what was not is not there.
+    let some = guest(&image, &["file fadvise f random", "file read f"]).append("fail_make_request=1,100,8192,-1");
+    let run = some.start().assert_status(1);
+    run.all().assert_line("f: EIO");
+    // When it ends all is well.
+    let script = ["inject fail_make_request=1,100,0,1", "file read f", "inject off", "file read f"];
+    let run = guest(&image, &script).start().assert_ok();
+    assert_eq!(run.output(3).line_with("read=").fact("crc32"), format!("0x{crc:08x}"), "{run}");
+    let bad = guest(&image, &["inject fail_make_request=1,101,0,1"]).start().assert_status(2);
+    assert_eq!(bad.all().lines_with("bad fail_make_request '1,101,0,1'").len(), 1, "{bad}");
+}

@@ -5,6 +5,7 @@
 
 use super::PHYS;
 use super::boot::kernel_root;
+use super::vm::IO;
 use crate::arch::{percpu, time, tlb};
 use crate::{console, report, settings, task};
 use mm::addr::{Order, Pfn, VirtAddr};
@@ -72,7 +73,7 @@ fn set_mapped(pfn: Pfn, order: Order, mapped: bool) {
     }
 }
 
-/// Lets allocations fail as the parameters ask. When boot is done, because boot has nobody to tell.
+/// Lets allocations and requests to disks fail as the parameters ask. When boot is done, because boot has nobody to tell.
 pub fn start_failures() {
     if let Some(attr) = settings::fault("fail_page_alloc") {
         let min_order = settings::number("fail_page_alloc.min-order").and_then(|n| Order::new(n as u32));
@@ -85,6 +86,9 @@ pub fn start_failures() {
     }
     if let Some(attr) = settings::fault("failslab") {
         PHYS.set_failslab(FailSlab { config: config(attr), ..FailSlab::LINUX });
+    }
+    if let Some(attr) = settings::fault("fail_make_request") {
+        IO.set_fail_make_request(config(attr));
     }
 }
 

@@ -16,6 +16,7 @@ mod bio;
 mod pool;
 mod submit;
 
+use crate::fault_inject::{FaultAttr, FaultConfig};
 use crate::frame::FrameTable;
 use crate::mempool::Mempool;
 use crate::phys::Phys;
@@ -58,13 +59,28 @@ pub struct Io<'p, M: Machine> {
     stat: &'p VmStat,
     ground: Once<Option<Ground<'p>>>,
     reserve: Mempool<Owned<'p>, RESERVE>,
+    /// Which requests fail on purpose (`fail_make_request=`).
+    faults: FaultAttr,
 }
 
 impl<'p, M: Machine> Io<'p, M> {
     /// Before boot nothing can be asked for. What goes over disks is counted in `stat`.
     #[must_use]
     pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>, stat: &'p VmStat) -> Self {
-        Self { phys, slabs, stat, ground: Once::new(None), reserve: Mempool::new() }
+        Self {
+            phys,
+            slabs,
+            stat,
+            ground: Once::new(None),
+            reserve: Mempool::new(),
+            faults: FaultAttr::new(),
+        }
+    }
+
+    /// Sets which requests fail before their disk is asked, as if it had (Linux `fail_make_request`, of every disk). The
+    /// space is in bytes.
+    pub fn set_fail_make_request(&self, config: FaultConfig) {
+        self.faults.configure(config);
     }
 
     fn ground(&self) -> Option<Ground<'p>> {

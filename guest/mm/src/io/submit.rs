@@ -149,6 +149,10 @@ impl<'p, M: Machine> Io<'p, M> {
             self.stat.count(cpu, event, bio.bytes / SECTOR_BYTES);
         }
         let (op, sector, bytes) = (bio.op, bio.sector, bio.bytes);
+        if self.fails_on_purpose(bytes) {
+            // SAFETY: no disk was asked, so the name is nobody else's.
+            return unsafe { self.end_io(bio.into_cookie(), Err(IoError::Io)) };
+        }
         // The list is copied: the request may end before `submit` returns.
         let mut list = [Pfn::from_u32(0); MAX_PAGES];
         let len = bio.pages().len();
@@ -160,6 +164,15 @@ impl<'p, M: Machine> Io<'p, M> {
             // SAFETY: the disk did not take it, so the name is nobody else's.
             unsafe { self.end_io(cookie, Err(error)) };
         }
+    }
+
+    /// Whether a request of so many bytes shall fail (Linux `should_fail_bio`); says so.
+    fn fails_on_purpose(&self, bytes: u64) -> bool {
+        let fails = self.faults.should_fail(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if fails {
+            self.phys.report_injected("fail_make_request", self.faults.config());
+        }
+        fails
     }
 
     /// A request has ended (Linux `bio_endio`). May run in an interrupt.

@@ -4,6 +4,7 @@ use super::{Files, INO, expected};
 use mm::addr::PAGE_SIZE;
 use mm::cache::FileAdvice;
 use mm::errno::Errno;
+use mm::fault_inject::FaultConfig;
 use mm::port::{IoOp, PAGE_SECTORS};
 use sim::DiskFault;
 
@@ -81,4 +82,35 @@ fn memory_may_be_short_anywhere() {
         files.verify(&[file.inode()]);
         files.drop_pages(file.inode());
     }
+}
+
+/// Requests fail as `fail_make_request=` says, without the disk being asked; whoever needs a page asks again once.
+#[test]
+fn requests_fail_as_configured() {
+    let files = Files::with_file(1, 6, 64);
+    let (file, io) = (files.open(), files.cache().io());
+    let always = FaultConfig { interval: 1, probability: 100, space: 0, times: -1 };
+    // One failure: of the window, and what is needed of it is read by itself.
+    io.set_fail_make_request(FaultConfig { times: 1, ..always });
+    assert_eq!(files.read(file, 0, 10).unwrap(), expected(0, 10));
+    assert_eq!(files.requests(), [1]);
+    io.set_fail_make_request(always);
+    assert_eq!(files.read(file, PAGE_SIZE, 10), Err(Errno::Eio));
+    assert!(files.requests().is_empty(), "the disk was asked");
+    // Bytes pass first.
+    files.cache().fadvise(file, 0, 0, FileAdvice::Random, &files.world.frames);
+    io.set_fail_make_request(FaultConfig { space: 3 * PAGE_SIZE as u32 + 1, ..always });
+    assert_eq!(files.read(file, 20 * PAGE_SIZE, 10 * PAGE_SIZE).unwrap(), expected(20 * PAGE_SIZE, 3 * PAGE_SIZE));
+    assert_eq!(files.requests(), [1; 3]);
+    // One call in three fails, which is made again: 44 calls for 30 pages.
+    io.set_fail_make_request(FaultConfig { interval: 3, ..always });
+    let before = files.sectors_in();
+    for n in 30..60 {
+        assert_eq!(files.read(file, n * PAGE_SIZE, 10).unwrap(), expected(n * PAGE_SIZE, 10));
+    }
+    assert_eq!(files.requests(), [1; 30]);
+    assert_eq!(files.sectors_in() - before, 44 * PAGE_SECTORS);
+    io.set_fail_make_request(FaultConfig::OFF);
+    assert_eq!(files.read(file, 0, 64 * PAGE_SIZE).unwrap(), expected(0, 64 * PAGE_SIZE));
+    files.verify(&[file.inode()]);
 }

@@ -1,4 +1,4 @@
-//! `inject`, `fail_nth`: allocations that fail on purpose.
+//! `inject`, `fail_nth`: allocations, and requests to disks, that fail on purpose.
 //!
 //! Owns: the arguments of `inject`. Stays outside: running other commands with failures (`nth`).
 //! Source: Linux `Documentation/fault-injection/fault-injection.rst`.
@@ -7,6 +7,7 @@ mod nth;
 
 use super::support::parse;
 use super::{Args, Command, Outcome, usage};
+use crate::memory::vm::IO;
 use crate::memory::{PHYS, checks};
 use mm::fault_inject::FaultConfig;
 use mm::phys::{FailPageAlloc, FailSlab};
@@ -17,8 +18,8 @@ use shared::params::{self, Value};
 pub const FAULTS: &[Command] = &[
     Command {
         name: "inject",
-        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
-        summary: "makes allocations fail: interval, probability in percent, space, times",
+        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|fail_make_request=I,P,S,T|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
+        summary: "makes allocations or requests to disks fail: interval, probability in percent, space, times",
         run: inject,
     },
     Command {
@@ -33,6 +34,7 @@ pub const FAULTS: &[Command] = &[
 enum Target {
     Pages(FailPageAlloc),
     Objects(FailSlab),
+    Requests(FaultConfig),
 }
 
 fn inject(args: &mut Args<'_>) -> Outcome {
@@ -40,6 +42,7 @@ fn inject(args: &mut Args<'_>) -> Outcome {
         Some(("off", None)) => {
             PHYS.set_fail_page_alloc(FailPageAlloc::LINUX);
             PHYS.set_failslab(FailSlab::LINUX);
+            IO.set_fail_make_request(FaultConfig::OFF);
             return Ok(());
         }
         Some((name @ "fail_page_alloc", Some(text))) => {
@@ -48,8 +51,11 @@ fn inject(args: &mut Args<'_>) -> Outcome {
         Some((name @ "failslab", Some(text))) => {
             Target::Objects(FailSlab { config: attr(name, text)?, ..FailSlab::LINUX })
         }
+        Some((name @ "fail_make_request", Some(text))) => Target::Requests(attr(name, text)?),
         _ => {
-            return Err(usage(format_args!("inject: expected fail_page_alloc=, failslab= or off, see help")));
+            return Err(usage(format_args!(
+                "inject: expected fail_page_alloc=, failslab=, fail_make_request= or off, see help"
+            )));
         }
     };
     while let Some(word) = args.next_word() {
@@ -67,6 +73,7 @@ fn inject(args: &mut Args<'_>) -> Outcome {
     match target {
         Target::Pages(rules) => PHYS.set_fail_page_alloc(rules),
         Target::Objects(rules) => PHYS.set_failslab(rules),
+        Target::Requests(config) => IO.set_fail_make_request(config),
     }
     Ok(())
 }

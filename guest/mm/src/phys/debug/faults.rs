@@ -55,7 +55,7 @@ impl FailSlab {
 /// A failure that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Injected {
-    /// `fail_page_alloc` or `failslab`.
+    /// `fail_page_alloc`, `failslab` or `fail_make_request`.
     pub name: &'static str,
     /// The numbers after it.
     pub config: FaultConfig,

@@ -11,6 +11,7 @@ mod poison;
 
 use super::{AllocError, GfpFlags, Phys};
 use crate::addr::{Order, Pfn};
+use crate::fault_inject::FaultConfig;
 use crate::frame::{FrameIdx, MigrateType};
 use crate::port::{Cpu, Machine, PhysMem};
 use crate::sync::Once;
@@ -48,7 +49,7 @@ bitflags! {
 /// What the checks have to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageReport {
-    /// An allocation was made to fail.
+    /// An allocation or a request was made to fail.
     Injected(Injected),
     /// Somebody wrote to a free page.
     Damage(Damage),
@@ -273,6 +274,11 @@ impl<M: Machine> Phys<M> {
     /// How many failures were made.
     pub fn injected_failures(&self) -> u64 {
         self.debug.faults.made()
+    }
+
+    /// Says that something that is no allocation was made to fail.
+    pub(crate) fn report_injected(&self, name: &'static str, config: FaultConfig) {
+        self.debug.report(&PageReport::Injected(Injected { name, config }));
     }
 
     /// Whether [`Phys::should_failslab`] has to be asked.
