@@ -197,7 +197,7 @@ fn b11d_fail_make_request_fails_requests_before_the_disk_is_asked() {
     // As many bytes pass as it says; what was read stays, and what was not is not there.
     let some = guest(&image, &["file fadvise f random", "file read f"]).append("fail_make_request=1,100,8192,-1");
     let run = some.start().assert_status(1);
-    run.all().assert_line("f: EIO");
+    run.all().assert_line("error: f: EIO");
     // When it ends all is well.
     let script = ["inject fail_make_request=1,100,0,1", "file read f", "inject off", "file read f"];
     let run = guest(&image, &script).start().assert_ok();
