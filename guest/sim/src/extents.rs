@@ -1,22 +1,39 @@
 //! Two file systems for tests: files of extents with holes, and a disk as one file.
 //!
-//! Owns: where the pages of each file are. Invariants: no two pages have the same place; a page has none before somebody
-//! allocates it or a test puts it there. Nothing of it is on the disk.
+//! Owns: where the pages of each file are, and what of that is stable. Invariants: no two pages have the same place; a page has
+//! none before somebody allocates it or a test puts it there; behind the part that is known to be written a file reads as
+//! zeroes, whatever its pages' places hold. Nothing of it is on the disk.
 
 use crate::Disk;
+use mm::addr::PAGE_SIZE;
 use mm::cache::{FileSystem, Run};
 use mm::errno::Errno;
 use mm::port::{BlockDevice, PAGE_SECTORS};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[derive(Default)]
-struct File {
+/// What a file system keeps of a file.
+#[derive(Clone, Default)]
+struct Record {
     size: u64,
+    /// All before this byte was written, or has no place.
+    valid: u64,
     /// The sector of each page that has one.
     pages: BTreeMap<u64, u64>,
-    /// Its end as of the last time that it was made stable.
-    stable_size: u64,
+}
+
+#[derive(Default)]
+struct File {
+    now: Record,
+    /// As of the last time that it was made stable.
+    stable: Record,
+}
+
+impl Record {
+    /// The sector that page `index` is read from.
+    fn readable(&self, index: u64) -> Option<u64> {
+        self.pages.get(&index).copied().filter(|_| index < self.valid.div_ceil(PAGE_SIZE))
+    }
 }
 
 #[derive(Default)]
@@ -44,7 +61,8 @@ impl<'m> Extents<'m> {
 
     /// Makes a file of `size` bytes, all of it a hole.
     pub fn create(&self, ino: u64, size: u64) {
-        let file = File { size, pages: BTreeMap::new(), stable_size: size };
+        let now = Record { size, valid: size, pages: BTreeMap::new() };
+        let file = File { stable: now.clone(), now };
         self.state().files.insert(ino, file);
     }
 
@@ -57,26 +75,34 @@ impl<'m> Extents<'m> {
         for n in 0..pages {
             let at = sector + n * PAGE_SECTORS;
             assert!(state.used.insert(at), "sector {at} is taken");
-            state.files.get_mut(&ino).expect("no such file").pages.insert(index + n, at);
+            let file = state.files.get_mut(&ino).expect("no such file");
+            file.now.pages.insert(index + n, at);
+            file.stable.pages.insert(index + n, at);
         }
     }
 
     /// The size of a file.
     #[must_use]
     pub fn size(&self, ino: u64) -> Option<u64> {
-        self.state().files.get(&ino).map(|file| file.size)
+        self.state().files.get(&ino).map(|file| file.now.size)
     }
 
     /// Its size as of the last time that it was made stable.
     #[must_use]
     pub fn stable_size(&self, ino: u64) -> Option<u64> {
-        self.state().files.get(&ino).map(|file| file.stable_size)
+        self.state().files.get(&ino).map(|file| file.stable.size)
     }
 
     /// The sector of a page.
     #[must_use]
     pub fn sector(&self, ino: u64, index: u64) -> Option<u64> {
-        self.state().files.get(&ino)?.pages.get(&index).copied()
+        self.state().files.get(&ino)?.now.pages.get(&index).copied()
+    }
+
+    /// The sector that a page is read from when the machine starts again; none for zeroes.
+    #[must_use]
+    pub fn stable_sector(&self, ino: u64, index: u64) -> Option<u64> {
+        self.state().files.get(&ino)?.stable.readable(index)
     }
 }
 
@@ -88,11 +114,14 @@ impl FileSystem for Extents<'_> {
     fn map(&self, ino: u64, index: u64, pages: u64) -> Result<Run, Errno> {
         let state = self.state();
         let file = state.files.get(&ino).ok_or(Errno::Enoent)?;
-        let sector = file.pages.get(&index).copied();
-        let goes_on =
-            |n: &u64| file.pages.get(&(index + n)).copied() == sector.map(|first| first + n * PAGE_SECTORS);
+        let sector = file.now.readable(index);
+        let goes_on = |n: &u64| file.now.readable(index + n) == sector.map(|first| first + n * PAGE_SECTORS);
         let run = (1..pages).take_while(goes_on).count() as u64 + 1;
         Ok(Run { sector, pages: run })
+    }
+
+    fn place(&self, ino: u64, index: u64) -> Result<Option<u64>, Errno> {
+        Ok(self.state().files.get(&ino).ok_or(Errno::Enoent)?.now.pages.get(&index).copied())
     }
 
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
@@ -103,7 +132,7 @@ impl FileSystem for Extents<'_> {
         let end = self.disk.sectors() / PAGE_SECTORS * PAGE_SECTORS;
         let missing: Vec<u64> = {
             let file = state.files.get(&ino).ok_or(Errno::Enoent)?;
-            (index..index + pages).filter(|page| !file.pages.contains_key(page)).collect()
+            (index..index + pages).filter(|page| !file.now.pages.contains_key(page)).collect()
         };
         let free: Vec<u64> = (0..end)
             .step_by(PAGE_SECTORS as usize)
@@ -116,7 +145,7 @@ impl FileSystem for Extents<'_> {
         for (page, sector) in missing.into_iter().zip(free) {
             state.used.insert(sector);
             if let Some(file) = state.files.get_mut(&ino) {
-                file.pages.insert(page, sector);
+                file.now.pages.insert(page, sector);
             }
         }
         Ok(())
@@ -125,8 +154,9 @@ impl FileSystem for Extents<'_> {
     fn set_size(&self, ino: u64, size: u64) -> Result<(), Errno> {
         let mut state = self.state();
         let file = state.files.get_mut(&ino).ok_or(Errno::Enoent)?;
-        file.size = size;
-        let behind = file.pages.split_off(&size.div_ceil(mm::addr::PAGE_SIZE));
+        file.now.size = size;
+        file.now.valid = file.now.valid.min(size);
+        let behind = file.now.pages.split_off(&size.div_ceil(PAGE_SIZE));
         for sector in behind.values() {
             state.used.remove(sector);
         }
@@ -135,14 +165,14 @@ impl FileSystem for Extents<'_> {
 
     fn written(&self, ino: u64, end: u64) {
         if let Some(file) = self.state().files.get_mut(&ino) {
-            file.size = file.size.max(end);
+            file.now.valid = file.now.valid.max(end.min(file.now.size));
         }
     }
 
     fn sync_inode(&self, ino: u64, _data_only: bool) -> Result<(), Errno> {
         let mut state = self.state();
         let file = state.files.get_mut(&ino).ok_or(Errno::Enoent)?;
-        file.stable_size = file.size;
+        file.stable = file.now.clone();
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::io::EndIo;
 use crate::port::{IoError, Machine};
 use crate::vmstat::NodeStat;
 use crate::xarray::Mark;
+use core::sync::atomic::Ordering;
 
 impl<'p, M: Machine> PageCache<'p, M> {
     /// A locked page is going to be written from now on, if it is dirty; whether it was. From then on it is clean: a write
@@ -39,6 +40,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let (cpu, stat) = (self.machine().cpu(), self.lru().stat());
         if let Err(error) = result {
             inode.mapping().wb_err.set(error);
+            inode.mapping().failures.fetch_add(1, Ordering::Release);
         }
         let mut pages = inode.mapping().pages.lock(cpu);
         if folio.mapping() == inode.of_pages() {

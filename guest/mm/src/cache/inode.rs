@@ -1,8 +1,10 @@
 //! Inodes: one file or disk, and what is in memory of it (Linux `struct inode`).
 
 use super::{AddressSpace, FileSystem};
+use crate::errno::Errno;
 use crate::folio::Mapping;
 use crate::port::Cpu;
+use crate::xarray::Mark;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -18,8 +20,10 @@ pub struct Inode<'p> {
     refs: AtomicU32,
     /// When it became dirty, in nanoseconds since boot; 0 while it is clean (`dirtied_when`).
     dirtied: AtomicU64,
-    /// What its file system keeps of it is not stable: its size, where its pages are.
-    is_changed: AtomicBool,
+    /// How often what its file system keeps of it has changed: its size, where its pages are.
+    changes: AtomicU64,
+    /// How many of these changes are stable.
+    stable: AtomicU64,
     /// Its pages before this one can be read from the disk.
     settled: AtomicU64,
     /// Somebody changes its size, or writes (`i_rwsem`).
@@ -39,7 +43,8 @@ impl<'p> Inode<'p> {
             size: AtomicU64::new(size),
             refs: AtomicU32::new(1),
             dirtied: AtomicU64::new(0),
-            is_changed: AtomicBool::new(false),
+            changes: AtomicU64::new(0),
+            stable: AtomicU64::new(0),
             settled: AtomicU64::new(size.div_ceil(crate::addr::PAGE_SIZE)),
             is_locked: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
@@ -118,19 +123,43 @@ impl<'p> Inode<'p> {
         self.settled.store(pages, Ordering::Release);
     }
 
+    /// All that was dirty of it was to be sent; if something was left out it is dirty from now on (Linux `requeue_inode`).
+    pub(crate) fn requeue(&self, now: u64) {
+        if self.mapping.pages.is_marked(Mark::Dirty) {
+            self.mark_dirty(now);
+        }
+    }
+
+    /// It ends at byte `size` from now on, here and in its file system. The caller keeps others from doing the same.
+    ///
+    /// # Errors
+    /// As [`FileSystem::set_size`].
+    pub(crate) fn resize(&self, size: u64) -> Result<(), Errno> {
+        self.fs.set_size(self.number, size)?;
+        self.set_size(size);
+        self.mark_changed();
+        Ok(())
+    }
+
     /// Its size, or where its pages are, has changed.
-    pub(crate) fn mark_changed(&self) {
-        self.is_changed.store(true, Ordering::Release);
+    pub(super) fn mark_changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Whether that is not stable yet.
     pub fn is_changed(&self) -> bool {
-        self.is_changed.load(Ordering::Acquire)
+        self.unstable().is_some()
     }
 
-    /// It is about to be made stable; whether it was not.
-    pub(crate) fn take_changed(&self) -> bool {
-        self.is_changed.swap(false, Ordering::AcqRel)
+    /// What to tell [`Inode::mark_stable`] when what its file system keeps of it now is stable; `None` if it is. Everybody who
+    /// needs that has to see to it, though somebody else may be at it: only the end of that counts.
+    pub(crate) fn unstable(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::Acquire)).filter(|&now| now != self.stable.load(Ordering::Acquire))
+    }
+
+    /// What was changed before [`Inode::unstable`] was asked is stable.
+    pub(crate) fn mark_stable(&self, changes: u64) {
+        self.stable.fetch_max(changes, Ordering::AcqRel);
     }
 
     /// One more has it; the caller has it, or holds the lock of its bucket.

@@ -17,6 +17,8 @@ pub struct AddressSpace {
     pub(super) nrpages: AtomicU64,
     /// Writes that failed.
     pub(crate) wb_err: ErrSeq,
+    /// How many pages could not be written.
+    pub(super) failures: AtomicU64,
 }
 
 impl AddressSpace {
@@ -28,12 +30,18 @@ impl AddressSpace {
             areas: AnonVma::new(),
             nrpages: AtomicU64::new(0),
             wb_err: ErrSeq::new(),
+            failures: AtomicU64::new(0),
         }
     }
 
     /// Whether pages are dirty or being written.
     pub fn is_writing(&self) -> bool {
         self.pages.is_marked(Mark::Dirty) || self.pages.is_marked(Mark::Writeback)
+    }
+
+    /// How many pages could not be written so far.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
     }
 
     /// How many pages are in memory.

@@ -41,7 +41,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
     /// Those of [`FileSystem::allocate`](super::FileSystem::allocate).
     pub(crate) fn give_place(&self, inode: &Inode<'p>, index: u64) -> Result<(), Errno> {
         if inode.fs().place(inode.number(), index)?.is_none() {
-            inode.fs().allocate(inode.number(), index, 1)?;
+            let allocated = inode.fs().allocate(inode.number(), index, 1);
+            inode.mark_changed();
+            allocated?;
         }
         // Until the file system is told that it is written, the page would be read as zeroes.
         if index >= inode.settled() {

@@ -149,18 +149,19 @@ impl<'p, M: Machine> Io<'p, M> {
             self.stat.count(cpu, event, bio.bytes / SECTOR_BYTES);
         }
         let (op, sector, bytes) = (bio.op, bio.sector, bio.bytes);
-        if self.fails_on_purpose(bytes) {
-            // SAFETY: no disk was asked, so the name is nobody else's.
-            return unsafe { self.end_io(bio.into_cookie(), Err(IoError::Io)) };
-        }
         // The list is copied: the request may end before `submit` returns.
         let mut list = [Pfn::from_u32(0); MAX_PAGES];
         let len = bio.pages().len();
         list.iter_mut().zip(bio.pages()).for_each(|(to, from)| *to = *from);
         let cookie = bio.into_cookie();
         let request = IoRequest { op, sector, pages: list.get(..len).unwrap_or(&[]), bytes, cookie };
-        // SAFETY: promised by the caller.
-        if let Err(error) = unsafe { device.submit(&request) } {
+        let taken = if self.fails_on_purpose(bytes) {
+            Err(IoError::Io)
+        } else {
+            // SAFETY: promised by the caller.
+            unsafe { device.submit(&request) }
+        };
+        if let Err(error) = taken {
             // SAFETY: the disk did not take it, so the name is nobody else's.
             unsafe { self.end_io(cookie, Err(error)) };
         }

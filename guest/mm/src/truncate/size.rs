@@ -44,9 +44,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             inode.set_size(size);
             self.truncate_pages(inode, pages_of(size), frames)?;
         }
-        inode.fs().set_size(inode.number(), size)?;
-        inode.set_size(size);
-        Ok(())
+        inode.resize(size)
     }
 
     /// Takes all pages of a file from page `first` on away, whatever they hold; the size is smaller already.
@@ -123,7 +121,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             // whoever writes it through a mapping meanwhile writes behind the end.
             unsafe { page.add(offset as usize).write_bytes(0, (PAGE_SIZE - offset) as usize) };
         }
-        let allocated = inode.fs().allocate(inode.number(), index, 1);
+        let allocated = cache.give_place(inode, index);
         if allocated.is_ok() {
             cache.set_dirty(inode, folio);
         }

@@ -4,6 +4,7 @@
 //! see what is on the disk.
 
 use super::SyncMode;
+use super::write::grow_to;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn};
 use crate::cache::{FileMode, Inode, OpenFile, Run};
 use crate::errno::Errno;
@@ -41,8 +42,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let Some(last) = (first + bytes.div_ceil(PAGE_SIZE)).checked_sub(1).filter(|_| bytes != 0) else {
             return Ok(0);
         };
-        self.write_pages(inode, (first, last), SyncMode::All, u64::MAX, frames)?;
-        self.wait_pages(inode, (first, last));
+        self.write_and_wait(inode, (first, last), frames)?;
         let pages = pages.get(..(last + 1 - first) as usize).unwrap_or(pages);
         self.transfer_direct(inode, Request { op: IoOp::Read, first, pages }, frames)?;
         Ok(bytes)
@@ -70,16 +70,35 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(0);
         }
         let _locked = inode.lock(self.machine().cpu());
-        self.write_pages(inode, (first, first + count - 1), SyncMode::All, u64::MAX, frames)?;
-        self.wait_pages(inode, (first, first + count - 1));
+        let last = first + count - 1;
+        // Where the file system does not know yet that pages are written, those before must be for it to believe it of these.
+        let from = if last < inode.settled() { first } else { first.min(inode.settled()) };
+        self.write_and_wait(inode, (from, last), frames)?;
         self.invalidate(inode, first, first + count, frames)?;
-        inode.fs().allocate(inode.number(), first, count)?;
-        inode.mark_changed();
-        self.transfer_direct(inode, Request { op: IoOp::Write, first, pages }, frames)?;
-        // Who read meanwhile may have seen what was there before.
-        self.invalidate(inode, first, first + count, frames)?;
-        self.grow_to(inode, pos + count * PAGE_SIZE);
+        (first..=last).try_for_each(|index| self.cache().give_place(inode, index))?;
+        let written = self.transfer_direct(inode, Request { op: IoOp::Write, first, pages }, frames);
+        // Who read meanwhile may have seen what was there before. A page that somebody holds on to stays as it was read, and
+        // the next sync says so (Linux `dio_warn_stale_pagecache`).
+        if self.invalidate(inode, first, first + count, frames).is_err() {
+            inode.mapping().wb_err.set(Errno::Eio);
+        }
+        written?;
+        grow_to(inode, pos + count * PAGE_SIZE)?;
+        self.cache().settle(inode, inode.size());
         Ok(count * PAGE_SIZE)
+    }
+
+    /// What is dirty of the range in memory is on the disk when this returns (Linux `filemap_write_and_wait_range`).
+    fn write_and_wait<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        range: (u64, u64),
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let before = inode.mapping().failures();
+        self.write_pages(inode, range, SyncMode::All, u64::MAX, frames)?;
+        self.wait_pages(inode, range);
+        if inode.mapping().failures() == before { Ok(()) } else { Err(Errno::Eio) }
     }
 
     /// Asks for all pages and waits.

@@ -54,6 +54,8 @@ impl<'p, M: Machine> Vm<'p, M> {
             if is_on(inode, device) && inode.dirtied_when().is_some_and(is_old) {
                 inode.mark_clean();
                 self.flush_inode(inode, u64::MAX, frames, &mut stats);
+                // A page that was still being written from the last time is for the next.
+                inode.requeue(cpu.now());
             } else if is_on(inode, device) && inode.is_changed() && !inode.mapping().is_writing() {
                 // All pages are there: what names them can follow.
                 stats.errors += u64::from(self.sync_inode(inode, false, frames).is_err());

@@ -6,7 +6,7 @@ use super::SyncMode;
 use crate::cache::{Inode, OpenFile};
 use crate::errno::Errno;
 use crate::phys::FrameAllocator;
-use crate::port::{IoError, IoOp, Machine};
+use crate::port::{Cpu, IoError, IoOp, Machine};
 use crate::space::Vm;
 use bitflags::bitflags;
 
@@ -56,15 +56,14 @@ impl<'p, M: Machine> Vm<'p, M> {
         let size = inode.size();
         inode.mark_clean();
         let sent = self.write_pages(inode, ALL, SyncMode::All, u64::MAX, frames);
+        inode.requeue(self.machine().cpu().now());
         self.wait_pages(inode, ALL);
         sent?;
         self.flush_disk(inode, frames)?;
-        if inode.is_changed() {
-            self.cache().settle(inode, size);
-        }
-        if inode.take_changed() {
-            inode.fs().sync_inode(inode.number(), data_only).inspect_err(|_| inode.mark_changed())?;
-        }
+        let Some(changes) = inode.unstable() else { return Ok(()) };
+        self.cache().settle(inode, size);
+        inode.fs().sync_inode(inode.number(), data_only)?;
+        inode.mark_stable(changes);
         Ok(())
     }
 

@@ -83,13 +83,13 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         let (cpu, cache) = (self.machine().cpu(), self.cache());
         let folio = self.page_to_write(inode, part, frames)?;
-        let placed = cache
+        let mut placed = cache
             .give_place(inode, part.index)
             .and_then(|()| if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) });
         if placed.is_ok() {
             folio.set_flags(FolioFlags::UPTODATE);
             cache.set_dirty(inode, folio);
-            self.grow_to(inode, part.index * PAGE_SIZE + part.offset + part.bytes);
+            placed = grow_to(inode, part.index * PAGE_SIZE + part.offset + part.bytes);
         }
         folio.unlock(cpu);
         cache.lru().mark_accessed(cpu, folio);
@@ -146,12 +146,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         let at = at.and_then(|at| self.machine().physmem().ptr(at));
         at.map(|at| source(at, part.bytes as usize)).is_some()
     }
+}
 
-    /// The file has at least `end` bytes; of the page in which it ended the rest is zero already.
-    pub(super) fn grow_to(&self, inode: &Inode<'p>, end: u64) {
-        if end > inode.size() && inode.fs().set_size(inode.number(), end).is_ok() {
-            inode.set_size(end);
-            inode.mark_changed();
-        }
-    }
+/// The file has at least `end` bytes; of the page in which it ended the rest is zero already.
+pub(super) fn grow_to(inode: &Inode<'_>, end: u64) -> Result<(), Errno> {
+    if end > inode.size() { inode.resize(end) } else { Ok(()) }
 }

@@ -19,6 +19,7 @@ mod shared;
 mod swap;
 mod write;
 mod write_model;
+mod write_stable;
 
 use crate::board::{Board, MIB, Plan};
 use crate::slab_fixture::config;
