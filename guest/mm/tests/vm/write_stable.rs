@@ -7,7 +7,7 @@ use mm::addr::{Order, PAGE_SIZE, Pfn};
 use mm::cache::{FileSystem, OpenFile, Run};
 use mm::errno::Errno;
 use mm::phys::GfpFlags;
-use mm::port::{BlockDevice, Cpu as _, IoOp, Machine as _, PhysMem as _};
+use mm::port::{BlockDevice, IoOp, Machine as _, PhysMem as _};
 use mm::vmstat::NodeStat;
 use sim::{DiskFault, Extents};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
