@@ -195,7 +195,8 @@ fn b11d_fail_make_request_fails_requests_before_the_disk_is_asked() {
     assert_eq!(run.all().lines_with(says).len(), 1, "{run}");
     run.all().assert_line("name fail_make_request, interval 1, probability 100, space 0, times 0");
     // As many bytes pass as it says; what was read stays, and what was not is not there.
-    let some = guest(&image, &["file fadvise f random", "file read f"]).append("fail_make_request=1,100,8192,-1");
+    let some =
+        guest(&image, &["file fadvise f random", "file read f"]).append("fail_make_request=1,100,8192,-1");
     let run = some.start().assert_status(1);
     run.all().assert_line("error: f: EIO");
     // When it ends all is well.

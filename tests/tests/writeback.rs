@@ -80,40 +80,42 @@ fn t58_a_writer_is_as_fast_as_its_disk_once_too_much_is_dirty() {
     let folder = TempDir::new().unwrap();
     let image = volume(&folder);
     let commands = ["file create h", "file write h 24M bs=64K", "cat /proc/vmstat"];
-    let run = Guest::on(host).mem("64M").cpus(2).disk(&image, "bps=4M").run(&commands).start().assert_ok();
+    let run = Guest::on(host).mem("64M").cpus(2).disk(&image, ",bps=4M").run(&commands).start().assert_ok();
     let line = run.output(1).line_with("written=");
     assert!(line.number("throttled") > 0, "{run}");
     let waits = line.number("dirty_kb") + line.number("writeback_kb");
     let rate = ((24 << 10) - waits) * 1_000_000 / line.number("us");
     assert!(rate.abs_diff(4096) * 5 <= 4096, "{rate} KiB a second, 20 % off 4096 at most: {run}");
+    // At no time was more dirty than may be, and one in a hundred.
+    assert!((500..=1010).contains(&line.number("peak_permille")), "{run}");
     // The limit is a fifth of what could be dirty.
     assert!(waits <= 64 * 1024 / 5, "{run}");
 }
 
 #[test]
 fn t59_an_error_is_told_once_to_each_who_has_the_file_open() {
-    for_each_host(|host| {
-        let folder = TempDir::new().unwrap();
-        let image = volume(&folder);
-        let commands = [
-            "file create g",
-            "file write g 64K",
-            "file fsync g expect=EIO",
-            "file fsync g",
-            "file read g 64K",
-            "file as g",
-            "file write g 64K seed=2",
-            "file fdatasync g",
-        ];
-        let options = format!("error=write@sector:{}", first_sector(&image));
-        let run = Guest::on(host).mem("64M").cpus(1).disk(&image, &options).run(&commands).start();
-        assert_eq!(run.output(2).line_with("fsync=").fact("fsync"), "EIO", "{run}");
-        assert_eq!(run.output(3).line_with("fsync=").fact("fsync"), "0", "{run}");
-        let (written, read) = (run.output(1).line_with("crc32="), run.output(4).line_with("crc32="));
-        assert_eq!((read.number("crc32"), read.number("hit")), (written.number("crc32"), 16), "{run}");
-        let pages = run.output(5).line_with("nrpages=");
-        assert_eq!(["nrpages", "dirty", "writeback"].map(|name| pages.number(name)), [16, 0, 0], "{run}");
-    });
+    // Only our monitor's disks fail on purpose.
+    let Some(host) = kvm() else { return };
+    let folder = TempDir::new().unwrap();
+    let image = volume(&folder);
+    let commands = [
+        "file create g",
+        "file write g 64K",
+        "file fsync g expect=EIO",
+        "file fsync g",
+        "file read g 64K",
+        "file as g",
+        "file write g 64K seed=2",
+        "file fdatasync g",
+    ];
+    let options = format!(",error=write@sector:{}", first_sector(&image));
+    let run = Guest::on(host).mem("64M").cpus(1).disk(&image, &options).run(&commands).start();
+    assert_eq!(run.output(2).line_with("fsync=").fact("fsync"), "EIO", "{run}");
+    assert_eq!(run.output(3).line_with("fsync=").fact("fsync"), "0", "{run}");
+    let (written, read) = (run.output(1).line_with("crc32="), run.output(4).line_with("crc32="));
+    assert_eq!((read.number("crc32"), read.number("hit")), (written.number("crc32"), 16), "{run}");
+    let pages = run.output(5).line_with("nrpages=");
+    assert_eq!(["nrpages", "dirty", "writeback"].map(|name| pages.number(name)), [16, 0, 0], "{run}");
 }
 
 #[test]

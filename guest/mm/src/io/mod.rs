@@ -67,14 +67,7 @@ impl<'p, M: Machine> Io<'p, M> {
     /// Before boot nothing can be asked for. What goes over disks is counted in `stat`.
     #[must_use]
     pub const fn new(phys: &'p Phys<M>, slabs: &'p Slabs<'p, M>, stat: &'p VmStat) -> Self {
-        Self {
-            phys,
-            slabs,
-            stat,
-            ground: Once::new(None),
-            reserve: Mempool::new(),
-            faults: FaultAttr::new(),
-        }
+        Self { phys, slabs, stat, ground: Once::new(None), reserve: Mempool::new(), faults: FaultAttr::new() }
     }
 
     /// Sets which requests fail before their disk is asked, as if it had (Linux `fail_make_request`, of every disk). The

@@ -100,7 +100,10 @@ fn requests_fail_as_configured() {
     // Bytes pass first.
     files.cache().fadvise(file, 0, 0, FileAdvice::Random, &files.world.frames);
     io.set_fail_make_request(FaultConfig { space: 3 * PAGE_SIZE as u32 + 1, ..always });
-    assert_eq!(files.read(file, 20 * PAGE_SIZE, 10 * PAGE_SIZE).unwrap(), expected(20 * PAGE_SIZE, 3 * PAGE_SIZE));
+    assert_eq!(
+        files.read(file, 20 * PAGE_SIZE, 10 * PAGE_SIZE).unwrap(),
+        expected(20 * PAGE_SIZE, 3 * PAGE_SIZE)
+    );
     assert_eq!(files.requests(), [1; 3]);
     // One call in three fails, which is made again: 44 calls for 30 pages.
     io.set_fail_make_request(FaultConfig { interval: 3, ..always });

@@ -157,7 +157,10 @@ impl<'w> Model<'w> {
         self.places = (0..PAGES).map(|n| self.volume.fs.stable_sector(1, n)).collect();
         assert_eq!(self.volume.fs.stable_size(1), Some(self.size), "the size is stable");
         let now = (0..self.size.div_ceil(PAGE_SIZE)).map(|n| self.volume.fs.sector(1, n));
-        assert!(now.eq(self.places[..self.size.div_ceil(PAGE_SIZE) as usize].iter().copied()), "places are stable");
+        assert!(
+            now.eq(self.places[..self.size.div_ceil(PAGE_SIZE) as usize].iter().copied()),
+            "places are stable"
+        );
     }
 
     /// Requests may have failed since the disk had had `before` failures.

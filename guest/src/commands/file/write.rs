@@ -54,9 +54,16 @@ fn byte_at(seed: u64, pos: u64) -> u8 {
     ((z ^ (z >> 31)) >> (pos % 8 * 8)) as u8
 }
 
-/// Writes; how many bytes, and their checksum.
-fn perform(file: &File, job: &Job) -> Result<(u64, u32), Errno> {
-    let (mut hasher, mut total) = (Hasher::new(), 0);
+/// What a job has written.
+struct Done {
+    bytes: u64,
+    crc: u32,
+    /// The most that was dirty or being written after a call, in thousandths of the limit at that time.
+    peak: u64,
+}
+
+fn perform(file: &File, job: &Job) -> Result<Done, Errno> {
+    let (mut hasher, mut total, mut peak) = (Hasher::new(), 0, 0);
     while total < job.bytes {
         let from = job.at + total;
         let mut at = from;
@@ -76,8 +83,10 @@ fn perform(file: &File, job: &Job) -> Result<(u64, u32), Errno> {
             Err(error) if total == 0 => return Err(error),
             Err(_) => break,
         }
+        let dirty = STAT.total(NodeStat::Dirty) + STAT.total(NodeStat::Writeback);
+        peak = peak.max(dirty * 1000 / VM.dirty_limits().limit.max(1));
     }
-    Ok((total, hasher.finalize()))
+    Ok(Done { bytes: total, crc: hasher.finalize(), peak })
 }
 
 /// `file write PATH SIZE [at=N] [bs=4K] [seed=N]`: the file grows if it is shorter. Less than SIZE where there is no room.
@@ -87,9 +96,9 @@ pub fn write(args: &mut Args<'_>) -> Outcome {
     with(path, |file| {
         flusher::start(file.inode().fs().device());
         let (paused, start) = (CACHE.dirty().throttle.paused(), time::since_boot_ns());
-        let (bytes, crc) = perform(file, &job).map_err(|error| failed(path, error))?;
+        let Done { bytes, crc, peak } = perform(file, &job).map_err(|error| failed(path, error))?;
         console::print(format_args!(
-            "written={bytes} crc32=0x{crc:08x} dirty_kb={} writeback_kb={} throttled={} us={}\n",
+            "written={bytes} crc32=0x{crc:08x} dirty_kb={} writeback_kb={} peak_permille={peak} throttled={} us={}\n",
             STAT.total(NodeStat::Dirty) * 4,
             STAT.total(NodeStat::Writeback) * 4,
             CACHE.dirty().throttle.paused() - paused,
