@@ -5,7 +5,7 @@ use crate::vm::cpu;
 use mm::addr::PAGE_SIZE;
 use mm::port::Machine as _;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// Two CPUs that read the same pages at the same time ask the disk once for each.
@@ -41,14 +41,16 @@ fn two_readers_of_a_page_cost_one_request() {
 fn pages_go_while_they_are_read() {
     for seed in 0..6 {
         let files = Files::with_file(3, seed, 40);
-        let stop = AtomicBool::new(false);
+        let (stop, gone) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             for id in 1..3_u64 {
-                let (files, stop) = (&files, &stop);
+                let (files, stop, gone) = (&files, &stop, &gone);
                 scope.spawn(move || {
                     files.world.machine().cpu().run_on(cpu(id as u32), || {
                         let file = files.open();
-                        for n in 0..400_u64 {
+                        // On a busy machine the other CPU may not run for a while.
+                        let enough = |n| n >= 400 && gone.load(Ordering::Relaxed) > 10;
+                        for n in (0..1_000_000_u64).take_while(|n| !enough(*n)) {
                             let pos = n.wrapping_mul(2_654_435_761 + id) % (39 * PAGE_SIZE);
                             let len = 1 + n * 37 % 9000;
                             let end = (pos + len).min(40 * PAGE_SIZE);
@@ -59,12 +61,13 @@ fn pages_go_while_they_are_read() {
                 });
             }
             let file = files.open();
-            let mut gone = 0;
             while !stop.load(Ordering::Relaxed) {
                 for index in 0..40 {
-                    gone += u64::from(files.cache().evict_page(file.inode(), index));
+                    let went = files.cache().evict_page(file.inode(), index);
+                    gone.fetch_add(u64::from(went), Ordering::Relaxed);
                 }
             }
+            let gone = gone.load(Ordering::Relaxed);
             assert!(gone > 10, "{gone} pages went");
         });
         let file = files.open();
