@@ -55,7 +55,12 @@ impl Swapping {
         let memory = AreaMemory(NonNull::new(unsafe { alloc(layout(slots)) }).unwrap());
         let request = SwapOn { device: self.disk, extents, slots, bad, priority, memory };
         // SAFETY: the memory is large enough and given to nobody else.
-        unsafe { self.world.vm.swap().on(&request) }
+        let number = unsafe { self.world.vm.swap().on(&request) };
+        if number.is_err() {
+            // SAFETY: it was allocated above, and was not taken.
+            unsafe { dealloc(memory.0.as_ptr(), layout(slots)) };
+        }
+        number
     }
 
     fn off(&self, area: u32, slots: u64) -> Result<(), Errno> {
