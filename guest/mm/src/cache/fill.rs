@@ -141,6 +141,38 @@ impl<'p, M: Machine> PageCache<'p, M> {
         self.fill(inode, frames).start(folio, 1)
     }
 
+    /// Page `index` of a file, locked, with a reference for the caller: what is in memory, or a new page that holds nothing yet
+    /// (Linux `__filemap_get_folio` with `FGP_LOCK` and `FGP_CREAT`). Only where this code can wait.
+    ///
+    /// # Errors
+    /// `Enomem`.
+    pub(crate) fn locked_page(
+        &self,
+        inode: &Inode<'p>,
+        index: u64,
+        frames: &impl FrameAllocator<'p>,
+    ) -> Result<Folio<'p>, Errno> {
+        loop {
+            let folio = match self.find(inode, index) {
+                Some(folio) => {
+                    self.io().lock_folio(inode.fs().device(), folio);
+                    folio
+                }
+                None => match self.add_page(inode, index, GfpFlags::empty(), frames) {
+                    Ok(folio) => folio,
+                    Err(AddError::Exists) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            if folio.mapping() == inode.of_pages() {
+                return Ok(folio);
+            }
+            // It was taken out while we waited for its lock.
+            folio.unlock(self.machine().cpu());
+            self.put(folio);
+        }
+    }
+
     /// Page `index` of a file, new in memory and being read, with a reference for the caller (Linux `filemap_create_folio`).
     /// For whoever needs it: readahead has not brought it.
     ///

@@ -15,11 +15,16 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// `Ecorrupt`.
     pub fn reap<A: FrameAllocator<'p>>(&self, mm: &Mm<'p, M>, frames: &A) -> Result<u64, Errno> {
         let before = mm.counters.resident();
-        let areas = mm.areas.read(self.machine().cpu());
+        // Nobody faults meanwhile. What a write lock usually needs is not needed here: there is no memory to be had.
+        let areas = mm.areas.write(self.machine().cpu());
+        mm.flush_evicted();
         for vma in areas.iter(0..u64::MAX) {
             let flags = vma.flags();
             if flags.intersects(VmFlags::HUGETLB | VmFlags::SHARED) {
                 continue;
+            }
+            if flags.contains(VmFlags::LOCKED) {
+                self.count_locked(mm, vma, false);
             }
             self.zap(mm, pages_of(vma.start(), vma.end())?, Tables::Keep, frames)?;
         }

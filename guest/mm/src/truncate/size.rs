@@ -137,26 +137,13 @@ impl<'p, M: Machine> Vm<'p, M> {
         index: u64,
         frames: &A,
     ) -> Result<Folio<'p>, Errno> {
-        let (cache, io, device) = (self.cache(), self.cache().io(), inode.fs().device());
+        let cache = self.cache();
         loop {
-            let folio = match cache.find(inode, index) {
-                Some(folio) => folio,
-                None => match cache.create_folio(inode, index, frames) {
-                    Ok(folio) => folio,
-                    Err(Errno::Eexist) => continue,
-                    Err(error) => return Err(error),
-                },
-            };
-            io.lock_folio(device, folio);
-            if folio.mapping() == inode.of_pages() && folio.is_uptodate() {
+            let folio = cache.locked_page(inode, index, frames)?;
+            if folio.is_uptodate() {
                 return Ok(folio);
             }
-            let read = if folio.mapping() == inode.of_pages() {
-                cache.read_folio(inode, folio, frames)
-            } else {
-                folio.unlock(self.machine().cpu());
-                Ok(())
-            };
+            let read = cache.read_folio(inode, folio, frames);
             cache.put(folio);
             read?;
         }

@@ -5,7 +5,7 @@ use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::cache::{FileMode, Inode, OpenFile};
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
-use crate::phys::{FrameAllocator, GfpFlags};
+use crate::phys::FrameAllocator;
 use crate::port::{Machine, PhysMem};
 use crate::space::Vm;
 use core::ptr::NonNull;
@@ -105,26 +105,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         part: Part,
         frames: &A,
     ) -> Result<Folio<'p>, Errno> {
-        let (cpu, cache, device) = (self.machine().cpu(), self.cache(), inode.fs().device());
+        let cache = self.cache();
         loop {
-            let folio = match cache.find(inode, part.index) {
-                Some(folio) => {
-                    cache.io().lock_folio(device, folio);
-                    folio
-                }
-                None => {
-                    match cache.add_page(inode, part.index, GfpFlags::empty(), frames).map_err(Errno::from) {
-                        Ok(folio) => folio,
-                        Err(Errno::Eexist) => continue,
-                        Err(error) => return Err(error),
-                    }
-                }
-            };
-            if folio.mapping() != inode.of_pages() {
-                folio.unlock(cpu);
-                cache.put(folio);
-                continue;
-            }
+            let folio = cache.locked_page(inode, part.index, frames)?;
             if folio.is_uptodate() || part.bytes == PAGE_SIZE {
                 return Ok(folio);
             }

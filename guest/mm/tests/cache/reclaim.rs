@@ -263,7 +263,7 @@ fn agree(ops: &[Op]) -> Counts {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn what_goes_and_what_comes_back_is_as_the_model_says(ops in prop::collection::vec(op(), 1..14)) {

@@ -13,6 +13,7 @@ mod huge;
 mod hugetlb;
 mod model;
 mod race;
+mod reap;
 mod remap;
 mod rmap;
 mod shared;
@@ -82,13 +83,16 @@ unsafe impl TableFrames for Source<'_> {
     }
 }
 
-/// A board, and what lives on it. Leaked, so that everything may refer to everything; tests are short.
+/// A board, and what lives on it. All of that is leaked, so that everything may refer to everything, but for the board with
+/// its RAM, which goes with the world.
 pub struct World {
     pub board: &'static Board,
     pub vm: Vm<'static, Machine>,
     pub frames: Source<'static>,
     slabs: &'static Slabs<'static, Machine>,
     pub pool: &'static HugePool<'static, Machine>,
+    /// Where the board was allocated.
+    allocated: usize,
 }
 
 /// Keeps `value` to the end of the process, where a search for leaks finds it.
@@ -130,6 +134,14 @@ fn forgotten(first: Pfn, order: Order, is_taken: bool) {
     assert!(is_taken || !reached || std::thread::panicking(), "{first:?} is freed while a CPU can reach it");
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        let board = std::ptr::with_exposed_provenance_mut::<Board>(self.allocated);
+        // SAFETY: it came from a box. What else refers to it is leaked or goes now, and does nothing with it.
+        drop(unsafe { Box::from_raw(board) });
+    }
+}
+
 impl World {
     /// `ram` MiB and `cpus` CPUs. Free pages hold poison, so that a write after a free is found.
     pub fn new(ram: u64, cpus: u32) -> Self {
@@ -140,7 +152,9 @@ impl World {
         let mut plan = Plan::ram(&[MIB..ram * MIB]);
         plan.ram = ram * MIB;
         plan.cpus = cpus;
-        let board: &'static Board = keep(plan.boot());
+        let allocated = Box::into_raw(Box::new(plan.boot()));
+        // SAFETY: it was just allocated, and goes with the world, which whoever uses it has.
+        let board: &'static Board = unsafe { &*allocated };
         if checks {
             let report = |report: &PageReport| panic!("{report}");
             board.set_page_hooks(PageHooks { report, map: forgotten, ..PageHooks::SILENT });
@@ -163,7 +177,7 @@ impl World {
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
         unsafe { vm.boot(&config, &frames) }.unwrap();
-        Self { board, vm, frames, slabs, pool }
+        Self { board, vm, frames, slabs, pool, allocated: allocated.expose_provenance() }
     }
 
     pub fn machine(&self) -> &'static Machine {

@@ -248,7 +248,7 @@ impl<'w> Model<'w> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn what_was_synced_is_there_and_errors_are_told_once(ops in ops()) {
         let world = World::with(8, 1, false);

@@ -295,7 +295,7 @@ fn run(ops: &[(usize, Op)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn pools_agree_with_the_oracle(ops in prop::collection::vec(op(), 1..60)) {
