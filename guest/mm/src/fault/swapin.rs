@@ -68,7 +68,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             folio.set_owner(Mapping::Anon(anchor), self.vma.index_of(self.vpn));
         }
         let is_exclusive =
-            was.contains(PteBits::EXCLUSIVE) || is_sole || planted("swap::model.always_exclusive");
+            was.contains(PteBits::EXCLUSIVE) || is_sole || planted("vm::swap.always_exclusive");
         folio.get(1);
         self.vm.add_rmap(folio, Level::PTE);
         counters.add_rss(Rss::Anon, 1);

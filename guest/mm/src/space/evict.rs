@@ -50,7 +50,7 @@ impl Forgotten {
     pub(crate) fn flush(&mut self, machine: &impl Machine) {
         let cpus = core::mem::take(&mut self.cpus);
         if let Some((first, end)) = self.pages.take()
-            && !planted("swap::model.unflushed")
+            && !planted("vm::swap.unflushed")
         {
             machine.tlb().flush_range_on(cpus, VirtAddr::truncate(first << PAGE_SHIFT), end - first);
         }
@@ -151,7 +151,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     fn swap_entry(&self, mm: &Mm<'p, M>, folio: Folio<'p>, slot: PteSlot<'p>, entry: SwapEntry) {
         let old = slot.take();
         let bits = Codec::<M>::bits(old);
-        if bits.contains(PteBits::DIRTY) && !planted("swap::cache.dirty_is_lost") {
+        if bits.contains(PteBits::DIRTY) && !planted("vm::swap.dirty_is_lost") {
             folio.set_flags(FolioFlags::DIRTY);
         }
         let kept = PteBits::EXCLUSIVE | PteBits::SOFT_DIRTY | PteBits::UFFD_WP;

@@ -268,7 +268,7 @@ impl<'p> State<'p> {
     pub fn set_zero(&mut self, slot: u64, is_zero: bool) {
         let Some(word) = self.maps.zeroes.get_mut((slot / 64) as usize) else { return };
         let bit = 1 << (slot % 64);
-        if is_zero && !planted("swap::slots.zero_is_forgotten") {
+        if is_zero && !planted("vm::swap.zero_is_forgotten") {
             *word |= bit;
         } else {
             *word &= !bit;

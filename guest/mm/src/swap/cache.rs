@@ -144,7 +144,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             return false;
         }
         let is_dirty = folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK);
-        if is_dirty && !planted("swap::cache.evicts_dirty") {
+        if is_dirty && !planted("vm::swap.evicts_dirty") {
             folio.thaw(refs + 1);
             return false;
         }

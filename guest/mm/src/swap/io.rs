@@ -74,7 +74,7 @@ impl<'p, M: Machine> EndIo for Swap<'p, M> {
     fn end_io(&self, pages: &[Pfn], result: Result<(), IoError>) {
         let (cpu, Some(ground)) = (self.cpu(), self.ground()) else { return };
         for folio in pages.iter().filter_map(|&pfn| Folio::of(ground.table, pfn)) {
-            if result.is_err() && !planted("swap::errors.lost_write") {
+            if result.is_err() && !planted("vm::swap.lost_write") {
                 // Its slot does not have it: it stays, and is tried again some time.
                 folio.set_flags(FolioFlags::DIRTY);
                 folio.clear_flags(FolioFlags::READAHEAD);

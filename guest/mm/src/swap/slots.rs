@@ -72,7 +72,7 @@ impl<'p, M: Machine> Swap<'p, M> {
     /// # Errors
     /// [`Refused::Free`]: none did, which is a bug of the caller.
     pub(crate) fn free_slot(&self, entry: SwapEntry) -> Result<Freed, Refused> {
-        if planted("swap::model.slots_stay") {
+        if planted("vm::swap.slots_stay") {
             return Ok(Freed::Done);
         }
         let left = self.with(entry, |inner, slot| Ok((inner.state.free(slot)?, inner.state.closed)));

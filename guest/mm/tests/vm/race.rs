@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const TIME: Duration = Duration::from_millis(400);
 const ALL: VmFlags = VmFlags::READ.union(VmFlags::WRITE);
 
-type Context = Mm<'static, Machine>;
+pub type Context = Mm<'static, Machine>;
 
 fn world(thp: ThpMode) -> World {
     let world = World::new(64, 3);
@@ -31,7 +31,7 @@ fn word(at: VirtAddr, n: u64, id: u32) -> VirtAddr {
 }
 
 /// Runs `work` on CPUs `0..cpus` at once, which all run on `mm`.
-fn at_once(world: &World, mm: &Context, cpus: u32, work: impl Fn(u32) + Sync) {
+pub fn at_once(world: &World, mm: &Context, cpus: u32, work: impl Fn(u32) + Sync) {
     std::thread::scope(|scope| {
         for id in 0..cpus {
             let work = &work;
@@ -46,7 +46,7 @@ fn at_once(world: &World, mm: &Context, cpus: u32, work: impl Fn(u32) + Sync) {
 }
 
 /// Until the time is over, and at least once.
-fn rounds() -> impl Iterator<Item = u64> {
+pub fn rounds() -> impl Iterator<Item = u64> {
     let end = Instant::now() + TIME;
     (0..).take_while(move |round| *round == 0 || Instant::now() < end)
 }

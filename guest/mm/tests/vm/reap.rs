@@ -1,12 +1,13 @@
 //! The memory of a context whose end is certain: it goes at once, also while others touch it.
 
-use super::{World, cpu, page};
+use super::race::{at_once, rounds};
+use super::{World, page};
 use mm::addr::PAGE_SIZE;
-use mm::port::Machine as _;
 use mm::space::{MapRequest, Rss, ThpMode};
 use mm::vma::VmFlags;
 use mm::vmstat::NodeStat;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+const PAGES: u64 = 64;
 
 #[test]
 fn what_is_private_goes_and_what_is_shared_stays() {
@@ -36,34 +37,24 @@ fn what_is_private_goes_and_what_is_shared_stays() {
     world.end(mm);
 }
 
+/// Pages that a clone has too are copied by two CPUs at the moment when they are to go.
 #[test]
-fn it_goes_while_others_touch_it() {
+fn it_goes_while_others_copy_it() {
     let world = World::new(64, 3);
     world.vm.settings().set_thp(ThpMode::Never);
     let mm = world.context();
-    let at = world.map(mm, 32);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for id in 1..3 {
-            let (world, stop) = (&world, &stop);
-            scope.spawn(move || {
-                world.machine().cpu().run_on(cpu(id), || {
-                    world.run(mm);
-                    for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
-                        // A read first: the page of zeroes is replaced by the write.
-                        let va = page(at, n * 7 % 32);
-                        world.load(mm, va).unwrap();
-                        world.store(mm, va, n).unwrap();
-                    }
-                });
-            });
-        }
-        for _ in 0..400 {
-            world.vm.reap(mm, &world.frames).unwrap();
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    world.verify();
+    let at = world.map_overlay(mm, PAGES);
+    for round in rounds() {
+        world.run(mm);
+        (0..PAGES).for_each(|n| world.store(mm, page(at, n), round).unwrap());
+        let clone = world.vm.clone_mm(mm, &world.frames).unwrap();
+        at_once(&world, mm, 3, |id| match id {
+            0 => drop(world.vm.reap(mm, &world.frames).unwrap()),
+            _ => (0..PAGES).for_each(|n| world.store(mm, page(at, n), n).unwrap()),
+        });
+        world.verify();
+        world.end(clone);
+    }
     world.vm.reap(mm, &world.frames).unwrap();
     assert_eq!(mm.counters().rss(Rss::Anon), 0);
     world.end(mm);
