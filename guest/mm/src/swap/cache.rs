@@ -8,7 +8,6 @@ use super::memory::SPACE_SLOTS;
 use super::{Freed, Refused, Swap, packed, unpacked};
 use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags};
-use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Machine, SwapEntry};
 use crate::sync::rcu;
@@ -143,8 +142,8 @@ impl<'p, M: Machine> Swap<'p, M> {
         if !folio.freeze(refs + 1) {
             return false;
         }
-        let is_dirty = folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK);
-        if is_dirty && !planted("vm::swap.evicts_dirty") {
+        // It was to be written and could not be, or somebody wrote to it meanwhile.
+        if folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
             folio.thaw(refs + 1);
             return false;
         }

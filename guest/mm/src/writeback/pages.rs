@@ -91,7 +91,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(false);
         }
         // Whoever writes through a mapping after this faults, and makes the page dirty again.
-        let cleaned = if folio.mapcount() == 0 || planted("vm::file.written_while_writable") {
+        let cleaned = if folio.mapcount() == 0 || planted("vm::write.while_writable") {
             Ok(false)
         } else {
             self.mkclean(inode, folio.index(), folio.pfn(), frames)
