@@ -108,7 +108,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let file = self.cache().file_of(ticket.file);
         let result = match ticket.need {
             Need::Page => self.wait_for_page(mm, file, &ticket, frames),
-            Need::Write => self.make_writable(file, ticket.index, frames),
+            Need::Write => self.make_writable(file, ticket.index),
         };
         // SAFETY: the reference of the ticket, which is used up.
         unsafe { self.cache().close(file) };
@@ -183,12 +183,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     }
 
     /// Gives a page of a file a place on the disk, and makes it dirty, so that its entry may become writable.
-    fn make_writable<A: FrameAllocator<'p>>(
-        &self,
-        file: &'p OpenFile<'p>,
-        index: u64,
-        _frames: &A,
-    ) -> Result<Option<Folio<'p>>, Errno> {
+    fn make_writable(&self, file: &'p OpenFile<'p>, index: u64) -> Result<Option<Folio<'p>>, Errno> {
         let (cache, inode) = (self.cache(), file.inode());
         let Some(folio) = cache.find(inode, index) else { return Ok(None) };
         cache.io().lock_folio(inode.fs().device(), folio);
