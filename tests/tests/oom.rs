@@ -65,7 +65,7 @@ fn t87a_the_worst_context_goes_and_the_others_keep_what_they_have() {
         }
         assert!(run.output(12).lines_with("name=big").is_empty(), "{run}");
         // Of what came back the other has taken what it still wanted.
-        let then = said.line_with(" free:").as_str();
+        let then = said.line_with("free_cma:").as_str();
         let then: u64 =
             then.trim_start().strip_prefix("free:").unwrap().split(' ').next().unwrap().parse().unwrap();
         let now = meminfo(run.output(13), "MemFree") / 4;
