@@ -14,8 +14,9 @@ fn b16a_stalls_are_as_long_as_another_clock_says() {
             let (stalled, some, full) =
                 (line.number("stalled_us"), line.number("some_us"), line.number("full_us"));
             assert!(some.abs_diff(stalled) * 50 <= stalled, "2 %: {run}");
-            // The only task of the only CPU: nobody does anything else.
-            assert!(full <= some && full * 100 >= some * 97, "{run}");
+            // The only task of the only CPU: nobody does anything else. Each sum is
+            // read in whole microseconds, so a difference of two may be one more.
+            assert!(full <= some + 1 && full * 100 >= some * 97, "{run}");
             all += some;
         }
         let total = |at| {
