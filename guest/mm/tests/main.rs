@@ -10,6 +10,7 @@ mod dma;
 mod fault_inject;
 mod hugetlb;
 mod inspect;
+mod interval;
 mod kmap;
 mod map;
 mod map_change;

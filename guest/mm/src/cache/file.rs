@@ -8,7 +8,7 @@ use super::{ErrSample, FileSystem, Inode, PageCache};
 use crate::errno::Errno;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
-use crate::rmap::AnonVma;
+use crate::rmap::AreaTree;
 use bitflags::bitflags;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -90,8 +90,8 @@ impl FileRef {
         self.file().refs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The list of the areas that show pages of its inode.
-    pub(crate) fn areas(self) -> NonNull<AnonVma> {
+    /// The areas that show pages of its inode.
+    pub(crate) fn areas(self) -> NonNull<AreaTree> {
         NonNull::from(&self.file().inode.mapping().areas)
     }
 

@@ -4,7 +4,7 @@
 //! the index; a folio in the index has the flag of its mark set: DIRTY, WRITEBACK, TOWRITE.
 
 use super::ErrSeq;
-use crate::rmap::AnonVma;
+use crate::rmap::AreaTree;
 use crate::xarray::{Mark, XArray};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ pub struct AddressSpace {
     /// Folios by index, as handles of their first frame; shadows of those that were evicted, as values.
     pub(crate) pages: XArray,
     /// The areas that map it (`i_mmap`).
-    pub(crate) areas: AnonVma,
+    pub(crate) areas: AreaTree,
     pub(super) nrpages: AtomicU64,
     /// Writes that failed.
     pub(crate) wb_err: ErrSeq,
@@ -27,7 +27,7 @@ impl AddressSpace {
     pub const fn new() -> Self {
         Self {
             pages: XArray::new(),
-            areas: AnonVma::new(),
+            areas: AreaTree::new(),
             nrpages: AtomicU64::new(0),
             wb_err: ErrSeq::new(),
             failures: AtomicU64::new(0),

@@ -83,8 +83,16 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         // From the oldest on, so that the youngest comes to the head last.
         for folio in taken.iter() {
             let is_used_code = || {
+                // Who has a page of a file locked is about to say himself what becomes of it.
+                let is_file = list.is_file();
+                if is_file && !folio.try_lock() {
+                    return false;
+                }
                 let referenced = self.referenced(folio);
-                list.is_file() && referenced.entries != 0 && referenced.flags.contains(VmFlags::EXEC)
+                if is_file {
+                    folio.unlock(cpu);
+                }
+                is_file && referenced.entries != 0 && referenced.flags.contains(VmFlags::EXEC)
             };
             if folio.flags().contains(FolioFlags::UNEVICTABLE) {
                 self.give_back(cpu, folio);

@@ -10,7 +10,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::frame::FrameTable;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
-use crate::rmap::AnonVma;
+use crate::rmap::AreaTree;
 use crate::sync::rcu;
 use crate::xarray::{Cursor, Entry, NodeCache, XArray, XaError};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Shmem {
     pages: XArray,
     /// The areas that show it.
-    areas: AnonVma,
+    areas: AreaTree,
     refs: AtomicU32,
     /// Pages that were touched.
     resident: AtomicU64,
@@ -42,15 +42,15 @@ impl Shmem {
     pub const fn new(charged: u64) -> Self {
         Self {
             pages: XArray::new(),
-            areas: AnonVma::new(),
+            areas: AreaTree::new(),
             refs: AtomicU32::new(1),
             resident: AtomicU64::new(0),
             charged,
         }
     }
 
-    /// The list of the areas that show it.
-    pub(crate) fn areas(&self) -> &AnonVma {
+    /// The areas that show it.
+    pub(crate) fn areas(&self) -> &AreaTree {
         &self.areas
     }
 

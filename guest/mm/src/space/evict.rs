@@ -15,7 +15,7 @@ use crate::port::{Level, Machine, PteBits, PteCodec, PteView, SwapEntry, Tlb};
 use crate::rmap::AnonVma;
 use crate::sync::rcu;
 use crate::vma::{VmFlags, Vma};
-use core::ptr::{NonNull, with_exposed_provenance_mut};
+use core::ptr::with_exposed_provenance;
 use core::sync::atomic::Ordering;
 
 /// Whether a walk goes on.
@@ -70,8 +70,8 @@ impl<M: Machine> Mm<'_, M> {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Shows every small entry that maps the anonymous folio of one page, under the lock of its table, until it is told to
-    /// stop; how many areas were left out because their contexts were being changed.
+    /// Shows every small entry that maps the folio of one page, anonymous or locked and of a file, under the lock of its
+    /// table, until it is told to stop; how many areas were left out because their contexts were being changed.
     pub(crate) fn each_entry(
         &self,
         folio: Folio<'p>,
@@ -79,15 +79,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> u32 {
         let cpu = self.machine().cpu();
         let _section = rcu::read_lock(cpu);
-        let (Mapping::Anon(anchor), true) = (folio.mapping(), folio.mapcount() != 0) else { return 0 };
-        let Some(anchor) = NonNull::new(with_exposed_provenance_mut::<AnonVma>(anchor as usize)) else {
+        if folio.mapcount() == 0 {
             return 0;
-        };
-        // SAFETY: the folio is mapped, so an area is linked to its anchor, or was since this section began: it is there as
-        // long as the section is.
-        let anchor = unsafe { anchor.as_ref() };
+        }
         let (mut busy, mut step) = (0, Step::On);
-        anchor.each(cpu, folio.index(), 1, |id, vpn, _| {
+        let each = |id, vpn, _| {
             if step == Step::Stop {
                 return;
             }
@@ -106,7 +102,23 @@ impl<'p, M: Machine> Vm<'p, M> {
             if self.folio_of(entry.slot.load()).is_some_and(|found| found.pfn() == folio.pfn()) {
                 step = visit(mm, vma, entry.slot, vpn);
             }
-        });
+        };
+        match folio.mapping() {
+            Mapping::Anon(anchor) => {
+                let anchor = with_exposed_provenance::<AnonVma>(anchor as usize);
+                // SAFETY: the folio is mapped, so an area is linked to its anchor, or was since this section began: it is
+                // there as long as the section is.
+                if let Some(anchor) = unsafe { anchor.as_ref() } {
+                    anchor.each(cpu, folio.index(), 1, each);
+                }
+            }
+            Mapping::File(_) => {
+                if let Some(inode) = self.cache().inode_of(folio) {
+                    inode.mapping().areas.each(cpu, folio.index(), 1, each);
+                }
+            }
+            Mapping::Space(_) | Mapping::None => {}
+        }
         busy
     }
 

@@ -6,7 +6,8 @@
 //! Invariants: no page of the range that was in an entry when the call began is in it when it returns; a page that was made
 //! clean is written again only by an access that faults first.
 //!
-//! The areas of a file are one list: a file that very many areas show is walked slowly, and with interrupts masked.
+//! The areas of a file are a tree, so those that do not show the pages are not looked at; those that do are, with interrupts
+//! masked.
 
 use super::gather::Unmapped;
 use super::unmap::pages_of;

@@ -46,9 +46,8 @@ impl<'p, M: Machine> Vm<'p, M> {
             // tables; the area keeps the list.
             self.folio_of(pte).inspect(|folio| folio.get(1))?
         };
-        let list = if matches!(folio.mapping(), Mapping::Anon(_)) { &vma.link } else { &vma.shown };
         let mut busy = 0;
-        list.each(cpu, folio.index(), folio.order().pages(), |id, first, pages| {
+        let each = |id, first, pages| {
             if id == mm.id {
                 return self.entries_of(mm, folio, first, pages, &mut visit);
             }
@@ -57,7 +56,12 @@ impl<'p, M: Machine> Vm<'p, M> {
                 Some((other, _read)) => self.entries_of(other, folio, first, pages, &mut visit),
                 None => busy += 1,
             }
-        });
+        };
+        let (index, pages) = (folio.index(), folio.order().pages());
+        match folio.mapping() {
+            Mapping::Anon(_) => vma.link.each(cpu, index, pages, each),
+            _ => vma.shown.each(cpu, index, pages, each),
+        }
         let (refs, mapcount) = (folio.refs() - 1, folio.mapcount());
         let info = FolioInfo { pfn: folio.pfn(), order: folio.order(), refs, mapcount, busy };
         if folio.put(1) {

@@ -33,6 +33,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let (cpu, mapping) = (self.machine().cpu(), inode.mapping());
         let table = self.frame_table().ok_or("there are no frames")?;
         let mut census = FileCensus { areas: mapping.areas.len(cpu).into(), ..FileCensus::default() };
+        mapping.areas.verify(cpu)?;
         mapping.pages.verify(cpu).map_err(|_| "the index is corrupt")?;
         let pages = mapping.pages.lock(cpu);
         let mut at = 0;

@@ -1,13 +1,13 @@
 //! One area: a range of pages of a context with the same rights and the same memory behind (Linux `vm_area_struct`).
 //!
 //! Owns: the description. Invariants: range, rights and the memory behind change only under the write lock of the
-//! context; the range also under the locks of the lists that the area is on, because reverse mapping reads it there: that
+//! context; the range also under the locks of the list and the tree that the area is in, because reverse mapping reads it there: that
 //! of its anchor, for pages that are its own, and that of the object or file that it shows.
 
 use super::VmFlags;
 use crate::cache::FileRef;
 use crate::port::{Cpu, Level};
-use crate::rmap::AnonLink;
+use crate::rmap::{AnonLink, AreaLink};
 use crate::shmem::Shmem;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -73,8 +73,8 @@ unsafe impl Sync for Backing {}
 /// See the module documentation.
 pub struct Vma {
     pub(crate) link: AnonLink,
-    /// Its place on the list of what it shows.
-    pub(crate) shown: AnonLink,
+    /// Its place among the areas that show the same.
+    pub(crate) shown: AreaLink,
     flags: AtomicU32,
     kind: VmaKind,
     backing: Backing,
@@ -104,7 +104,7 @@ impl Vma {
     pub(super) const fn new(init: &VmaInit) -> Self {
         Self {
             link: AnonLink::new(init.mm, init.start, init.end, init.pgoff),
-            shown: AnonLink::new(init.mm, init.start, init.end, init.pgoff),
+            shown: AreaLink::new(init.mm, init.start, init.end, init.pgoff),
             flags: AtomicU32::new(init.flags.bits()),
             kind: init.kind,
             backing: init.backing,
@@ -198,23 +198,23 @@ impl Vma {
         other.link.anchor().is_some_and(|anchor| unsafe { self.link.attach(cpu, anchor) })
     }
 
-    /// Changes the range, on all lists.
+    /// Changes the range, also where reverse mapping reads it.
     pub(super) fn set_range(&self, cpu: &impl Cpu, start: u64, end: u64, pgoff: u64) {
         self.shown.set_range(cpu, start, end, pgoff);
         self.link.set_range(cpu, start, end, pgoff);
     }
 
-    /// Puts an area of shared memory or of a file on the list of those that show it.
+    /// Puts an area of shared memory or of a file among those that show it.
     pub(crate) fn link_to_object(&self, cpu: &impl Cpu) {
-        let list = match self.backing {
-            // SAFETY: the area has a reference of the object, so it lives until the area is removed, which takes it off the
-            // list before.
+        let tree = match self.backing {
+            // SAFETY: the area has a reference of the object, so it lives until the area is removed, which takes it out
+            // of the tree before.
             Backing::Shmem(object) => NonNull::from(unsafe { object.as_ref() }.areas()),
             Backing::File(file) => file.areas(),
             Backing::Anon | Backing::Hugetlb(_) => return,
         };
-        // SAFETY: the list lives as long as the object, see above, and the area stays where it is until it leaves it.
-        unsafe { self.shown.attach(cpu, list) };
+        // SAFETY: the tree lives as long as the object, see above, and the area stays where it is until it leaves it.
+        unsafe { self.shown.attach(cpu, tree) };
     }
 
     /// Whether `after`, which starts where this one ends, could be a part of this area. Anchors are compared elsewhere.

@@ -190,9 +190,8 @@ impl<'p> Areas<'p> {
         let entry = self.tree.remove(first, &mut self.bag)?;
         let backing = self.area(entry).backing();
         let anchor = self.area(entry).link.detach(cpu);
-        // The list of what it shows is a part of that.
-        let _ = self.area(entry).shown.detach(cpu);
-        // SAFETY: it is out of the tree and off its anchor's list, and no reference to an area lives beside `&mut self`.
+        self.area(entry).shown.detach(cpu);
+        // SAFETY: it is out of the tree and on no list, and no reference to an area lives beside `&mut self`.
         // Pages name an anchor only while an area linked to it maps them.
         unsafe {
             anchor.into_iter().for_each(|anchor| objects.free_anchor(anchor));
