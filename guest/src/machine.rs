@@ -76,6 +76,12 @@ impl port::Cpu for Cpu {
     fn wait_for(&self, ns: u64) {
         task::sleep(ns);
     }
+    fn wait_on_for(&self, key: u64, ns: u64, done: &mut dyn FnMut() -> bool) {
+        task::wait_on_for(key, ns, done);
+    }
+    fn give_way(&self) {
+        task::give_way_if_wanted();
+    }
     fn now(&self) -> u64 {
         time::since_boot_ns()
     }

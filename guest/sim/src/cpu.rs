@@ -191,6 +191,17 @@ impl Cpu for Cpus {
         std::thread::yield_now();
     }
 
+    fn wait_on_for(&self, key: u64, ns: u64, done: &mut dyn FnMut() -> bool) {
+        let mut is_done = false;
+        self.wait_on(key, &mut || {
+            is_done = done();
+            is_done
+        });
+        if !is_done {
+            self.pass(ns);
+        }
+    }
+
     fn now(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
     }

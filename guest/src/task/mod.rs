@@ -28,10 +28,10 @@ use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 pub use mutex::Mutex;
 use preempt::set_workload;
-pub use preempt::{after_interrupt, pause, workload};
+pub use preempt::{after_interrupt, give_way_if_wanted, pause, workload};
 use queue::{Link, Queue};
 pub use sleep::sleep;
-pub use wait::{WaitQueue, wait_on, wake};
+pub use wait::{WaitQueue, wait_on, wait_on_for, wake};
 
 /// How many tasks there can be at once, idle tasks included.
 pub const MAX_TASKS: usize = 128;

@@ -13,9 +13,7 @@ use core::sync::atomic::Ordering;
 /// Runs `work`, which does nothing but use memory of its context: the kernel's tasks of this CPU go before it.
 pub fn workload<T>(work: impl FnOnce() -> T) -> T {
     let before = set_workload(true);
-    if is_wanted() {
-        yield_now();
-    }
+    give_way_if_wanted();
     let result = work();
     set_workload(before);
     result
@@ -67,6 +65,13 @@ pub fn yield_now() {
     irq::disable();
     give_way();
     irq::enable();
+}
+
+/// Lets the kernel's other tasks of this CPU run first, if one is ready.
+pub fn give_way_if_wanted() {
+    if is_wanted() {
+        yield_now();
+    }
 }
 
 /// As [`yield_now`], with the mask at one.

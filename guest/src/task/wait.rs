@@ -4,6 +4,8 @@
 //! it true wakes the queue afterwards, so no wake-up is lost.
 
 use super::queue::Queue;
+use super::sleep::park_timeout;
+use crate::arch::{cpu, time};
 use crate::machine::CPU;
 use mm::sync::SpinLock;
 
@@ -33,6 +35,23 @@ impl WaitQueue {
         }
     }
 
+    /// As [`WaitQueue::wait_until`], for at most `ns` nanoseconds.
+    fn wait_until_for(&self, ns: u64, mut done: impl FnMut() -> bool) {
+        let me = super::current();
+        let (start, length) = (cpu::rdtsc(), time::ns_to_tsc(ns));
+        loop {
+            let mut waiters = self.waiters.lock(&CPU);
+            let passed = cpu::rdtsc().wrapping_sub(start);
+            if passed >= length || done() {
+                return;
+            }
+            waiters.push(me);
+            drop(waiters);
+            park_timeout(time::tsc_to_ns(length - passed));
+            self.waiters.lock(&CPU).remove(me);
+        }
+    }
+
     /// Wakes every waiter; each looks at its condition again.
     pub fn wake_all(&self) {
         let mut waiters = self.waiters.lock(&CPU);
@@ -55,6 +74,11 @@ fn queue_of(key: u64) -> &'static WaitQueue {
 /// Sleeps until `done` holds; whoever makes it true calls [`wake`] with the same key.
 pub fn wait_on(key: u64, done: &mut dyn FnMut() -> bool) {
     queue_of(key).wait_until(done);
+}
+
+/// As [`wait_on`], for at most `ns` nanoseconds.
+pub fn wait_on_for(key: u64, ns: u64, done: &mut dyn FnMut() -> bool) {
+    queue_of(key).wait_until_for(ns, done);
 }
 
 /// Wakes all who wait on `key`; others whom that wakes look again and go on sleeping.

@@ -22,6 +22,23 @@ impl<M: Machine> Phys<M> {
     /// [`AllocError`].
     #[inline]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'_>, AllocError> {
+        self.alloc_near(Attempt::new(gfp, order))
+    }
+
+    /// As [`Phys::alloc_pages`], for who makes room if it fails, as far as the flags allow, and tries again: what is tried last
+    /// is not tried yet.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    #[inline]
+    pub(crate) fn alloc_pages_first(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'_>, AllocError> {
+        self.alloc_near(Attempt { first: true, ..Attempt::new(gfp, order) })
+    }
+
+    /// Allocates a block near the running CPU.
+    #[inline(always)]
+    fn alloc_near(&self, attempt: Attempt) -> Result<Frames<'_>, AllocError> {
+        let Attempt { gfp, order, .. } = attempt;
         let idx = match self.take_cached(gfp, order) {
             Some(idx) => {
                 if gfp.contains(GfpFlags::__GFP_ZERO) {
@@ -29,7 +46,7 @@ impl<M: Machine> Phys<M> {
                 }
                 idx
             }
-            None => self.alloc_slow(&Attempt::new(gfp, order), &mut |_| {})?,
+            None => self.alloc_slow(&attempt, &mut |_| {})?,
         };
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }

@@ -37,6 +37,14 @@ impl<'a, M> ZoneAllocator<'a, M> {
     }
 }
 
+impl<'a, M: Machine> ZoneAllocator<'a, M> {
+    /// As [`FrameAllocator::alloc`], for who makes room if it fails, as far as the flags allow, and tries again.
+    #[inline]
+    pub(crate) fn alloc_first(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError> {
+        self.phys.alloc_pages_first(gfp, order)
+    }
+}
+
 impl<'a, M: Machine> FrameAllocator<'a> for ZoneAllocator<'a, M> {
     #[inline]
     fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError> {

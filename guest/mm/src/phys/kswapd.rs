@@ -74,19 +74,21 @@ impl<M: Machine> Phys<M> {
         Some((Order::new(wish >> KIND_BITS)?, *kind))
     }
 
-    /// Asks kswapd of the node of `zone` for blocks of `order` in zones up to `highest`, unless there are some.
+    /// Asks kswapd of the node of `zone` for blocks of `order` in zones up to `highest`, unless there are some;
+    /// whether it has to do something.
     #[cold]
-    pub(super) fn ask_kswapd(&self, zone: &Zone, order: Order, highest: ZoneKind) {
+    pub(super) fn ask_kswapd(&self, zone: &Zone, order: Order, highest: ZoneKind) -> bool {
         let node = zone.id().node;
-        let Some(asked) = self.asked(node).filter(|_| self.has_kswapd(node)) else { return };
+        let Some(asked) = self.asked(node).filter(|_| self.has_kswapd(node)) else { return false };
         let is_hopeless = self.kswapd_failures(node) >= MAX_FAILURES;
         if is_hopeless || self.is_balanced(node, order, highest) && !self.is_boosted(node, highest) {
-            return;
+            return false;
         }
         let wish = (order.get() << KIND_BITS | highest.index() as u32) + 1;
         if asked.wish.fetch_max(wish, Ordering::AcqRel) == 0 {
             self.machine.cpu().wake(self.kswapd_key(node));
         }
+        true
     }
 
     /// kswapd of `node` was not done, and asks itself.
@@ -140,8 +142,8 @@ impl<M: Machine> Phys<M> {
         self.count(zone, super::Event::AllocStall, 1);
     }
 
-    /// Lowers the raised mark of `zone` by what room was made for.
-    pub(crate) fn settle_boost(&self, zone: &Zone) {
-        zone.end_boost(self.machine.cpu());
+    /// Lowers the raised marks of `zone` by `pages`, for which room was made.
+    pub(crate) fn settle_boost(&self, zone: &Zone, pages: u64) {
+        zone.lower_boost(self.machine.cpu(), pages);
     }
 }

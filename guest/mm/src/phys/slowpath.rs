@@ -24,12 +24,14 @@ pub(super) struct Attempt {
     pub(super) order: Order,
     /// The CPU's lists may be used.
     pub(super) cached: bool,
+    /// If it fails the caller makes room and tries again, as far as the flags allow.
+    pub(super) first: bool,
 }
 
 impl Attempt {
     /// Near the running CPU.
     pub(super) fn new(gfp: GfpFlags, order: Order) -> Self {
-        Self { node: None, gfp, order, cached: true }
+        Self { node: None, gfp, order, cached: true, first: false }
     }
 }
 
@@ -87,7 +89,12 @@ impl<M: Machine> Phys<M> {
         }
         wanted.flags = AllocFlags::of(gfp, order);
         if wanted.flags.contains(AllocFlags::KSWAPD) {
-            self.ask_kswapds(layout, node, attempt, &wanted);
+            let is_asked = self.ask_kswapds(layout, node, attempt, &wanted);
+            let cpu = self.machine.cpu();
+            if is_asked && attempt.first && gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) && cpu.can_wait() {
+                // It may be this CPU that kswapd waits for.
+                cpu.give_way();
+            }
         }
         // Who makes room for others, or must not wait for that, may use all there is.
         let makes_room = task.contains(TaskFlags::PF_MEMALLOC);
@@ -105,7 +112,7 @@ impl<M: Machine> Phys<M> {
         {
             return Ok(idx);
         }
-        if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) && !makes_room {
+        if gfp.intersects(GfpFlags::__GFP_DIRECT_RECLAIM) && !makes_room && !attempt.first {
             if let Some(zone) = zones(layout, node, attempt, &wanted).next() {
                 self.count(zone, Event::AllocStall, 1);
             }
@@ -173,14 +180,16 @@ impl<M: Machine> Phys<M> {
         zone.alloc(cpu, ground, order, mt, flags, &mut trace)
     }
 
-    /// Asks kswapd of every node that may serve for room, once each (Linux `wake_all_kswapds`).
-    fn ask_kswapds(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) {
-        let mut last = None;
+    /// Asks kswapd of every node that may serve for room, once each (Linux `wake_all_kswapds`); whether one has to do
+    /// something.
+    fn ask_kswapds(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) -> bool {
+        let (mut last, mut is_asked) = (None, false);
         for zone in zones(layout, node, attempt, wanted) {
             if last.replace(zone.id().node) != Some(zone.id().node) {
-                self.ask_kswapd(zone, wanted.order, wanted.highest);
+                is_asked |= self.ask_kswapd(zone, wanted.order, wanted.highest);
             }
         }
+        is_asked
     }
 
     /// Ends the boosts of all zones that may serve; whether there were any. Where there is no kswapd whoever would wake it
@@ -188,7 +197,7 @@ impl<M: Machine> Phys<M> {
     fn end_boosts(&self, layout: &Layout, node: NodeId, attempt: &Attempt, wanted: &Wanted) -> bool {
         let mut any = false;
         for zone in zones(layout, node, attempt, wanted).filter(|zone| zone.watermark_boost() > 0) {
-            zone.end_boost(self.machine.cpu());
+            zone.lower_boost(self.machine.cpu(), u64::MAX);
             any = true;
         }
         any

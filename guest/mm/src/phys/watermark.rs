@@ -177,9 +177,9 @@ impl Marks {
         self.settle();
     }
 
-    /// Ends a boost.
-    pub(super) fn lower(&self) {
-        self.boost.store(0, Ordering::Relaxed);
+    /// Lowers a boost by `pages`, or ends it.
+    pub(super) fn lower(&self, pages: u64) {
+        self.boost.store(load(&self.boost).saturating_sub(pages), Ordering::Relaxed);
         self.settle();
     }
 

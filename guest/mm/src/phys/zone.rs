@@ -204,11 +204,11 @@ impl Zone {
         buddy.trim(idx, order, pages, mt, trace);
     }
 
-    /// Ends a boost of the watermarks.
-    pub(super) fn end_boost<C: Cpu>(&self, cpu: &C) {
-        if self.marks.boost() > 0 {
+    /// Lowers a boost of the watermarks by `pages`, or ends it.
+    pub(super) fn lower_boost<C: Cpu>(&self, cpu: &C, pages: u64) {
+        if self.marks.boost() > 0 && pages > 0 {
             let _locked = self.lock(cpu);
-            self.marks.lower();
+            self.marks.lower(pages);
         }
     }
 

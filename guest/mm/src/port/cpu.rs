@@ -53,6 +53,11 @@ pub trait Cpu {
     fn wake(&self, key: u64);
     /// As [`Cpu::wait_on`] for at most `ns` nanoseconds, for whatever nobody wakes for.
     fn wait_for(&self, ns: u64);
+    /// As [`Cpu::wait_on`] for at most `ns` nanoseconds.
+    fn wait_on_for(&self, key: u64, ns: u64, done: &mut dyn FnMut() -> bool);
+    /// A good place for others to run first, if anybody who goes before this task is ready (Linux `cond_resched`). Only where
+    /// this code [can wait](Cpu::can_wait).
+    fn give_way(&self) {}
     /// Nanoseconds since boot; never falls.
     fn now(&self) -> u64;
     /// What the running task is in the middle of. An interrupt sees the flags of the task that it interrupts.

@@ -26,7 +26,7 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
         let mut patience = Patience::default();
         loop {
             let reclaimed = self.reclaim.make_room(gfp, order);
-            if let Ok(frames) = self.zones.alloc(quick(gfp), order) {
+            if let Ok(frames) = self.zones.alloc_first(gfp, order) {
                 return Ok(frames);
             }
             if !self.reclaim.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
@@ -37,18 +37,13 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
     }
 }
 
-/// The same allocation, by who could wait but does not here.
-fn quick(gfp: GfpFlags) -> GfpFlags {
-    (gfp - GfpFlags::__GFP_DIRECT_RECLAIM) | GfpFlags::__GFP_NOMEMALLOC
-}
-
 impl<'p, M: Machine> FrameAllocator<'p> for Reclaiming<'p, M> {
     #[inline]
     fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
         if !gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) {
             return self.zones.alloc(gfp, order);
         }
-        match self.zones.alloc(quick(gfp), order) {
+        match self.zones.alloc_first(gfp, order) {
             Err(AllocError::OutOfMemory) => self.alloc_slow(gfp, order),
             other => other,
         }

@@ -7,9 +7,8 @@ use crate::phys::GfpFlags;
 use crate::port::{Cpu, Machine, TaskFlags};
 use crate::vmstat::VmEvent;
 
-/// How long kswapd sleeps lightly before it sleeps: a tenth of a second, in steps.
-const NAP_NS: u64 = 10_000_000;
-const NAPS: u32 = 10;
+/// How long kswapd waits whether it is asked again soon, before it sleeps for good.
+const NAP_NS: u64 = 100_000_000;
 
 impl<'p, M: Machine> Reclaim<'p, M> {
     /// What the task of a node's kswapd does; never returns unless `stop` says so.
@@ -34,13 +33,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         };
         let mut is_asked = false;
         if can_sleep() {
-            for _ in 0..NAPS {
-                is_asked = phys.is_kswapd_asked(node);
-                if is_asked {
-                    break;
-                }
-                cpu.wait_for(NAP_NS);
-            }
+            cpu.wait_on_for(phys.kswapd_key(node), NAP_NS, &mut || phys.is_kswapd_asked(node));
+            is_asked = phys.is_kswapd_asked(node);
         }
         if is_asked {
             stat.count(cpu, VmEvent::KswapdLowHit, 1);
@@ -59,9 +53,12 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         self.vm.stat().count(cpu, VmEvent::PageOutRun, 1);
         let mut scan = Scan::new(GfpFlags::GFP_KERNEL, order, highest, 0, true);
         scan.node = node;
-        let boosts: u64 = phys.zones_below(node, highest).map(crate::phys::Zone::watermark_boost).sum();
+        let mut boosts = [0; ZoneKind::COUNT];
+        for zone in phys.zones_below(node, highest) {
+            boosts.get_mut(zone.id().kind.index()).into_iter().for_each(|boost| *boost = zone.watermark_boost());
+        }
         // What raised marks ask for is made of the page cache alone, and gently.
-        let mut boost = boosts;
+        let mut boost: u64 = boosts.iter().sum();
         while scan.priority >= 1 {
             let is_balanced = phys.is_balanced(node, scan.order, highest);
             if !is_balanced && boost != 0 {
@@ -86,8 +83,9 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         if scan.reclaimed == 0 && scan.priority == 0 {
             phys.kswapd_found(node, false);
         }
-        if boosts != 0 {
-            phys.zones_below(node, highest).for_each(|zone| phys.settle_boost(zone));
+        // What was raised meanwhile stays for the next time.
+        for zone in phys.zones_below(node, highest) {
+            phys.settle_boost(zone, boosts.get(zone.id().kind.index()).copied().unwrap_or(0));
         }
         self.snapshot_refaults(node);
         scan.order
