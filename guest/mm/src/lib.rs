@@ -12,7 +12,7 @@
 //! | 0 | [`addr`], [`mutant`], [`oom`] |
 //! | 1 | [`port`] |
 //! | 2 | [`sync`], [`errno`], [`frame`], [`memblock`], [`fault_inject`] |
-//! | 3 | [`phys`] |
+//! | 3 | [`phys`], [`errseq`] |
 //! | 4 | [`pgtable`], [`dma`], [`slab`], [`mempool`], [`hugetlb`], [`shrinker`], [`folio`], [`vmstat`], [`psi`] |
 //! | 5 | [`vmalloc`], [`kmap`], [`maple`], [`rmap`], [`xarray`], [`io`], [`dirty`] |
 //! | 6 | [`lru`] |
@@ -32,6 +32,7 @@ pub mod dirty;
 #[cfg(not(all(loom, test)))]
 pub mod dma;
 pub mod errno;
+pub mod errseq;
 #[cfg(not(all(loom, test)))]
 pub mod fault;
 pub mod fault_inject;

@@ -8,7 +8,7 @@ use crate::Disk;
 use mm::addr::PAGE_SIZE;
 use mm::cache::{FileSystem, Run};
 use mm::errno::Errno;
-use mm::port::{BlockDevice, PAGE_SECTORS};
+use mm::port::{BlockDevice, PAGE_SECTORS, SECTOR_BYTES};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +40,8 @@ impl Record {
 struct State {
     files: BTreeMap<u64, File>,
     used: HashSet<u64>,
+    /// How often places can be given up; `None` for always.
+    releases: Option<u64>,
 }
 
 /// Files of extents.
@@ -79,6 +81,21 @@ impl<'m> Extents<'m> {
             file.now.pages.insert(index + n, at);
             file.stable.pages.insert(index + n, at);
         }
+    }
+
+    /// A file of `size` bytes, nothing of it written, that has a place from `sector` on for each of its pages.
+    pub fn create_with_room(&self, ino: u64, size: u64, pages: u64, sector: u64) {
+        self.create(ino, size);
+        self.place(ino, 0, pages, sector);
+        let mut state = self.state();
+        if let Some(file) = state.files.get_mut(&ino) {
+            (file.now.valid, file.stable.valid) = (0, 0);
+        }
+    }
+
+    /// Places can be given up `times` times from now on.
+    pub fn limit_releases(&self, times: u64) {
+        self.state().releases = Some(times);
     }
 
     /// The size of a file.
@@ -124,6 +141,10 @@ impl FileSystem for Extents<'_> {
         Ok(self.state().files.get(&ino).ok_or(Errno::Enoent)?.now.pages.get(&index).copied())
     }
 
+    fn valid(&self, ino: u64) -> u64 {
+        self.state().files.get(&ino).map_or(0, |file| file.now.valid)
+    }
+
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
         if self.disk.is_read_only() {
             return Err(Errno::Erofs);
@@ -146,7 +167,27 @@ impl FileSystem for Extents<'_> {
             state.used.insert(sector);
             if let Some(file) = state.files.get_mut(&ino) {
                 file.now.pages.insert(page, sector);
+                if file.now.readable(page).is_some() {
+                    self.disk.poke(sector * SECTOR_BYTES, &[0; PAGE_SIZE as usize]);
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn release(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
+        let mut state = self.state();
+        if let Some(limit) = &mut state.releases {
+            *limit = limit.checked_sub(1).ok_or(Errno::Enospc)?;
+        }
+        let file = state.files.get_mut(&ino).ok_or(Errno::Enoent)?;
+        let given: Vec<u64> =
+            file.now.pages.range(index..index.saturating_add(pages)).map(|(&page, _)| page).collect();
+        let sectors: Vec<u64> = given.iter().filter_map(|page| file.now.pages.remove(page)).collect();
+        // What the stable table names is not free yet.
+        let kept: Vec<u64> = file.stable.pages.values().copied().collect();
+        for sector in sectors.iter().filter(|sector| !kept.contains(sector)) {
+            state.used.remove(sector);
         }
         Ok(())
     }

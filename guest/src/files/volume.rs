@@ -148,6 +148,14 @@ impl FileSystem for DataVolume {
         Ok(block.map(|block| self.sector_of(block)))
     }
 
+    fn valid(&self, ino: u64) -> u64 {
+        self.state.lock(&CPU).file(ino as usize).map_or(0, FileEntry::valid)
+    }
+
+    fn release(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
+        self.state.lock(&CPU).release(ino as usize, index, pages).map_err(errno)
+    }
+
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
         self.check_writable()?;
         loop {

@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use shared::disk::BLOCK;
 use shared::disk::files::{
-    AREA_BYTES, Copies, FileEntry, MAX_FILES, SLOT_BYTES, Table, TableHeader, Volume, VolumeError,
+    AREA_BYTES, Copies, FileEntry, MAX_EXTENTS, MAX_FILES, SLOT_BYTES, Table, TableHeader, Volume,
+    VolumeError,
 };
 use shared::disk::uuid::Uuid;
 use zerocopy::{FromZeros, IntoBytes};
@@ -96,6 +97,23 @@ impl World {
         model.dirty.retain(|&block| block < end);
         for block in end..REACH {
             model.since.entry(block).or_default().insert(0);
+        }
+    }
+
+    /// Blocks of the file read as zeroes from now on.
+    fn release(&mut self, n: usize, block: u64, blocks: u64) {
+        let Some(model) = self.files.get_mut(&Self::name(n)) else { return };
+        let before = *self.volume.file(model.number).unwrap();
+        if let Err(error) = self.volume.release(model.number, block, blocks) {
+            assert_eq!(error, VolumeError::Full);
+            assert_eq!(before.extents().len(), MAX_EXTENTS);
+            return assert_eq!(*self.volume.file(model.number).unwrap(), before);
+        }
+        for block in block..block + blocks {
+            model.now.remove(&block);
+            model.dirty.remove(&block);
+            model.since.entry(block).or_default().insert(0);
+            assert_eq!(self.volume.place_of(model.number, block), None);
         }
     }
 
@@ -202,6 +220,7 @@ enum Op {
     Write(usize, u64, u64),
     Clean(usize),
     Resize(usize, u64),
+    Release(usize, u64, u64),
     Sync(usize, bool),
 }
 
@@ -213,6 +232,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (file.clone(), 0..REACH - 8, 1..8_u64).prop_map(|(n, at, blocks)| Op::Write(n, at, blocks)),
         3 => file.clone().prop_map(Op::Clean),
         2 => (file.clone(), 0..REACH * BLOCK).prop_map(|(n, size)| Op::Resize(n, size)),
+        2 => (file.clone(), 0..REACH - 8, 1..8_u64).prop_map(|(n, at, blocks)| Op::Release(n, at, blocks)),
         3 => (file, any::<bool>()).prop_map(|(n, lands)| Op::Sync(n, lands)),
     ]
 }
@@ -244,6 +264,7 @@ proptest! {
                 Op::Write(n, block, blocks) => world.write(n, block, blocks),
                 Op::Clean(n) => world.clean(n),
                 Op::Resize(n, size) => world.resize(n, size),
+                Op::Release(n, block, blocks) => world.release(n, block, blocks),
                 Op::Sync(n, lands) => world.sync(n, lands),
             }
             world.check_map();

@@ -9,6 +9,7 @@ use crate::addr::Pfn;
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
 use crate::io::EndIo;
+use crate::mutant::planted;
 use crate::port::{IoError, Machine};
 use crate::vmstat::NodeStat;
 use crate::xarray::Mark;
@@ -35,6 +36,24 @@ impl<'p, M: Machine> PageCache<'p, M> {
         true
     }
 
+    /// A page that had a place where nothing was written: now it was, or its place is given up, for it holds what is not this
+    /// file's to show. With the lock of the index held.
+    fn end_first_write(&self, inode: &Inode<'p>, folio: Folio<'p>, is_written: bool) {
+        let flags = folio.flags();
+        // One that has become dirty meanwhile is written again, to the same place.
+        if !flags.contains(FolioFlags::UNWRITTEN) || !is_written && flags.contains(FolioFlags::DIRTY) {
+            return;
+        }
+        if is_written
+            || planted("vm::write_gap.failed_writes_count")
+            || inode.fs().release(inode.number(), folio.index(), 1).is_ok()
+        {
+            folio.clear_flags(FolioFlags::UNWRITTEN);
+        } else {
+            inode.set_stuck(folio.index());
+        }
+    }
+
     /// The page is being written no more. The reference of its writing goes.
     pub(crate) fn end_writeback(&self, inode: &Inode<'p>, folio: Folio<'p>, result: Result<(), Errno>) {
         let (cpu, stat) = (self.machine().cpu(), self.lru().stat());
@@ -45,6 +64,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let mut pages = inode.mapping().pages.lock(cpu);
         if folio.mapping() == inode.of_pages() {
             pages.clear_mark(folio.index(), Mark::Writeback);
+            self.end_first_write(inode, folio, result.is_ok());
         }
         drop(pages);
         stat.shrink(cpu, folio.node(), NodeStat::Writeback, 1);

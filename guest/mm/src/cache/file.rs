@@ -4,8 +4,9 @@
 //! file has a reference to its inode.
 
 use super::readahead::RaState;
-use super::{ErrSample, FileSystem, Inode, PageCache};
+use super::{FileSystem, Inode, PageCache};
 use crate::errno::Errno;
+use crate::errseq::ErrSample;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
 use crate::rmap::AreaTree;

@@ -158,7 +158,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
             return false;
         }
         // Only now nobody can make it dirty any more.
-        let is_known = folio.index() < inode.settled() || !inode.is_changed();
+        // What was written is read again only when the file system knows of it; behind that are zeroes.
+        let unsettled = inode.settled()..inode.claimed();
+        let is_known = !unsettled.contains(&folio.index()) || !inode.is_changed();
         if !is_known || folio.flags().intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
             folio.thaw(2);
             return false;
@@ -199,6 +201,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
     /// A folio has left the index.
     fn taken_out(&self, inode: &Inode<'p>, folio: Folio<'p>) {
         folio.attach(Mapping::None);
+        folio.clear_flags(FolioFlags::UNWRITTEN);
         inode.mapping().nrpages.fetch_sub(1, Ordering::Relaxed);
         self.lru.stat().shrink(self.machine().cpu(), folio.node(), NodeStat::FilePages, 1);
     }

@@ -29,18 +29,30 @@ pub trait FileSystem: Sync {
     fn place(&self, ino: u64, index: u64) -> Result<Option<u64>, Errno> {
         self.map(ino, index, 1).map(|run| run.sector)
     }
-    /// Makes sure that pages `index..index + pages` have a place on the disk, before they become dirty.
+    /// Bytes from the start of the file that the disk has; what follows reads as zeroes.
+    fn valid(&self, _ino: u64) -> u64 {
+        u64::MAX
+    }
+    /// Makes sure that pages `index..index + pages` have a place on the disk, before they are written. What read as zeroes
+    /// does so until then.
     ///
     /// # Errors
     /// `Enospc`, `Efbig`, `Erofs`; nothing is lost then.
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno>;
+    /// Pages `index..index + pages` have no place from now on, and read as zeroes: nothing was written there. Does not wait.
+    ///
+    /// # Errors
+    /// `Enospc` if the file system has no room to say so; nothing has changed then.
+    fn release(&self, _ino: u64, _index: u64, _pages: u64) -> Result<(), Errno> {
+        Ok(())
+    }
     /// The file ends at byte `size` from now on; what lay behind it on the disk is free. Not stable before
     /// [`FileSystem::sync_inode`].
     ///
     /// # Errors
     /// `Efbig`, `Erofs`.
     fn set_size(&self, ino: u64, size: u64) -> Result<(), Errno>;
-    /// All of the file before byte `end` is on the disk now.
+    /// All of the file before byte `end` can be read from the disk now. Does not wait.
     fn written(&self, ino: u64, end: u64);
     /// Makes what the file system itself keeps of the inode stable: its size, where its pages are. `data_only`: nothing
     /// but what is needed to read its data (`fdatasync`).

@@ -1,6 +1,7 @@
 //! Inodes: one file or disk, and what is in memory of it (Linux `struct inode`).
 
 use super::{AddressSpace, FileSystem};
+use crate::addr::PAGE_SIZE;
 use crate::errno::Errno;
 use crate::folio::Mapping;
 use crate::port::Cpu;
@@ -24,8 +25,13 @@ pub struct Inode<'p> {
     changes: AtomicU64,
     /// How many of these changes are stable.
     stable: AtomicU64,
-    /// Its pages before this one can be read from the disk.
+    /// Its pages before this one can be read from the disk. This and the next two change under the lock of the index.
     settled: AtomicU64,
+    /// Its pages before this one have no place on the disk, or were written, or are going to be. Of those behind nothing is
+    /// known: a file may have had places for more than was ever written.
+    claimed: AtomicU64,
+    /// The first page whose place holds what nobody wrote, and could not be given up.
+    stuck: AtomicU64,
     /// Somebody changes its size, or writes (`i_rwsem`).
     is_locked: AtomicBool,
     /// The next in its bucket of the table.
@@ -35,7 +41,8 @@ pub struct Inode<'p> {
 impl<'p> Inode<'p> {
     /// Inode `number` of `fs`, of `size` bytes, with nothing in memory and one reference.
     #[must_use]
-    pub const fn new(fs: &'p dyn FileSystem, number: u64, size: u64) -> Self {
+    pub fn new(fs: &'p dyn FileSystem, number: u64, size: u64) -> Self {
+        let valid = fs.valid(number).div_ceil(PAGE_SIZE);
         Self {
             mapping: AddressSpace::new(),
             fs,
@@ -45,7 +52,9 @@ impl<'p> Inode<'p> {
             dirtied: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             stable: AtomicU64::new(0),
-            settled: AtomicU64::new(size.div_ceil(crate::addr::PAGE_SIZE)),
+            settled: AtomicU64::new(valid),
+            claimed: AtomicU64::new(valid),
+            stuck: AtomicU64::new(u64::MAX),
             is_locked: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         }
@@ -78,10 +87,18 @@ impl<'p> Inode<'p> {
     }
 
     /// It has `size` bytes from now on. Whoever calls this has seen to the pages.
-    pub(crate) fn set_size(&self, size: u64) {
+    pub(crate) fn set_size(&self, cpu: &impl Cpu, size: u64) {
+        let end = size.div_ceil(PAGE_SIZE);
+        let _settling = self.mapping.pages.lock(cpu);
         self.size.store(size, Ordering::Release);
-        // What lay behind is not on the disk any more.
-        self.settled.fetch_min(size.div_ceil(crate::addr::PAGE_SIZE), Ordering::AcqRel);
+        // What lay behind is not on the disk any more. A disk is all its own file has.
+        if self.fs.valid(self.number) != u64::MAX {
+            self.settled.fetch_min(end, Ordering::AcqRel);
+            self.claimed.fetch_min(end, Ordering::AcqRel);
+        }
+        if self.stuck.load(Ordering::Relaxed) >= end {
+            self.stuck.store(u64::MAX, Ordering::Relaxed);
+        }
     }
 
     /// What its pages belong to.
@@ -120,7 +137,27 @@ impl<'p> Inode<'p> {
     }
 
     pub(super) fn set_settled(&self, pages: u64) {
-        self.settled.store(pages, Ordering::Release);
+        self.settled.fetch_max(pages, Ordering::AcqRel);
+    }
+
+    /// See `claimed`.
+    pub(super) fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Acquire)
+    }
+
+    /// The caller has the lock of the index, and has seen to the pages before `end`.
+    pub(super) fn set_claimed(&self, end: u64) {
+        self.claimed.store(end, Ordering::Release);
+    }
+
+    /// See `stuck`.
+    pub(super) fn stuck(&self) -> u64 {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// The place of page `index` is not to be read. The caller has the lock of the index.
+    pub(super) fn set_stuck(&self, index: u64) {
+        self.stuck.fetch_min(index, Ordering::Relaxed);
     }
 
     /// All that was dirty of it was to be sent; if something was left out it is dirty from now on (Linux `requeue_inode`).
@@ -134,9 +171,9 @@ impl<'p> Inode<'p> {
     ///
     /// # Errors
     /// As [`FileSystem::set_size`].
-    pub(crate) fn resize(&self, size: u64) -> Result<(), Errno> {
+    pub(crate) fn resize(&self, cpu: &impl Cpu, size: u64) -> Result<(), Errno> {
         self.fs.set_size(self.number, size)?;
-        self.set_size(size);
+        self.set_size(cpu, size);
         self.mark_changed();
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Owns: the index, the areas that map it, and what is counted of it. Invariants: `nrpages` is the number of folios in
 //! the index; a folio in the index has the flag of its mark set: DIRTY, WRITEBACK, TOWRITE.
 
-use super::ErrSeq;
+use crate::errseq::ErrSeq;
 use crate::rmap::AreaTree;
 use crate::xarray::{Mark, XArray};
 use core::sync::atomic::{AtomicU64, Ordering};

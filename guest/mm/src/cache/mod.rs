@@ -11,7 +11,6 @@
 //! | `inode` | inodes: size, references, where they are |
 //! | `table` | all inodes |
 //! | `file` | open files |
-//! | `errseq` | errors of writes that nobody waited for |
 //! | `end_write` | a page that is being written, and the end of that |
 //! | `fs` | what a file system does for the cache |
 //! | `folio` | folios in an index: found, added, taken out |
@@ -25,7 +24,6 @@
 mod advise;
 mod census;
 mod end_write;
-mod errseq;
 mod file;
 mod fill;
 mod folio;
@@ -49,12 +47,12 @@ use crate::xarray::NodeCache;
 pub use advise::FileAdvice;
 pub use census::CacheStat;
 use core::sync::atomic::{AtomicU32, Ordering};
-pub use errseq::{ErrSample, ErrSeq};
 pub use file::{FileMode, FileRef, OpenFile};
 pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
 pub use inode::Inode;
 pub use mapping::AddressSpace;
+pub(crate) use owner::Settled;
 pub use readahead::MmapHint;
 use table::Table;
 

@@ -188,13 +188,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let Some(folio) = cache.find(inode, index) else { return Ok(None) };
         cache.io().lock_folio(inode.fs().device(), folio);
         let is_there = folio.mapping() == inode.of_pages() && index < inode.size().div_ceil(PAGE_SIZE);
-        let result = if is_there {
-            cache.give_place(inode, index).map(|()| {
-                cache.set_dirty(inode, folio);
-            })
-        } else {
-            Ok(())
-        };
+        let result = if is_there { cache.make_dirty(inode, folio) } else { Ok(()) };
         folio.unlock(self.machine().cpu());
         if let Err(error) = result {
             cache.put(folio);

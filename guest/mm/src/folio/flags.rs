@@ -37,5 +37,7 @@ bitflags! {
         const WAITERS = 1 << 13;
         /// Is to go on a list of reclaim: a batch of a CPU names it. Linux has no such flag, for its batches have references.
         const PENDING = 1 << 14;
+        /// Its place on the disk is not its file's to read yet: nothing was written there (Linux `BH_New`, `BH_Unwritten`).
+        const UNWRITTEN = 1 << 15;
     }
 }

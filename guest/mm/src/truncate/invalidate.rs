@@ -79,10 +79,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Result<u64, Errno> {
         if size < inode.size() {
-            inode.set_size(size);
+            inode.set_size(self.machine().cpu(), size);
             self.truncate_pages(inode, pages_of(size), frames)?;
         }
-        inode.set_size(size);
+        inode.set_size(self.machine().cpu(), size);
         self.invalidate(inode, 0, MAX_PAGES, frames)
     }
 

@@ -41,10 +41,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         // What a mapping wrote behind the old end, or what lies behind the new one, must not come back.
         self.clear_rest(inode, size.min(old), frames)?;
         if size < old {
-            inode.set_size(size);
+            inode.set_size(self.machine().cpu(), size);
             self.truncate_pages(inode, pages_of(size), frames)?;
         }
-        inode.resize(size)
+        inode.resize(self.machine().cpu(), size)
     }
 
     /// Takes all pages of a file from page `first` on away, whatever they hold; the size is smaller already.
@@ -121,10 +121,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             // whoever writes it through a mapping meanwhile writes behind the end.
             unsafe { page.add(offset as usize).write_bytes(0, (PAGE_SIZE - offset) as usize) };
         }
-        let allocated = cache.give_place(inode, index);
-        if allocated.is_ok() {
-            cache.set_dirty(inode, folio);
-        }
+        let allocated = cache.make_dirty(inode, folio);
         folio.unlock(self.machine().cpu());
         cache.put(folio);
         allocated

@@ -3,7 +3,7 @@
 //! The order: pages, then the disk's own cache, then what the file system keeps, which names these pages.
 
 use super::SyncMode;
-use crate::cache::{Inode, OpenFile};
+use crate::cache::{Inode, OpenFile, Settled};
 use crate::errno::Errno;
 use crate::phys::FrameAllocator;
 use crate::port::{Cpu, IoError, IoOp, Machine};
@@ -59,9 +59,19 @@ impl<'p, M: Machine> Vm<'p, M> {
         inode.requeue(self.machine().cpu().now());
         self.wait_pages(inode, ALL);
         sent?;
-        self.flush_disk(inode, frames)?;
-        let Some(changes) = inode.unstable() else { return Ok(()) };
-        self.cache().settle(inode, size);
+        let changes = loop {
+            self.flush_disk(inode, frames)?;
+            let Some(changes) = inode.unstable() else { return Ok(()) };
+            match self.cache().settle(inode, size) {
+                Settled::All => break changes,
+                Settled::UpTo(page) => {
+                    // Somebody fills a hole meanwhile; what lies behind cannot be read before that is written, too.
+                    self.write_pages(inode, (page, ALL.1), SyncMode::All, u64::MAX, frames)?;
+                    self.wait_pages(inode, (page, ALL.1));
+                }
+                Settled::Stuck => return Err(Errno::Eio),
+            }
+        };
         inode.fs().sync_inode(inode.number(), data_only)?;
         inode.mark_stable(changes);
         Ok(())

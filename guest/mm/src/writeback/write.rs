@@ -40,35 +40,37 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(Errno::Eacces);
         }
         let inode = file.inode();
-        let end = pos.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::Efbig)?;
         let locked = inode.lock(self.machine().cpu());
+        let written = self.write_locked(inode, pos, len, frames, &mut source)?;
+        drop(locked);
+        if file.mode().contains(FileMode::SYNC) && written != 0 {
+            let pages = (pos >> PAGE_SHIFT, (pos + written - 1) >> PAGE_SHIFT);
+            self.write_pages(inode, pages, SyncMode::All, u64::MAX, frames)?;
+            self.fsync(file, false, frames)?;
+        }
+        Ok(written)
+    }
+
+    /// As [`Vm::write`], with the inode locked.
+    pub(super) fn write_locked<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        pos: u64,
+        len: u64,
+        frames: &A,
+        source: &mut impl FnMut(NonNull<u8>, usize),
+    ) -> Result<u64, Errno> {
+        let end = pos.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::Efbig)?;
         let mut at = pos;
-        let mut failed = None;
         while at < end {
             let (index, offset) = (at >> PAGE_SHIFT, at % PAGE_SIZE);
             let part = Part { index, offset, bytes: (end - at).min(PAGE_SIZE - offset) };
             self.throttle_writer(inode);
-            match self.write_part(inode, part, frames, &mut source) {
+            match self.write_part(inode, part, frames, source) {
                 Ok(()) => at += part.bytes,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+                Err(error) if at == pos => return Err(error),
+                Err(_) => break,
             }
-        }
-        drop(locked);
-        if let Some(error) = failed.filter(|_| at == pos) {
-            return Err(error);
-        }
-        if file.mode().contains(FileMode::SYNC) && at > pos {
-            self.write_pages(
-                inode,
-                (pos >> PAGE_SHIFT, (at - 1) >> PAGE_SHIFT),
-                SyncMode::All,
-                u64::MAX,
-                frames,
-            )?;
-            self.fsync(file, false, frames)?;
         }
         Ok(at - pos)
     }
@@ -83,18 +85,18 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         let (cpu, cache) = (self.machine().cpu(), self.cache());
         let folio = self.page_to_write(inode, part, frames)?;
-        let mut placed = cache
-            .give_place(inode, part.index)
-            .and_then(|()| if self.fill_part(folio, part, source) { Ok(()) } else { Err(Errno::Efault) });
-        if placed.is_ok() {
+        let at = folio.pfn().addr().checked_add(part.offset);
+        let at = at.and_then(|at| self.machine().physmem().ptr(at)).ok_or(Errno::Efault);
+        let written = at.and_then(|at| {
+            cache.make_dirty(inode, folio)?;
+            source(at, part.bytes as usize);
             folio.set_flags(FolioFlags::UPTODATE);
-            cache.set_dirty(inode, folio);
-            placed = grow_to(inode, part.index * PAGE_SIZE + part.offset + part.bytes);
-        }
+            self.grow_to(inode, part.index * PAGE_SIZE + part.offset + part.bytes)
+        });
         folio.unlock(cpu);
         cache.lru().mark_accessed(cpu, folio);
         cache.put(folio);
-        placed
+        written
     }
 
     /// The page that `part` is in, locked, with all that will not be overwritten, and a reference for the caller (Linux
@@ -123,15 +125,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// Has `source` fill a part of a locked page; false if the page is not in the direct map.
-    fn fill_part(&self, folio: Folio<'p>, part: Part, source: &mut impl FnMut(NonNull<u8>, usize)) -> bool {
-        let at = folio.pfn().addr().checked_add(part.offset);
-        let at = at.and_then(|at| self.machine().physmem().ptr(at));
-        at.map(|at| source(at, part.bytes as usize)).is_some()
+    /// The file has at least `end` bytes; of the page in which it ended the rest is zero already.
+    pub(super) fn grow_to(&self, inode: &Inode<'p>, end: u64) -> Result<(), Errno> {
+        if end > inode.size() { inode.resize(self.machine().cpu(), end) } else { Ok(()) }
     }
-}
-
-/// The file has at least `end` bytes; of the page in which it ended the rest is zero already.
-pub(super) fn grow_to(inode: &Inode<'_>, end: u64) -> Result<(), Errno> {
-    if end > inode.size() { inode.resize(end) } else { Ok(()) }
 }

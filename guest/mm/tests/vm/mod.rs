@@ -19,6 +19,7 @@ mod rmap;
 mod shared;
 mod swap;
 mod write;
+mod write_gap;
 mod write_model;
 mod write_stable;
 

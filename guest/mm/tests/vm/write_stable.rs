@@ -21,7 +21,7 @@ fn stat(world: &World, what: NodeStat) -> u64 {
 }
 
 /// All that is on its way ends.
-fn settle(world: &World, volume: &Volume) {
+pub fn settle(world: &World, volume: &Volume) {
     while stat(world, NodeStat::Writeback) != 0 {
         world.vm.cache().io().poll(volume.disk);
     }
@@ -74,6 +74,14 @@ impl FileSystem for Slow {
 
     fn place(&self, ino: u64, index: u64) -> Result<Option<u64>, Errno> {
         FileSystem::place(self.files, ino, index)
+    }
+
+    fn valid(&self, ino: u64) -> u64 {
+        self.files.valid(ino)
+    }
+
+    fn release(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
+        self.files.release(ino, index, pages)
     }
 
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
@@ -151,15 +159,22 @@ fn a_page_that_becomes_dirty_while_it_is_written_is_not_forgotten() {
     assert_eq!(stat(&world, NodeStat::Dirty), 0);
 }
 
+/// What a page of memory holds.
+pub fn bytes(world: &World, pfn: Pfn) -> Vec<u8> {
+    let at = world.machine().physmem().ptr(pfn.addr()).unwrap();
+    // SAFETY: the page is ours, and nobody writes it meanwhile.
+    unsafe { std::slice::from_raw_parts(at.as_ptr(), PAGE_SIZE as usize) }.to_vec()
+}
+
 /// A page of memory for direct transfers, filled with `value`.
-fn buffer(world: &World, value: u8) -> Pfn {
+pub fn buffer(world: &World, value: u8) -> Pfn {
     let pfn = world.board.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).unwrap().into_raw().0;
     // SAFETY: the page was just allocated.
     unsafe { world.machine().physmem().ptr(pfn.addr()).unwrap().write_bytes(value, PAGE_SIZE as usize) };
     pfn
 }
 
-fn give_back(world: &World, pfn: Pfn) {
+pub fn give_back(world: &World, pfn: Pfn) {
     // SAFETY: the page came from `buffer`.
     world.board.free_pages(unsafe { world.board.frames_from_raw(pfn, Order::ZERO) }).unwrap();
 }
@@ -172,7 +187,10 @@ fn a_direct_write_behind_what_is_dirty_is_read_through_the_cache() {
     let pfn = buffer(&world, 7);
     write(&world, file, 0, 2 * PAGE_SIZE, 1).unwrap();
     // SAFETY: the page is ours.
-    assert_eq!(unsafe { world.vm.write_direct(file, 2 * PAGE_SIZE, &[pfn], &world.frames) }, Ok(PAGE_SIZE));
+    assert_eq!(
+        unsafe { world.vm.write_direct(file, 2 * PAGE_SIZE, &[pfn], PAGE_SIZE, &world.frames) },
+        Ok(PAGE_SIZE)
+    );
     assert_eq!(read(&world, file, 2 * PAGE_SIZE - 1, 3), [1, 7, 7]);
     sync(&world, file).unwrap();
     assert!(volume.fs.stable_sector(1, 2).is_some());
@@ -189,7 +207,7 @@ fn a_direct_read_of_what_could_not_be_written_fails() {
     let sector = volume.fs.sector(1, 0).unwrap();
     volume.disk.fail(DiskFault::new(IoOp::Write, sector..sector + 1, 1));
     // SAFETY: the page is ours.
-    let result = unsafe { world.vm.read_direct(file, 0, &[pfn], &world.frames) };
+    let result = unsafe { world.vm.read_direct(file, 0, &[pfn], PAGE_SIZE, &world.frames) };
     assert_eq!(result, Err(Errno::Eio), "the disk does not have what was written");
     assert_eq!(sync(&world, file), Err(Errno::Eio));
     give_back(&world, pfn);

@@ -72,6 +72,17 @@ struct Draft {
 }
 
 impl Draft {
+    fn of(file: &FileEntry) -> Self {
+        let mut draft = Self {
+            extents: [Extent::default(); MAX_EXTENTS + 2],
+            count: file.extents().len(),
+            zeroes: [(0, 0); MAX_ZEROES],
+            zero_count: 0,
+        };
+        draft.extents.iter_mut().zip(file.extents()).for_each(|(to, from)| *to = *from);
+        draft
+    }
+
     fn extents(&self) -> &[Extent] {
         self.extents.get(..self.count).unwrap_or_default()
     }
@@ -131,6 +142,35 @@ impl Draft {
         }
     }
 
+    /// Takes blocks `from..to` away from the file.
+    fn cut(&mut self, from: u32, to: u32) {
+        for extent in self.extents {
+            let (first, end) = (extent.logical(), extent.logical() + extent.blocks());
+            let (low, high) = (first.max(from), end.min(to));
+            if low >= high {
+                continue;
+            }
+            self.remove(&extent);
+            if first < low {
+                self.add(Extent::new(first, extent.start(), low - first));
+            }
+            if high < end {
+                self.add(Extent::new(high, extent.start() + (high - first), end - high));
+            }
+        }
+    }
+
+    fn remove(&mut self, extent: &Extent) {
+        let Some(place) = self.extents().iter().position(|other| other == extent) else { return };
+        if let Some(tail) = self.extents.get_mut(place..self.count) {
+            tail.rotate_left(1);
+            if let Some(last) = tail.last_mut() {
+                *last = Extent::default();
+            }
+            self.count -= 1;
+        }
+    }
+
     /// Fills the smallest hole between two extents of `window`, so that there is one extent less.
     fn fill_a_hole(&mut self, window: &Window) -> Result<(), VolumeError> {
         let between = |pair: &[Extent]| match *pair {
@@ -164,13 +204,7 @@ impl Volume {
         let before = *self.file(file).ok_or(VolumeError::Missing)?;
         let end =
             block.checked_add(blocks).and_then(|end| u32::try_from(end).ok()).ok_or(VolumeError::TooBig)?;
-        let mut draft = Draft {
-            extents: [Extent::default(); MAX_EXTENTS + 2],
-            count: before.extents().len(),
-            zeroes: [(0, 0); MAX_ZEROES],
-            zero_count: 0,
-        };
-        draft.extents.iter_mut().zip(before.extents()).for_each(|(to, from)| *to = *from);
+        let mut draft = Draft::of(&before);
         let valid = before.valid().div_ceil(BLOCK);
         let mut at = block as u32;
         while let Some((hole, wanted)) = draft.hole(at, end) {
@@ -191,6 +225,23 @@ impl Volume {
         let after = FileEntry::new(before.name(), before.size(), before.valid(), draft.extents());
         let after = after.ok_or(VolumeError::Full)?;
         Ok(Plan { file, before, after, zeroes: draft.zeroes, zero_count: draft.zero_count })
+    }
+
+    /// The file gives up its blocks `block..block + blocks`, which read as zeroes from then on.
+    ///
+    /// # Errors
+    /// `Missing`; `Full` if that makes too many pieces, and nothing has changed then.
+    pub fn release(&mut self, file: usize, block: u64, blocks: u64) -> Result<(), VolumeError> {
+        let before = *self.file(file).ok_or(VolumeError::Missing)?;
+        let within = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+        let mut draft = Draft::of(&before);
+        draft.cut(within(block), within(block.saturating_add(blocks)));
+        let after = FileEntry::new(before.name(), before.size(), before.valid(), draft.extents());
+        let after = after.ok_or(VolumeError::Full)?;
+        if after != before {
+            self.replace(file, after);
+        }
+        Ok(())
     }
 
     /// Makes the change. False if the file has changed since it was planned.

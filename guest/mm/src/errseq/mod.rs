@@ -1,11 +1,14 @@
 //! Errors of writes that nobody waited for, told once to everybody who has the file open (Linux `lib/errseq.c`).
 //!
 //! Owns: the error that came last, and whether somebody has seen it. Invariants: whoever has taken a sample before an error
-//! was recorded learns of it once; two errors that nobody saw in between may be one. The counter goes up only if somebody
+//! was recorded learns of it once, however many ask at the same time; two errors that nobody saw in between may be one. The counter goes up only if somebody
 //! has seen what was there, so that it lasts.
 
 use crate::errno::Errno;
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+#[cfg(all(loom, test))]
+mod tests;
 
 /// Which error: its place in [`ERRORS`] and one; 0 for none.
 const ERROR: u32 = 0b1111;
@@ -25,7 +28,15 @@ pub struct ErrSample(AtomicU32);
 impl ErrSeq {
     /// No error.
     #[must_use]
+    #[cfg(not(all(loom, test)))]
     pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// No error.
+    #[must_use]
+    #[cfg(all(loom, test))]
+    pub fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
@@ -50,14 +61,19 @@ impl ErrSeq {
     /// # Errors
     /// The error.
     pub fn check_and_advance(&self, sample: &ErrSample) -> Result<(), Errno> {
+        // Acquire: who sees that somebody was told sees the error as he left it.
+        let known = sample.0.load(Ordering::Acquire);
         let now = self.0.load(Ordering::Relaxed);
-        if now == sample.0.load(Ordering::Relaxed) {
+        if now == known {
             return Ok(());
         }
         // If another error comes at this moment it is told the next time.
         let seen = now | SEEN;
         let _ = self.0.compare_exchange(now, seen, Ordering::Relaxed, Ordering::Relaxed);
-        sample.0.store(seen, Ordering::Relaxed);
+        // Of those who share the sample one takes the error. Release: see above.
+        if sample.0.compare_exchange(known, seen, Ordering::Release, Ordering::Relaxed).is_err() {
+            return Ok(());
+        }
         ((now & ERROR) as usize)
             .checked_sub(1)
             .and_then(|at| ERRORS.get(at))
