@@ -82,6 +82,9 @@ impl port::Cpu for Cpu {
     fn give_way(&self) {
         task::give_way_if_wanted();
     }
+    fn set_stalled(&self, is_stalled: bool) -> bool {
+        task::pressure::set_stalled(is_stalled)
+    }
     fn now(&self) -> u64 {
         time::since_boot_ns()
     }

@@ -51,7 +51,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { machine: Machine::builder().build(), tree: Box::new(AreaTree::new()), areas: Vec::new(), made: 0 }
+        Self {
+            machine: Machine::builder().build(),
+            tree: Box::new(AreaTree::new()),
+            areas: Vec::new(),
+            made: 0,
+        }
     }
 
     fn insert(&mut self, pgoff: u64, pages: u64) {

@@ -52,9 +52,13 @@ pub fn start(device: &dyn BlockDevice) {
 fn run(index: usize) {
     let Some(disk) = blk::disks().nth(index) else { return };
     let dirty = CACHE.dirty();
-    let mut seen = dirty.wanted();
+    let (mut seen, mut seen_all) = (dirty.wanted(), dirty.wanted_all());
     let mut slept = 0;
     loop {
+        if dirty.wanted_all() != seen_all {
+            seen_all = dirty.wanted_all();
+            VM.flush_all(disk, &FRAMES);
+        }
         let interval = dirty.settings.interval_ns();
         if dirty.wanted() != seen || interval.is_some_and(|interval| slept >= interval) {
             seen = dirty.wanted();
@@ -64,7 +68,8 @@ fn run(index: usize) {
         let is_dirty = STAT.total(NodeStat::Dirty) != 0;
         let ns = if is_dirty { LOOK_NS } else { interval.unwrap_or(OFF_NS) };
         let ns = ns.min(interval.unwrap_or(OFF_NS).max(1));
-        CPU.wait_for(ns);
-        slept += ns;
+        let start = CPU.now();
+        CPU.wait_on_for(dirty.key(), ns, &mut || dirty.wanted() != seen || dirty.wanted_all() != seen_all);
+        slept += CPU.now() - start;
     }
 }

@@ -4,11 +4,11 @@
 //! in which it parks or ends, on the CPU that it is pinned to.
 
 use super::{Task, current};
-use crate::machine::CPU;
+use crate::arch::percpu;
+use crate::machine::{CPU, Cpu};
 use crate::settings;
-use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
-use mm::port::CpuId;
+use mm::port::{Cpu as _, CpuId, Memstall};
 use mm::psi::{Psi, TaskChange};
 
 /// The pressure of memory.
@@ -44,30 +44,22 @@ pub(super) fn stops(task: &Task) {
     tell(task, TaskChange { running: -1, stalled_running, ..TaskChange::default() });
 }
 
-/// The running task waits for memory until this is dropped (Linux `psi_memstall_enter`).
-#[must_use = "dropping it ends the wait"]
-pub struct Memstall {
-    /// An outer one tells.
-    is_inner: bool,
-    _this_task: PhantomData<*const ()>,
-}
-
-/// Begins to wait for memory.
-pub fn memstall() -> Memstall {
+/// The running task waits for memory from now on, or does so no more; whether it did before. Before there are tasks nobody
+/// is told.
+pub fn set_stalled(is_stalled: bool) -> bool {
+    if percpu::current() == 0 {
+        return true;
+    }
     let me = current();
-    let is_inner = me.stalled.swap(true, Ordering::Relaxed);
-    if !is_inner {
-        tell(me, TaskChange { stalled: 1, stalled_running: 1, ..TaskChange::default() });
+    let was_stalled = me.stalled.swap(is_stalled, Ordering::Relaxed);
+    if was_stalled != is_stalled {
+        let change = if is_stalled { 1 } else { -1 };
+        tell(me, TaskChange { stalled: change, stalled_running: change, ..TaskChange::default() });
     }
-    Memstall { is_inner, _this_task: PhantomData }
+    was_stalled
 }
 
-impl Drop for Memstall {
-    fn drop(&mut self) {
-        if !self.is_inner {
-            let me = current();
-            me.stalled.store(false, Ordering::Relaxed);
-            tell(me, TaskChange { stalled: -1, stalled_running: -1, ..TaskChange::default() });
-        }
-    }
+/// The running task waits for memory until this is dropped.
+pub fn memstall() -> Memstall<'static, Cpu> {
+    CPU.memstall()
 }

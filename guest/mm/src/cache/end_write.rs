@@ -69,6 +69,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         drop(pages);
         stat.shrink(cpu, folio.node(), NodeStat::Writeback, 1);
         stat.grow(cpu, folio.node(), NodeStat::Written, 1);
+        self.lru().written(cpu, folio.node(), 1);
         if folio.clear_flags(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD) {
             // Reclaim has waited for it.
             self.lru().rotate_reclaimable(cpu, folio);

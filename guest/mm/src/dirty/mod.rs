@@ -24,13 +24,20 @@ pub struct Dirty {
     pub throttle: Throttle,
     /// Goes up when flushers should look at once; what they sleep on.
     wanted: AtomicU64,
+    /// The same when they should write everything.
+    wanted_all: AtomicU64,
 }
 
 impl Dirty {
     /// Nothing is dirty.
     #[must_use]
     pub const fn new() -> Self {
-        Self { settings: DirtySettings::new(), throttle: Throttle::new(), wanted: AtomicU64::new(0) }
+        Self {
+            settings: DirtySettings::new(),
+            throttle: Throttle::new(),
+            wanted: AtomicU64::new(0),
+            wanted_all: AtomicU64::new(0),
+        }
     }
 
     /// Flushers should look at once.
@@ -38,7 +45,17 @@ impl Dirty {
         self.wanted.fetch_add(1, Ordering::Release);
     }
 
-    /// How often that was so. Whoever has looked at everything sleeps until it changes.
+    /// Flushers should write everything.
+    pub(crate) fn want_all(&self) {
+        self.wanted_all.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that was so.
+    pub fn wanted_all(&self) -> u64 {
+        self.wanted_all.load(Ordering::Acquire)
+    }
+
+    /// How often flushers should have looked at once. Whoever has looked at everything sleeps until it changes.
     pub fn wanted(&self) -> u64 {
         self.wanted.load(Ordering::Acquire)
     }

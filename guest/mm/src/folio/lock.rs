@@ -50,6 +50,10 @@ impl Folio<'_> {
     /// Sleeps until the flag is clear; the caller has a reference. Before it sleeps it calls `poll`, which takes in what
     /// devices have done.
     pub(crate) fn wait_while(self, cpu: &impl Cpu, flag: FolioFlags, mut poll: impl FnMut()) {
+        // A page that was in use and had to go is read again for want of memory.
+        let is_missed =
+            flag == FolioFlags::LOCKED && self.flags().contains(FolioFlags::WORKINGSET) && !self.is_uptodate();
+        let _stalled = is_missed.then(|| cpu.memstall());
         while self.flags().contains(flag) {
             poll();
             cpu.wait_on(self.key(), &mut || {

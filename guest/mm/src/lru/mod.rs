@@ -13,6 +13,7 @@
 //! | `change` | used, not used, locked, freed |
 //! | `take` | many folios at once, for reclaim |
 //! | `workingset` | pages that come back soon |
+//! | `writes` | waiting until pages are written |
 //! | `verify` | whether it all holds |
 //!
 //! [`FolioFlags::LRU`]: crate::folio::FolioFlags::LRU
@@ -25,6 +26,7 @@ mod session;
 mod take;
 mod verify;
 mod workingset;
+mod writes;
 
 use crate::addr::NodeId;
 use crate::frame::{ZoneId, ZoneKind};
@@ -37,6 +39,7 @@ use list::Lists;
 pub use list::LruList;
 pub(crate) use take::{TAKEN, Taken};
 pub(crate) use workingset::is_file;
+use writes::Writes;
 
 /// What is kept of a node.
 struct Node {
@@ -45,6 +48,7 @@ struct Node {
     zones: [[AtomicU64; LruList::COUNT]; ZoneKind::COUNT],
     /// How many pages were taken away or became active, ever (Linux `nonresident_age`).
     age: AtomicU64,
+    writes: Writes,
 }
 
 impl Node {
@@ -53,6 +57,7 @@ impl Node {
             lists: SpinLock::new(Lists::new()),
             zones: [const { [const { AtomicU64::new(0) }; LruList::COUNT] }; ZoneKind::COUNT],
             age: AtomicU64::new(0),
+            writes: Writes::new(),
         }
     }
 }

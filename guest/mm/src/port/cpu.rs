@@ -74,6 +74,18 @@ pub trait Cpu {
         self.set_task_flags(before | flags);
         MemallocScope { cpu: self, opened: flags - before, _this_task: PhantomData }
     }
+    /// Says whether the running task waits for memory from now on; whether it did before (Linux `psi_memstall_enter`,
+    /// `psi_memstall_leave`).
+    fn set_stalled(&self, _is_stalled: bool) -> bool {
+        false
+    }
+    /// The running task waits for memory until the result is dropped.
+    fn memstall(&self) -> Memstall<'_, Self>
+    where
+        Self: Sized,
+    {
+        Memstall { cpu: self, is_inner: self.set_stalled(true), _this_task: PhantomData }
+    }
     /// A pause inside a spin loop.
     fn relax(&self) {
         core::hint::spin_loop();
@@ -128,5 +140,23 @@ pub struct MemallocScope<'a, C: Cpu> {
 impl<C: Cpu> Drop for MemallocScope<'_, C> {
     fn drop(&mut self) {
         self.cpu.set_task_flags(self.cpu.task_flags() - self.opened);
+    }
+}
+
+/// A stretch in which the task that began it waits for memory, or makes room for itself.
+#[must_use = "dropping it ends the wait"]
+pub struct Memstall<'a, C: Cpu> {
+    cpu: &'a C,
+    /// An outer one tells.
+    is_inner: bool,
+    /// Not sent to another task.
+    _this_task: PhantomData<*const ()>,
+}
+
+impl<C: Cpu> Drop for Memstall<'_, C> {
+    fn drop(&mut self) {
+        if !self.is_inner {
+            self.cpu.set_stalled(false);
+        }
     }
 }

@@ -12,7 +12,7 @@ mod pte;
 mod tlb;
 
 pub use block::{BlockDevice, IoError, IoOp, IoRequest, PAGE_SECTORS, SECTOR_BYTES};
-pub use cpu::{Cpu, CpuId, IrqGuard, MemallocScope, TaskFlags};
+pub use cpu::{Cpu, CpuId, IrqGuard, MemallocScope, Memstall, TaskFlags};
 pub use level::Level;
 pub use mmu::{Access, Mmu};
 pub use physmem::PhysMem;

@@ -1,7 +1,7 @@
 //! Making room for oneself (Linux `try_to_free_pages`, `do_try_to_free_pages`, `should_reclaim_retry`).
 
 use super::{CLUSTER, DEF_PRIORITY, Reclaim, Scan};
-use crate::addr::Order;
+use crate::addr::{NodeId, Order};
 use crate::frame::ZoneKind;
 use crate::lru::LruList;
 use crate::phys::{GfpFlags, MAX_FAILURES, Zone};
@@ -23,7 +23,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         if makes_room || !gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) || !cpu.can_wait() {
             return 0;
         }
-        let _scope = cpu.memalloc_scope(TaskFlags::PF_MEMALLOC);
+        let gfp = gfp.in_scope(cpu.task_flags());
+        let (_stalled, _scope) = (cpu.memstall(), cpu.memalloc_scope(TaskFlags::PF_MEMALLOC));
         let mut scan = Scan::new(gfp, order, highest, CLUSTER, false);
         loop {
             self.zones(highest).take(1).for_each(|zone| self.vm.phys().count_stall(zone));
@@ -66,6 +67,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
                     self.shrink_node(scan);
                 }
             }
+            scan.node = self.first_node(scan.highest);
+            self.consider_pause(scan);
             if scan.reclaimed >= scan.wanted || scan.priority == 0 {
                 break;
             }
@@ -79,8 +82,12 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         }
     }
 
+    fn first_node(&self, highest: ZoneKind) -> NodeId {
+        self.zones(highest).next().map_or(NodeId::ZERO, |zone| zone.id().node)
+    }
+
     /// Pages that can perhaps be taken from a zone (Linux `zone_reclaimable_pages`).
-    fn reclaimable(&self, zone: &Zone) -> u64 {
+    pub(super) fn reclaimable(&self, zone: &Zone) -> u64 {
         let of = |list| self.vm.lru().in_zone(zone.id(), list);
         let file = of(LruList::InactiveFile) + of(LruList::ActiveFile);
         file + if self.can_swap() { of(LruList::InactiveAnon) + of(LruList::ActiveAnon) } else { 0 }
@@ -100,6 +107,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         }
         patience.0 = if reclaimed != 0 && !is_costly { 0 } else { patience.0 + 1 };
         let Ok(highest) = gfp.zone() else { return false };
+        if reclaimed == 0 && self.vm.machine().cpu().can_wait() {
+            // What is locked or on its way to a disk is no sooner there for looking again at once.
+            self.wait_a_tick(self.first_node(highest));
+        }
         patience.0 <= MAX_FAILURES
             && self.zones(highest).any(|zone| {
                 let pages = zone.free_pages() + self.reclaimable(zone);

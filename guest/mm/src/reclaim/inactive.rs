@@ -1,14 +1,14 @@
 //! What becomes of inactive pages (Linux `shrink_inactive_list`, `shrink_folio_list`).
 //!
-//! A clean page of a file that nobody maps goes, and leaves a shadow. A dirty one is marked to go as soon as it is written;
+//! A clean page of a file is unmapped and goes, and leaves a shadow. A dirty one is marked to go as soon as it is written;
 //! writing pages of files is the flushers' job. An anonymous page gets a slot of swap, is unmapped and written, and goes
-//! the next time. CPUs forget what was unmapped once for all pages, before any of them is written or freed. Pages of
-//! files that are mapped, shared memory and huge pages stay active.
+//! the next time. CPUs forget what was unmapped once for all pages, before any of them is written or freed. Shared memory and
+//! huge pages stay active.
 
+use super::pace::Seen;
 use super::references::Used;
 use super::{Reclaim, Scan};
 use crate::addr::Order;
-use crate::cache::Inode;
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::lru::{LruList, TAKEN, Taken, is_file};
 use crate::phys::GfpFlags;
@@ -27,7 +27,7 @@ enum Fate {
     Active,
     /// It stays where it is.
     Kept,
-    /// Nobody maps it any more, but CPUs have not forgotten it; it is locked.
+    /// Nobody maps it any more, but CPUs may not have forgotten it; it is locked.
     Unmapped,
 }
 
@@ -37,6 +37,7 @@ struct Outcome {
     reclaimed: u64,
     activated: u64,
     written: u64,
+    seen: Seen,
 }
 
 impl<'p, M: Machine> Reclaim<'p, M> {
@@ -44,9 +45,12 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     pub(super) fn shrink_inactive(&self, scan: &mut Scan, list: LruList, pages: u64) -> u64 {
         let (lru, cpu, stat) = (self.vm.lru(), self.vm.machine().cpu(), self.vm.stat());
         let Some(table) = self.vm.frame_table() else { return 0 };
+        let file = list.is_file();
+        if !self.await_isolated(scan, file) {
+            return 0;
+        }
         lru.drain(cpu, table);
         let taken = lru.take(cpu, table, (scan.node, list), (pages, scan.highest));
-        let file = list.is_file();
         let isolated = if file { NodeStat::IsolatedFile } else { NodeStat::IsolatedAnon };
         let pick = |kswapd, direct| if scan.by_kswapd { kswapd } else { direct };
         let (scanned, stolen) = if file {
@@ -65,24 +69,32 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         stat.count(cpu, stolen, reclaimed);
         lru.note_cost(cpu, scan.node, file, done.written, taken.scanned.saturating_sub(reclaimed));
         scan.scanned += taken.scanned;
+        if taken.pages != 0 && done.seen.unqueued == taken.pages {
+            self.vm.wake_all_flushers();
+        }
+        scan.seen.add(&Seen { taken: taken.pages, ..done.seen });
         reclaimed
     }
 
     /// Decides about pages that are on no list and of which we have a reference each, and puts those that stay back.
     fn reclaim_all(&self, scan: &Scan, taken: &Taken<'p>) -> Outcome {
-        let mut forgotten = Forgotten::new();
+        let (mut forgotten, mut done) = (Forgotten::new(), Outcome::default());
         let mut fates = [(Fate::Kept, 0); TAKEN];
         for (folio, (fate, pages)) in taken.iter().zip(&mut fates) {
             // Of a folio that is gone nothing can be asked.
             *pages = folio.order().pages();
-            *fate = self.decide(scan, folio, &mut forgotten);
+            *fate = self.decide(scan, folio, &mut forgotten, &mut done.seen);
         }
         forgotten.flush(self.vm.machine());
-        let (cpu, mut done) = (self.vm.machine().cpu(), Outcome::default());
+        let cpu = self.vm.machine().cpu();
         let mut writer = Writer::new(self.swap, &self.reserve);
         for (folio, (mut fate, pages)) in taken.iter().zip(fates) {
             if fate == Fate::Unmapped {
-                fate = self.swap_out(folio, &mut writer, &mut done);
+                fate = if is_file(folio) {
+                    self.drop_page(folio)
+                } else {
+                    self.swap_out(folio, &mut writer, &mut done)
+                };
             }
             match fate {
                 Fate::Gone => done.reclaimed += pages,
@@ -97,24 +109,42 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         done
     }
 
-    fn decide(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
+    fn decide(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten, seen: &mut Seen) -> Fate {
         if !folio.try_lock() {
             return Fate::Kept;
         }
-        let fate = self.decide_locked(scan, folio, forgotten);
-        if !matches!(fate, Fate::Gone | Fate::Unmapped) {
+        let fate = self.decide_locked(scan, folio, forgotten, seen);
+        if fate != Fate::Unmapped {
             folio.unlock(self.vm.machine().cpu());
         }
         fate
     }
 
-    fn decide_locked(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
-        let flags = folio.flags();
+    fn decide_locked(
+        &self,
+        scan: &Scan,
+        folio: Folio<'p>,
+        forgotten: &mut Forgotten,
+        seen: &mut Seen,
+    ) -> Fate {
+        let (flags, pages) = (folio.flags(), folio.order().pages());
         if flags.contains(FolioFlags::UNEVICTABLE) {
             return Fate::Kept;
         }
-        if flags.contains(FolioFlags::WRITEBACK) {
-            folio.set_flags(FolioFlags::READAHEAD);
+        let is_writing = flags.contains(FolioFlags::WRITEBACK);
+        let is_seen_again = is_writing && flags.contains(FolioFlags::READAHEAD);
+        if is_file(folio) && flags.intersects(FolioFlags::DIRTY | FolioFlags::WRITEBACK) {
+            seen.dirty += pages;
+            seen.unqueued += if is_writing { 0 } else { pages };
+            seen.congested += if is_seen_again { pages } else { 0 };
+        }
+        if is_writing {
+            if is_seen_again && scan.by_kswapd && self.is_writing(scan.node) {
+                seen.immediate += pages;
+            } else {
+                folio.set_flags(FolioFlags::READAHEAD);
+                seen.writeback += pages;
+            }
             return Fate::Active;
         }
         match self.check_references(folio) {
@@ -126,21 +156,37 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             Used::Once | Used::Unknown => return Fate::Kept,
             Used::No => {}
         }
-        if is_file(folio) { self.drop_page(folio) } else { self.unmap_page(scan, folio, forgotten) }
+        if is_file(folio) {
+            self.unmap_file_page(folio, forgotten)
+        } else {
+            self.unmap_page(scan, folio, forgotten)
+        }
     }
 
     /// A page of a file that was not used.
-    fn drop_page(&self, folio: Folio<'p>) -> Fate {
-        if folio.mapcount() != 0 {
-            return Fate::Active;
-        }
+    fn unmap_file_page(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
         if folio.flags().contains(FolioFlags::DIRTY) {
             let (cpu, pages) = (self.vm.machine().cpu(), folio.order().pages());
             self.vm.stat().grow(cpu, folio.node(), NodeStat::VmscanImmediate, pages);
             folio.set_flags(FolioFlags::READAHEAD);
             return Fate::Active;
         }
-        if self.evict(folio) { Fate::Gone } else { Fate::Kept }
+        if folio.mapcount() != 0 && !self.vm.try_to_unmap_page(folio, forgotten) {
+            return Fate::Active;
+        }
+        Fate::Unmapped
+    }
+
+    /// Takes a locked, clean page that nobody can reach out of its file and frees it; unlocks it if it stays.
+    fn drop_page(&self, folio: Folio<'p>) -> Fate {
+        if let Some(inode) = self.vm.cache().inode_of(folio)
+            && self.vm.cache().remove(inode, folio, true)
+        {
+            self.free(folio);
+            return Fate::Gone;
+        }
+        folio.unlock(self.vm.machine().cpu());
+        Fate::Kept
     }
 
     /// A page that goes to swap, and was not used.
@@ -193,17 +239,5 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         if let Err(error) = self.vm.lru().free(self.vm.phys(), folio) {
             self.vm.corrupt(&error);
         }
-    }
-
-    /// Takes a locked, clean page out of its file and frees it; whether it could.
-    fn evict(&self, folio: Folio<'p>) -> bool {
-        let Mapping::File(inode) = folio.mapping() else { return false };
-        // SAFETY: a locked page that belongs to an inode stands in its index, and an inode lives as long as a page does.
-        let inode = unsafe { &*core::ptr::with_exposed_provenance::<Inode<'p>>(inode as usize) };
-        let is_out = self.vm.cache().remove(inode, folio, true);
-        if is_out {
-            self.free(folio);
-        }
-        is_out
     }
 }

@@ -29,7 +29,11 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     fn sleep(&self, node: NodeId, (order, highest): (Order, ZoneKind)) {
         let (cpu, phys, stat) = (self.vm.machine().cpu(), self.vm.phys(), self.vm.stat());
         let can_sleep = || {
-            phys.is_balanced(node, order, highest) || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES
+            let is_balanced = phys.is_balanced(node, order, highest);
+            if is_balanced {
+                self.clear_congested(node);
+            }
+            is_balanced || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES
         };
         let mut is_asked = false;
         if can_sleep() {
@@ -50,12 +54,16 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     /// the order that was made room for.
     pub fn balance_node(&self, node: NodeId, order: Order, highest: ZoneKind) -> Order {
         let (cpu, phys) = (self.vm.machine().cpu(), self.vm.phys());
+        let _stalled = cpu.memstall();
         self.vm.stat().count(cpu, VmEvent::PageOutRun, 1);
         let mut scan = Scan::new(GfpFlags::GFP_KERNEL, order, highest, 0, true);
         scan.node = node;
         let mut boosts = [0; ZoneKind::COUNT];
         for zone in phys.zones_below(node, highest) {
-            boosts.get_mut(zone.id().kind.index()).into_iter().for_each(|boost| *boost = zone.watermark_boost());
+            boosts
+                .get_mut(zone.id().kind.index())
+                .into_iter()
+                .for_each(|boost| *boost = zone.watermark_boost());
         }
         // What raised marks ask for is made of the page cache alone, and gently.
         let mut boost: u64 = boosts.iter().sum();

@@ -11,6 +11,7 @@
 //! | `shrink` | a node, its lists, active pages |
 //! | `references` | whether a page was used |
 //! | `inactive` | what becomes of inactive pages |
+//! | `pace` | waiting for disks and for others |
 //! | `kswapd` | keeping a node above its high mark |
 //! | `direct` | making room for who cannot wait for kswapd |
 //! | `allocator` | [`Reclaiming`] and [`Reserve`] |
@@ -19,6 +20,7 @@ mod allocator;
 mod direct;
 mod inactive;
 mod kswapd;
+mod pace;
 mod references;
 mod scan;
 mod shrink;
@@ -32,6 +34,7 @@ use crate::space::Vm;
 use crate::swap::Swap;
 pub use allocator::{Reclaiming, Reserve};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pace::{Pace, Seen};
 
 /// Where scanning starts: a 4096th of each list (Linux `DEF_PRIORITY`).
 const DEF_PRIORITY: u32 = 12;
@@ -40,10 +43,13 @@ const CLUSTER: u64 = 32;
 /// The largest `vm.swappiness`: anonymous pages cost nothing.
 pub const MAX_SWAPPINESS: u32 = 200;
 
-/// Activations of a node's refaults when it was last reclaimed from (Linux `lruvec->refaults`).
-struct Refaults {
-    anon: AtomicU64,
-    file: AtomicU64,
+/// What reclaim knows of a node.
+#[derive(Default)]
+struct Node {
+    /// Activations of its refaults when it was last reclaimed from (Linux `lruvec->refaults`).
+    anon_refaults: AtomicU64,
+    file_refaults: AtomicU64,
+    pace: Pace,
 }
 
 /// See the module documentation. Lives in a static.
@@ -53,7 +59,7 @@ pub struct Reclaim<'p, M: Machine> {
     reserve: Reserve<'p, M>,
     shrinkers: &'p Shrinkers<'p>,
     swappiness: AtomicU32,
-    refaults: [Refaults; NodeId::MAX_NODES],
+    nodes: [Node; NodeId::MAX_NODES],
 }
 
 /// What is wanted, and what has come of it (Linux `struct scan_control`).
@@ -82,6 +88,7 @@ struct Scan {
     file_is_tiny: bool,
     anon_cost: u64,
     file_cost: u64,
+    seen: Seen,
 }
 
 impl Scan {
@@ -105,6 +112,7 @@ impl Scan {
             file_is_tiny: false,
             anon_cost: 0,
             file_cost: 0,
+            seen: Seen::default(),
         }
     }
 }
@@ -124,9 +132,18 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             reserve: Reserve::new(ZoneAllocator::new(phys)),
             shrinkers,
             swappiness: AtomicU32::new(60),
-            refaults: [const { Refaults { anon: AtomicU64::new(0), file: AtomicU64::new(0) } };
-                NodeId::MAX_NODES],
+            nodes: [const {
+                Node {
+                    anon_refaults: AtomicU64::new(0),
+                    file_refaults: AtomicU64::new(0),
+                    pace: Pace::new(),
+                }
+            }; NodeId::MAX_NODES],
         }
+    }
+
+    fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node.index())
     }
 
     /// How readily anonymous pages go to swap (`vm.swappiness`).

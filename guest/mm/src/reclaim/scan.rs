@@ -38,7 +38,7 @@ enum Balance {
 }
 
 impl<'p, M: Machine> Reclaim<'p, M> {
-    fn size(&self, node: NodeId, stat: NodeStat) -> u64 {
+    pub(super) fn size(&self, node: NodeId, stat: NodeStat) -> u64 {
         self.vm.stat().on_node(node, stat)
     }
 
@@ -66,14 +66,14 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         (scan.anon_cost, scan.file_cost) = self.vm.lru().costs(self.vm.machine().cpu(), node);
         if scan.force_deactivate {
             (scan.deactivate_anon, scan.deactivate_file) = (true, true);
-        } else if let Some(before) = self.refaults.get(node.index()) {
+        } else if let Some(before) = self.node(node) {
             let has_changed = |now, before: &core::sync::atomic::AtomicU64| {
                 self.size(node, now) != before.load(Ordering::Relaxed)
             };
             scan.deactivate_anon =
-                has_changed(NodeStat::ActivateAnon, &before.anon) || self.inactive_is_low(node, false);
+                has_changed(NodeStat::ActivateAnon, &before.anon_refaults) || self.inactive_is_low(node, false);
             scan.deactivate_file =
-                has_changed(NodeStat::ActivateFile, &before.file) || self.inactive_is_low(node, true);
+                has_changed(NodeStat::ActivateFile, &before.file_refaults) || self.inactive_is_low(node, true);
         }
         let inactive_file = self.size(node, NodeStat::InactiveFile);
         scan.trim_cache = inactive_file >> scan.priority != 0 && !scan.deactivate_file;
@@ -88,9 +88,9 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     /// Remembers how often refaults made pages active, for the next time.
     pub(super) fn snapshot_refaults(&self, node: NodeId) {
-        if let Some(refaults) = self.refaults.get(node.index()) {
-            refaults.anon.store(self.size(node, NodeStat::ActivateAnon), Ordering::Relaxed);
-            refaults.file.store(self.size(node, NodeStat::ActivateFile), Ordering::Relaxed);
+        if let Some(at) = self.node(node) {
+            at.anon_refaults.store(self.size(node, NodeStat::ActivateAnon), Ordering::Relaxed);
+            at.file_refaults.store(self.size(node, NodeStat::ActivateFile), Ordering::Relaxed);
         }
     }
 

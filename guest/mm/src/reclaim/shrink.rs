@@ -1,6 +1,7 @@
 //! Shrinking a node: its lists by turns, and what shrinkers keep (Linux `shrink_node`, `shrink_lruvec`,
 //! `shrink_active_list`).
 
+use super::pace::Seen;
 use super::scan::Targets;
 use super::{CLUSTER, Reclaim, Scan};
 use crate::folio::FolioFlags;
@@ -13,10 +14,12 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     /// Takes pages of the node of `scan`; whether there were any.
     pub(super) fn shrink_node(&self, scan: &mut Scan) -> bool {
         let before = scan.reclaimed;
+        scan.seen = Seen::default();
         self.prepare(scan);
         self.shrink_lists(scan);
         let cpu = self.vm.machine().cpu();
         self.shrinkers.shrink_slab(cpu, scan.gfp, scan.node, scan.priority);
+        self.keep_pace(scan);
         let any = scan.reclaimed > before;
         if any {
             self.vm.phys().kswapd_found(scan.node, true);

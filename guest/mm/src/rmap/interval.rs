@@ -88,11 +88,8 @@ impl Tree {
     fn lift(&self, link: &AreaLink) {
         let Some(parent) = self.at(&link.parent) else { return };
         let place = self.place_of(parent);
-        let (mine, inner) = if link.is_at(&parent.left) {
-            (&parent.left, &link.right)
-        } else {
-            (&parent.right, &link.left)
-        };
+        let (mine, inner) =
+            if link.is_at(&parent.left) { (&parent.left, &link.right) } else { (&parent.right, &link.left) };
         let moved = self.at(inner);
         hang(mine, moved);
         moved.into_iter().for_each(|moved| hang(&moved.parent, Some(parent)));

@@ -142,6 +142,27 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.mapcount() == 0
     }
 
+    /// Takes away every entry that maps a locked, clean page of a file, which can be read again from there. What CPUs have to
+    /// forget goes to `forgotten`. Whether none maps it any more.
+    pub(crate) fn try_to_unmap_page(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> bool {
+        self.each_entry(folio, |mm, vma, slot, vpn| {
+            // Who may write through an entry has made the page dirty first, under its lock.
+            let may_write = Codec::<M>::bits(slot.load()).intersects(PteBits::WRITE | PteBits::DIRTY);
+            if may_write || vma.flags().contains(VmFlags::LOCKED) {
+                return Step::Stop;
+            }
+            mm.unflushed.store(true, Ordering::SeqCst);
+            let _ = slot.take();
+            mm.counters.sub_rss(Rss::File, 1);
+            self.drop_file_rmap(folio);
+            // Whoever unmaps it has another.
+            let _ = folio.put(1);
+            forgotten.add(mm.cpus(), vpn);
+            Step::On
+        });
+        folio.mapcount() == 0
+    }
+
     /// A page that was mapped is mapped less now: if nothing needs its slot any more, that is given up (Linux
     /// `free_swap_cache`). The caller has a reference.
     #[inline(always)]

@@ -82,6 +82,11 @@ impl<'p, M: Machine> EndIo for Swap<'p, M> {
             }
             self.stat().shrink(cpu, folio.node(), NodeStat::Writeback, 1);
             self.stat().grow(cpu, folio.node(), NodeStat::Written, 1);
+            if folio.clear_flags(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD) {
+                // Reclaim has waited for it.
+                self.lru.rotate_reclaimable(cpu, folio);
+            }
+            self.lru.written(cpu, folio.node(), 1);
             folio.release(cpu, FolioFlags::WRITEBACK);
         }
     }

@@ -149,6 +149,14 @@ impl<'p, M: Machine> Swap<'p, M> {
         inner.as_mut().map(|inner| work(inner, entry.offset()))
     }
 
+    /// Takes in what the disks of all areas have done, for who is about to wait for that.
+    pub(crate) fn poll(&self) {
+        for area in &self.areas {
+            let device = area.inner.lock(self.cpu()).as_ref().map(|inner| inner.device);
+            device.into_iter().for_each(|device| self.io.poll(device));
+        }
+    }
+
     /// Slots of all areas.
     pub fn total_slots(&self) -> u64 {
         self.total.load(Ordering::Relaxed)

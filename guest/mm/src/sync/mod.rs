@@ -13,6 +13,7 @@
 //! In a test build with `--cfg loom` the atomics are loom's, so that the model checker sees every access.
 
 pub(crate) mod atomic;
+mod gate;
 #[cfg(all(loom, test))]
 pub(crate) mod loom_cpu;
 mod once;
@@ -24,6 +25,7 @@ mod spin;
 #[cfg(all(loom, test))]
 mod tests;
 
+pub(crate) use gate::Gate;
 pub use once::{InitError, Once};
 #[cfg(not(all(loom, test)))]
 pub(crate) use ownership::{Chain, Freed, Place, RemoteWord};

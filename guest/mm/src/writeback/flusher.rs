@@ -36,6 +36,24 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.machine().cpu().wake(self.cache().dirty().key());
     }
 
+    /// Lets flushers write everything that is dirty now: reclaim finds nothing else (Linux `wakeup_flusher_threads`).
+    pub(crate) fn wake_all_flushers(&self) {
+        self.cache().dirty().want_all();
+        self.machine().cpu().wake(self.cache().dirty().key());
+    }
+
+    /// Starts to write all pages that are dirty now of the files on `device` (Linux `wb_check_start_all`). Only where this code
+    /// can wait.
+    pub fn flush_all<A: FrameAllocator<'p>>(&self, device: &dyn BlockDevice, frames: &A) -> FlushStats {
+        let mut stats = FlushStats::default();
+        self.cache().for_each_inode(|inode| {
+            if is_on(inode, device) {
+                self.flush_inode(inode, u64::MAX, frames, &mut stats);
+            }
+        });
+        stats
+    }
+
     /// Whether so much is dirty that flushers work without being asked (Linux `wb_over_bg_thresh`).
     pub fn is_over_background(&self) -> bool {
         self.stat().total(NodeStat::Dirty) > self.dirty_limits().background
