@@ -2,7 +2,7 @@
 
 use super::Folio;
 use crate::addr::{Order, Pfn};
-use crate::frame::PageType;
+use crate::frame::{PageType, State};
 use crate::phys::{FreeError, Phys};
 use crate::port::Machine;
 use core::sync::atomic::Ordering;
@@ -12,15 +12,21 @@ impl Folio<'_> {
     #[inline]
     pub(crate) fn dissolve(self) -> (Pfn, Order) {
         let state = self.frame.state();
+        if state.order() != Order::ZERO {
+            self.whole().store(0, Ordering::Relaxed);
+        }
+        self.dissolve_first(state);
+        (self.idx.pfn(), state.order())
+    }
+
+    /// Clears what the first descriptor says, whose state is `state`: all that a folio of one page has.
+    #[inline(always)]
+    pub(crate) fn dissolve_first(self, state: State) {
         for word in self.frame.held_words() {
             word.store(0, Ordering::Relaxed);
         }
         self.frame.held().store(0, Ordering::Relaxed);
-        if state.order() != Order::ZERO {
-            self.whole().store(0, Ordering::Relaxed);
-        }
         self.frame.set_state(state.with_page_type(PageType::None));
-        (self.idx.pfn(), state.order())
     }
 }
 

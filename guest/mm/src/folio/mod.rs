@@ -107,12 +107,22 @@ impl<'t> Folio<'t> {
     /// The folio that the frame `pfn` is a part of, if it is one.
     #[inline]
     pub(crate) fn of(table: &'t FrameTable, pfn: Pfn) -> Option<Self> {
-        let (idx, _) = table.lookup(pfn)?;
-        let frame = table.frame(idx);
-        if frame.state().is_folio() {
-            return Some(Self { table, frame, idx });
-        }
-        Self::around(table, idx)
+        Some(Self::with_node(table, pfn)?.0)
+    }
+
+    /// As [`Folio::of`], with the node that its memory is on.
+    #[inline]
+    pub(crate) fn with_node(table: &'t FrameTable, pfn: Pfn) -> Option<(Self, NodeId)> {
+        let (idx, block) = table.lookup(pfn)?;
+        let folio = Self::at(table, idx);
+        let folio = if folio.frame.state().is_folio() { folio } else { Self::around(table, idx)? };
+        Some((folio, block.zone().node))
+    }
+
+    /// The folio whose first frame is `idx`. The caller knows that there is one.
+    #[inline(always)]
+    pub(crate) fn at(table: &'t FrameTable, idx: FrameIdx) -> Self {
+        Self { table, frame: table.frame(idx), idx }
     }
 
     /// The folio whose second or later frame `idx` is.
@@ -141,7 +151,7 @@ impl<'t> Folio<'t> {
     /// The node that its memory is on.
     #[inline]
     pub(crate) fn node(self) -> NodeId {
-        self.table.pageblock(self.idx.get()).map_or(NodeId::ZERO, |block| block.zone().node)
+        self.table.around(self.idx).zone().node
     }
 
     /// The table that it is in.

@@ -29,6 +29,15 @@ impl FrameIdx {
         self.0.get()
     }
 
+    /// The frame number of a place that may hold none: then that of the frame that is never handed out.
+    #[inline(always)]
+    pub(crate) const fn number(place: Option<Self>) -> Pfn {
+        match place {
+            Some(idx) => idx.pfn(),
+            None => Pfn::from_u32(0),
+        }
+    }
+
     /// The frame number for the outside.
     #[inline(always)]
     pub(crate) const fn pfn(self) -> Pfn {
@@ -62,9 +71,9 @@ impl FrameIdx {
 
     /// The frame `pfn`, if it lies in the same pageblock.
     #[inline(always)]
-    pub(crate) const fn in_pageblock(self, pfn: u32) -> Option<Self> {
-        let differs = (pfn ^ self.get()) >> Order::PAGEBLOCK.get() != 0;
-        if differs { None } else { Self::trusted(pfn) }
+    pub(crate) const fn in_pageblock(self, pfn: Pfn) -> Option<Self> {
+        let differs = (pfn.get() ^ self.get() as u64) >> Order::PAGEBLOCK.get() != 0;
+        if differs { None } else { Self::trusted(pfn.get() as u32) }
     }
 
     /// The frame `n` pages before this one, if it lies in the same 4 MiB block.

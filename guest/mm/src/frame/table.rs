@@ -116,12 +116,18 @@ impl FrameTable {
         if block.is_taken_in() { Some((FrameIdx::trusted(pfn.get() as u32)?, block)) } else { None }
     }
 
+    /// The pageblock around a frame.
+    #[inline(always)]
+    pub(crate) fn around(&self, idx: FrameIdx) -> Pageblock {
+        // SAFETY: the invariant of `FrameIdx`: it is below `end`, so its pageblock has a word.
+        let word = unsafe { &*self.pageblocks.add((idx.get() >> Order::PAGEBLOCK.get()) as usize) };
+        Pageblock::from_raw(word.load(Ordering::Relaxed))
+    }
+
     /// The migrate type of the pageblock around a frame.
     #[inline(always)]
     pub(crate) fn migrate_type(&self, idx: FrameIdx) -> MigrateType {
-        // SAFETY: the invariant of `FrameIdx`: it is below `end`, so its pageblock has a word.
-        let word = unsafe { &*self.pageblocks.add((idx.get() >> Order::PAGEBLOCK.get()) as usize) };
-        Pageblock::from_raw(word.load(Ordering::Relaxed)).migrate_type()
+        self.around(idx).migrate_type()
     }
 
     /// The blocks whose heads are among the `pages` frames from `start`, lowest first; none if the memory was not

@@ -2,9 +2,8 @@
 
 use super::Lru;
 use super::session::{End, Session};
-use crate::addr::Pfn;
 use crate::folio::{self, Folio, FolioFlags};
-use crate::frame::FrameTable;
+use crate::frame::{FrameIdx, FrameTable};
 use crate::phys::{FreeError, Phys};
 use crate::port::{Cpu, Machine};
 use crate::vmstat::VmEvent;
@@ -92,20 +91,21 @@ impl Lru<'_> {
     /// As for [`Lru::free`], of the last that was refused; all others are free.
     ///
     /// # Safety
-    /// At each number is a folio of one page without references, which is the caller's alone.
+    /// At each place is a folio of one page without references, which is the caller's alone.
     pub(crate) unsafe fn free_bulk<M: Machine>(
         &self,
         phys: &Phys<M>,
         table: &FrameTable,
-        pages: &[Pfn],
+        heads: &[Option<FrameIdx>],
     ) -> Result<(), FreeError> {
         let mut session = Session::new(self, phys.machine().cpu(), table);
-        for folio in pages.iter().filter_map(|&pfn| Folio::of(table, pfn)) {
-            session.forget(folio);
-            let _ = folio.dissolve();
+        let mut rest = heads;
+        while !rest.is_empty() {
+            let done = session.dissolve(rest);
+            rest = rest.get(done..).unwrap_or(&[]);
         }
         drop(session);
         // SAFETY: promised by the caller; nothing says any more that they are folios.
-        unsafe { phys.free_raw_pages_bulk(pages) }
+        unsafe { phys.free_pages_bulk(heads, FrameIdx::number) }
     }
 }

@@ -103,7 +103,7 @@ impl<'a, 'p, C: Cpu> Session<'a, 'p, C> {
         let list = LruList::of(flags);
         let target = lists.list(list);
         let mut done = 0;
-        for next in frames.iter().map_while(|pfn| idx.in_pageblock(pfn.load(Ordering::Relaxed))) {
+        for next in frames.iter().map_while(|pfn| idx.in_pageblock(Pfn::from_u32(pfn.load(Ordering::Relaxed)))) {
             let frame = table.frame(next);
             if frame.published_state() != state {
                 break;
@@ -125,6 +125,35 @@ impl<'a, 'p, C: Cpu> Session<'a, 'p, C> {
             lists.list(list).remove(table, folio.idx());
         }
         self.count(list, folio.order().pages().wrapping_neg());
+    }
+
+    /// Takes the folios of one page at the first of `heads`, whose last references are gone, off their list, as long as
+    /// they are alike, and makes them folios no more; how many places need no other look.
+    #[inline]
+    pub(super) fn dissolve(&mut self, heads: &[Option<FrameIdx>]) -> usize {
+        let table = self.table;
+        let Some(&Some(first)) = heads.first() else { return 1 };
+        let Some(lists) = self.hold(table.around(first).zone()) else { return 1 };
+        // With the lock: from now on nobody puts them on a list.
+        let state = table.frame(first).state();
+        let flags = FolioFlags::from_bits_retain(state.folio_flags());
+        let list = LruList::of(flags);
+        let mut listed = flags.contains(FolioFlags::LRU).then(|| lists.list(list));
+        let mut done = 0;
+        for idx in heads.iter().map_while(|&head| first.in_pageblock(FrameIdx::number(head))) {
+            if table.frame(idx).state() != state {
+                break;
+            }
+            if let Some(listed) = &mut listed {
+                listed.remove(table, idx);
+            }
+            Folio::at(table, idx).dissolve_first(state);
+            done += 1;
+        }
+        if listed.is_some() {
+            self.count(list, (done as u64).wrapping_neg());
+        }
+        done
     }
 
     /// The last folio of a list of `node`, with its lock held.

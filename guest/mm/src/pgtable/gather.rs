@@ -9,7 +9,7 @@
 
 use super::slot::{PteSlot, Table};
 use super::{Codec, Leaves, PageRange, PageTable, TableFrames};
-use crate::addr::PhysAddr;
+use crate::addr::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::mutant::planted;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, Tlb};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +35,16 @@ pub struct Gather<'a, M: Machine, F: TableFrames> {
     frames: &'a F,
     /// The CPUs that may have translations, one bit each; without it all may.
     cpus: Option<&'a AtomicU64>,
-    stale: Option<PageRange>,
+    /// The first page that CPUs may be wrong about, and the end of such pages; the largest number and 0 for none.
+    stale: (u64, u64),
     /// The chain of unlinked tables; its end is known by the count.
     tables: PhysAddr,
     count: u64,
     splits: Leaves,
 }
 
+/// No pages at all.
+const NOTHING: (u64, u64) = (u64::MAX, 0);
 /// Losing one of these, a CPU that has not heard of it would still do what is now forbidden or go unseen.
 const LOSS: PteBits = PteBits::WRITE.union(PteBits::USER).union(PteBits::DIRTY).union(PteBits::GLOBAL);
 /// Gaining one of these likewise.
@@ -88,7 +91,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
 
 impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
     fn new(machine: &'a M, frames: &'a F, cpus: Option<&'a AtomicU64>) -> Self {
-        let (stale, tables, splits) = (None, PhysAddr::default(), Leaves::default());
+        let (stale, tables, splits) = (NOTHING, PhysAddr::default(), Leaves::default());
         Gather { machine, frames, cpus, stale, tables, count: 0, splits }
     }
 
@@ -113,7 +116,8 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
 
     #[inline]
     pub(super) fn add_range(&mut self, range: PageRange) {
-        self.stale = Some(self.stale.map_or(range, |sum| sum.union(range)));
+        let ((first, end), (from, to)) = (self.stale, range.bounds());
+        self.stale = (first.min(from), end.max(to));
     }
 
     pub(super) fn add_split(&mut self, range: PageRange, level: Level) {
@@ -142,12 +146,13 @@ impl<'a, M: Machine, F: TableFrames> Gather<'a, M, F> {
     }
 
     fn flush_stale(&mut self) {
-        if let Some(range) = self.stale.take() {
-            let tlb = self.machine.tlb();
+        let (first, end) = core::mem::replace(&mut self.stale, NOTHING);
+        if first < end {
+            let (tlb, start) = (self.machine.tlb(), VirtAddr::truncate(first << PAGE_SHIFT));
             match self.cpus {
                 // SeqCst: see `Mm::enter`; the changes were made by atomic operations before.
-                Some(cpus) => tlb.flush_range_on(cpus.load(Ordering::SeqCst), range.start(), range.pages()),
-                None => tlb.flush_range(range.start(), range.pages()),
+                Some(cpus) => tlb.flush_range_on(cpus.load(Ordering::SeqCst), start, end - first),
+                None => tlb.flush_range(start, end - first),
             }
         }
     }

@@ -90,11 +90,6 @@ impl PageRange {
         part.first - self.first
     }
 
-    /// The smallest range that holds both.
-    pub(super) fn union(self, other: Self) -> Self {
-        Self { first: self.first.min(other.first), end: self.end.max(other.end) }
-    }
-
     /// Which entry of a table of `level` covers the first page: below [`Level::ENTRIES`].
     #[inline]
     pub(super) const fn index(self, level: Level) -> usize {

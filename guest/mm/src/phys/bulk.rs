@@ -98,28 +98,49 @@ impl<M: Machine> Phys<M> {
     /// # Safety
     /// The caller owns every page that is allocated as a single one, and no other handle to it exists.
     pub unsafe fn free_raw_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
-        let given = self.give_near(pages);
-        let mut result = Ok(());
-        for &page in pages.iter().skip(given) {
+        // SAFETY: promised by the caller.
+        unsafe { self.free_pages_bulk(pages, |page| page) }
+    }
+
+    /// As [`Phys::free_raw_pages_bulk`], of pages whose numbers `pfn` tells.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn free_pages_bulk<P: Copy>(
+        &self,
+        pages: &[P],
+        pfn: impl Fn(P) -> Pfn + Copy,
+    ) -> Result<(), FreeError> {
+        let (mut rest, mut result) = (pages, Ok(()));
+        loop {
+            let given = self.give_near(rest, pfn);
+            let Some((&page, after)) = rest.get(given..).and_then(<[P]>::split_first) else { return result };
             // SAFETY: promised by the caller.
-            result = self.free_pages(unsafe { self.frames_from_raw(page, Order::ZERO) }).and(result);
+            result = self.free_pages(unsafe { self.frames_from_raw(pfn(page), Order::ZERO) }).and(result);
+            rest = after;
         }
-        result
     }
 
     /// Gives pages to the lists of the running CPU until one does not belong there; how many.
     #[inline]
-    fn give_near(&self, pages: &[Pfn]) -> usize {
+    fn give_near<P: Copy>(&self, pages: &[P], pfn: impl Fn(P) -> Pfn + Copy) -> usize {
         if self.debug.is_on() {
             return 0;
         }
         let cpu = self.machine.cpu();
         let _masked = cpu.irq_guard();
         let Some(area) = self.pagesets.of(cpu.id()) else { return 0 };
-        for (given, &page) in pages.iter().enumerate() {
-            let Some((slot, list, length)) = area.give(page, Order::ZERO) else { return given };
+        let mut given = 0;
+        while let Some(rest) = pages.get(given..)
+            && let Some((run, slot, list, length)) = area.give_run(rest, pfn)
+        {
+            given += run;
             self.shorten_if(slot, list, length);
         }
-        pages.len()
+        given
     }
 }

@@ -8,13 +8,25 @@ use super::gather::Counted;
 use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
+use crate::folio::{Folio, Mapping};
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
-use crate::port::{Machine, Pte, PteBits, PteCodec, PteView};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, Backing, VmFlags, Vma, VmaInit};
 
 /// What an entry says of a page that is its area's alone.
 const SOLE: PteBits = PteBits::WRITE.union(PteBits::EXCLUSIVE);
+
+/// What the clone got.
+#[derive(Default)]
+struct Shared {
+    anon: u64,
+    file: u64,
+    hugetlb: u64,
+    swapped: u64,
+    /// As many entries as can be name a slot of swap: not all could be cloned.
+    full: bool,
+}
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Makes a context that has what `parent` has in the overlay window (Linux `fork`).
@@ -110,7 +122,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let range = pages_of(vma.start(), vma.end())?;
         let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
         let mut gather = tree.gather_on(&source, &parent.cpus);
-        let (mut anon, mut file, mut swapped, mut could_write, mut full) = (0, 0, 0, false, false);
+        let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
+        let (mut shared, mut could_write) = (Shared::default(), false);
         let into = MmTables::new(self, child, frames);
         let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
         // Where a table of the child cannot be made, what was copied is there and is counted.
@@ -118,31 +131,50 @@ impl<'p, M: Machine> Vm<'p, M> {
             let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
             // One flush for all of them, if any could be written.
             could_write |= Codec::<M>::has(old, PteBits::WRITE);
-            if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
-                // As many entries as can be name the slot already.
-                full |= self.swap().duplicate(entry).is_err();
-                if full {
-                    return Pte::NONE;
-                }
-                swapped += 1;
-            } else if let Some(folio) = self.folio_of(new) {
+            // Small pages of anonymous memory first; pages of pools are larger.
+            if level == Level::PTE
+                && Codec::<M>::is_present(new)
+                && !Codec::<M>::has(new, PteBits::SPECIAL)
+                && let Some(folio) = Folio::of(table, Codec::<M>::addr(new).pfn())
+                && matches!(folio.mapping(), Mapping::Anon(_))
+            {
                 folio.get(1);
-                match self.share_rmap(folio, level) {
-                    Counted::Hugetlb => child.counters.add_hugetlb(level.pages()),
-                    Counted::File => file += level.pages(),
-                    Counted::Anon | Counted::Shmem => anon += level.pages(),
-                }
+                folio.add_mapped(1);
+                shared.anon += 1;
+                return new;
             }
-            new
+            self.share_other(new, level, &mut shared)
         });
         if could_write && !planted("vm::flush.clone") {
             gather.add(range);
         }
-        child.counters.add_rss(Rss::Anon, anon);
-        child.counters.add_rss(Rss::File, file);
-        child.counters.add_rss(Rss::Swap, swapped);
+        child.counters.add_rss(Rss::Anon, shared.anon);
+        child.counters.add_rss(Rss::File, shared.file);
+        child.counters.add_rss(Rss::Swap, shared.swapped);
+        child.counters.add_hugetlb(shared.hugetlb);
         let _ = gather.finish();
         copied?;
-        if full { Err(Errno::Enomem) } else { Ok(()) }
+        if shared.full { Err(Errno::Enomem) } else { Ok(()) }
+    }
+
+    /// What the clone's entry says where the parent's says `new`, which is not a small page of anonymous memory.
+    #[inline(never)]
+    fn share_other(&self, new: Pte, level: Level, shared: &mut Shared) -> Pte {
+        if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
+            // As many entries as can be name the slot already.
+            shared.full |= self.swap().duplicate(entry).is_err();
+            if shared.full {
+                return Pte::NONE;
+            }
+            shared.swapped += 1;
+        } else if let Some(folio) = self.folio_of(new) {
+            folio.get(1);
+            match self.share_rmap(folio, level) {
+                Counted::Hugetlb => shared.hugetlb += level.pages(),
+                Counted::File => shared.file += level.pages(),
+                Counted::Anon | Counted::Shmem => shared.anon += level.pages(),
+            }
+        }
+        new
     }
 }

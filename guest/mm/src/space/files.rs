@@ -163,7 +163,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         let vma = areas.find(part.start().vpn().get());
         let is_locked = vma.is_some_and(|vma| vma.flags().contains(VmFlags::LOCKED));
         let (source, tree) = (MmTables::new(self, mm, frames), mm.tree());
-        let (mut rest, mut unmapped) = (Some(part), Unmapped::new());
+        let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
+        let (mut rest, mut unmapped) = (Some(part), Unmapped::new(table));
         while let Some(part) = rest {
             let mut gather = tree.gather_on(&source, &mm.cpus);
             let done = tree.scan_while(part, |slot, level, at| {

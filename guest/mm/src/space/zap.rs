@@ -35,7 +35,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Result<(), Errno> {
         let source = MmTables::new(self, mm, frames);
-        let (tree, mut rest, mut unmapped) = (mm.tree(), Some(range), Unmapped::new());
+        let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
+        let (tree, mut rest, mut unmapped) = (mm.tree(), Some(range), Unmapped::new(table));
         while let Some(part) = rest {
             let mut gather = tree.gather_on(&source, &mm.cpus);
             let zapped = tree.scan_while(part, |slot, level, at| {
@@ -64,27 +65,23 @@ impl<'p, M: Machine> Vm<'p, M> {
         level: Level,
         at: PageRange,
         gather: &mut Gather<'_, M, F>,
-        unmapped: &mut Unmapped,
+        unmapped: &mut Unmapped<'_>,
     ) -> bool {
         let old = slot.take();
         if !planted("vm::flush.zap") {
             gather.changed(at, old, Pte::NONE);
         }
         match Codec::<M>::view(old) {
-            // A page of zeroes.
-            PteView::Present { bits, .. } | PteView::ProtNone { bits, .. }
-                if bits.contains(PteBits::SPECIAL) =>
-            {
-                true
-            }
-            PteView::Present { addr, bits } | PteView::ProtNone { addr, bits } => {
-                let counted = self.drop_rmap(addr.pfn(), level);
-                let has_room = unmapped.push(addr.pfn(), level.pages(), counted);
-                if counted == Counted::File && bits.contains(PteBits::DIRTY) {
-                    unmapped.was_dirty();
-                }
-                has_room
-            }
+            PteView::Present { addr, bits } => self.drop_entry(addr.pfn(), bits, level, unmapped),
+            _ => self.zap_absent(old, level, unmapped),
+        }
+    }
+
+    /// As [`Vm::zap_entry`], of an entry that was taken and was not present.
+    #[inline(never)]
+    fn zap_absent(&self, old: Pte, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
+        match Codec::<M>::view(old) {
+            PteView::ProtNone { addr, bits } => self.drop_entry(addr.pfn(), bits, level, unmapped),
             PteView::Swap { entry, .. } => {
                 if self.swap().free(entry).is_err() {
                     self.corrupt(&"an entry that names a free slot of swap");
@@ -96,31 +93,60 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// One entry of `level` that mapped the page `pfn` is gone (Linux `folio_remove_rmap_pte`, `_pmd`). The reference
-    /// stays.
-    #[inline]
-    pub(super) fn drop_rmap(&self, pfn: Pfn, level: Level) -> Counted {
-        let Some(folio) = self.frame_table().and_then(|table| Folio::of(table, pfn)) else {
-            self.corrupt(&FreeError::NotOwned(pfn));
-            return Counted::Anon;
-        };
-        if folio.flags().contains(FolioFlags::HUGETLB) {
-            folio.sub_mapped(1);
-            return Counted::Hugetlb;
+    /// One entry of `level` with these bits, which mapped the page `pfn`, is gone (Linux `folio_remove_rmap_pte`, `_pmd`).
+    /// The reference stays until the flush. Whether there is room for another.
+    #[inline(always)]
+    fn drop_entry(&self, pfn: Pfn, bits: PteBits, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
+        if bits.contains(PteBits::SPECIAL) {
+            // A page of zeroes.
+            return true;
         }
+        let Some((folio, node)) = Folio::with_node(unmapped.table(), pfn) else {
+            self.corrupt(&FreeError::NotOwned(pfn));
+            return true;
+        };
+        // Pages of pools are larger.
+        if level == Level::PTE && matches!(folio.mapping(), Mapping::Anon(_)) {
+            if !planted("vm::rmap.entry_stays_counted") && folio.sub_mapped(1) {
+                unmapped.idle(self, node, folio.order().pages());
+            }
+            return unmapped.push(folio, 1, Counted::Anon);
+        }
+        self.drop_other(folio, bits, level, unmapped)
+    }
+
+    /// As [`Vm::drop_entry`], of what is not a small page of anonymous memory.
+    #[inline(never)]
+    fn drop_other(
+        &self,
+        folio: Folio<'_>,
+        bits: PteBits,
+        level: Level,
+        unmapped: &mut Unmapped<'_>,
+    ) -> bool {
         let counted = match folio.mapping() {
+            _ if folio.flags().contains(FolioFlags::HUGETLB) => {
+                folio.sub_mapped(1);
+                Counted::Hugetlb
+            }
             Mapping::Space(_) => Counted::Shmem,
             Mapping::File(_) => Counted::File,
             Mapping::Anon(_) | Mapping::None => {
                 self.drop_anon_rmap(folio, level);
-                return Counted::Anon;
+                Counted::Anon
             }
         };
-        self.drop_file_rmap(folio);
-        counted
+        if matches!(counted, Counted::Shmem | Counted::File) {
+            self.drop_file_rmap(folio);
+        }
+        let has_room = unmapped.push(folio, level.pages(), counted);
+        if counted == Counted::File && bits.contains(PteBits::DIRTY) {
+            unmapped.was_dirty();
+        }
+        has_room
     }
 
-    /// As [`Vm::drop_rmap`], of a folio of shared memory or of a file.
+    /// One entry that mapped a folio of shared memory or of a file is gone.
     #[inline]
     pub(crate) fn drop_file_rmap(&self, folio: Folio<'_>) {
         if folio.sub_mapped(1) {
@@ -128,7 +154,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// As [`Vm::drop_rmap`], of an anonymous folio.
+    /// One entry of `level` that mapped an anonymous folio is gone.
     #[inline]
     pub(crate) fn drop_anon_rmap(&self, folio: Folio<'_>, level: Level) {
         let (cpu, stat) = (self.machine().cpu(), self.stat());

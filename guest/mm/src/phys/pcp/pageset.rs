@@ -145,6 +145,33 @@ impl Pageset {
         if count >= load(&self.high) { Length::AboveHigh } else { Length::Fine }
     }
 
+    /// Puts single pages of type `mt` on their list until it is too long, but at least one: how many, and what that calls
+    /// for. As if they were pushed one by one.
+    #[inline(always)]
+    #[must_use = "lists that are too long give something back"]
+    pub(crate) fn push_run(
+        &self,
+        table: &FrameTable,
+        list: ListNo,
+        pages: impl Iterator<Item = FrameIdx>,
+        mt: MigrateType,
+    ) -> (u32, Length) {
+        let (count, high) = (load(&self.count), load(&self.high));
+        let room = high.saturating_sub(count).max(1);
+        let mut pushed = 0;
+        for idx in pages.take(room as usize) {
+            table.frame(idx).set_state(State::cached(Order::ZERO, mt));
+            self.list(list).push(table, idx);
+            pushed += 1;
+        }
+        add(&self.count, pushed);
+        let factor = self.alloc_factor.load(Ordering::Relaxed);
+        self.alloc_factor.store(factor.checked_shr(pushed).unwrap_or(0), Ordering::Relaxed);
+        add(&self.free_count, pushed);
+        self.flags.store(0, Ordering::Relaxed);
+        (pushed, if count.wrapping_add(pushed) >= high { Length::AboveHigh } else { Length::Fine })
+    }
+
     /// Whether so many frees in a row, of blocks larger than a page, are better seen by the zone, where they merge.
     fn frees_many(&self, count: u32, in_a_row: u32) -> bool {
         let batch = load(&self.batch);
