@@ -213,7 +213,13 @@ impl VmStat {
     /// Counts `n` events on the running CPU.
     #[inline]
     pub fn count(&self, cpu: &impl Cpu, event: VmEvent, n: u64) {
-        let _masked = cpu.irq_guard();
+        let masked = cpu.irq_guard();
+        self.count_masked(cpu, &masked, event, n);
+    }
+
+    /// As [`VmStat::count`], for who has masked interrupts anyway.
+    #[inline(always)]
+    pub(crate) fn count_masked<C: Cpu>(&self, cpu: &C, _masked: &IrqGuard<'_, C>, event: VmEvent, n: u64) {
         let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.events.get(event as usize));
         set.into_iter().for_each(|counter| add(counter, n));
     }

@@ -120,6 +120,7 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
     }
 }
 
+#[inline(always)]
 fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let (Some(mm), Some(va)) = (VM.mm(id), VirtAddr::new(frame.cr2)) else { return false };
     let access = match frame.error & (ERROR_WRITE | ERROR_FETCH) {
@@ -136,6 +137,20 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let fault = VM.touch(mm, va, access, &FRAMES);
     trace::record(frame.cr2, frame.error, id, &fault);
     let why = match fault {
+        Fault::Minor(_) => None,
+        fault => why_not(fault, id, va),
+    };
+    irq::disable();
+    // Whoever faults may wait, for a page or for others.
+    pause.end();
+    why.is_none_or(|why| kill(id, Killed { address: va.get(), access, why }))
+}
+
+/// What is wrong with an access to `va` whose page is not there after `fault`; `None` if it may be tried again.
+#[cold]
+#[inline(never)]
+fn why_not(fault: Fault, id: u32, va: VirtAddr) -> Option<Why> {
+    match fault {
         // What there was to wait for has been waited for.
         Fault::Minor(_) | Fault::Wait(_) | Fault::InSwap(_) => None,
         // Room was made, or this context is to go: its task finds out when it touches the page again.
@@ -145,18 +160,17 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         Fault::Sigbus => Some(Why::NoPage),
         Fault::Segv(Segv::MapErr) => Some(Why::NoArea),
         Fault::Segv(Segv::AccErr) => {
-            let area = VM.area_from(mm, va).filter(|area| area.start <= va.vpn().get());
+            let area = VM.mm(id).and_then(|mm| VM.area_from(mm, va));
+            let area = area.filter(|area| area.start <= va.vpn().get());
             Some(area.map_or(Why::NoArea, |area| Why::Rights(area.flags)))
         }
         Fault::Corrupt => report::corruption(format_args!("Bad page table: at {:#x}", va.get())),
-    };
-    irq::disable();
-    // Whoever faults may wait, for a page or for others.
-    pause.end();
-    why.is_none_or(|why| kill(id, Killed { address: va.get(), access, why }))
+    }
 }
 
 /// Ends the running task, and its context with it.
+#[cold]
+#[inline(never)]
 fn kill(id: u32, killed: Killed) -> ! {
     if let Some(slot) = slot(id) {
         slot.info.lock(&CPU).killed.get_or_insert(killed);

@@ -188,12 +188,17 @@ pub fn current() -> &'static Task {
     unsafe { &*task }
 }
 
+/// The running task, if there is one yet.
+#[inline(always)]
+fn running() -> Option<&'static Task> {
+    // SAFETY: null before `adopt`, afterwards a task, and those are static.
+    unsafe { (percpu::current() as *const Task).as_ref() }
+}
+
 /// What the running task is in the middle of; nothing before there is one.
 #[inline]
 pub fn flags() -> TaskFlags {
-    // SAFETY: null before `adopt`, afterwards a task, and those are static.
-    let task = unsafe { (percpu::current() as *const Task).as_ref() };
-    TaskFlags::from_bits_retain(task.map_or(0, |task| task.flags.load(Ordering::Relaxed)))
+    TaskFlags::from_bits_retain(running().map_or(0, |task| task.flags.load(Ordering::Relaxed)))
 }
 
 /// Sets what the running task is in the middle of.
@@ -480,11 +485,9 @@ pub fn abandon() -> ! {
 }
 
 /// The number of the context whose memory the running task has; `None` for the kernel's tasks.
+#[inline]
 pub fn running_space() -> Option<u32> {
-    if percpu::current() == 0 {
-        return None;
-    }
-    space::context(current().space.load(Ordering::Relaxed))
+    space::context(running()?.space.load(Ordering::Relaxed))
 }
 
 /// Every task that is not free.

@@ -1,7 +1,6 @@
 //! Anonymous memory that is not there (Linux `do_anonymous_page`).
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
-use crate::addr::Order;
 use crate::folio::Folio;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
@@ -10,26 +9,28 @@ use crate::space::Codec;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// Fills the empty entry in `slot`.
+    #[inline(always)]
     pub(super) fn anon_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         if !self.write {
             return self.zero_page(slot);
         }
         // Before the lock, and before the frame: neither is lost when the other cannot be had.
         let anchor = self.anchor()?;
-        let (pfn, _) = self.frames.alloc(GFP_PAGE | GfpFlags::__GFP_ZERO, Order::ZERO)?.into_raw();
+        let pfn = self.frames.alloc_page(GFP_PAGE | GfpFlags::__GFP_ZERO)?;
         let folio = self.new_folio(pfn, self.vpn, anchor)?;
-        let locked = self.vm.lock_table(slot);
+        let locked = self.lock(slot);
         if !slot.load().is_none() {
             drop(locked);
             return self.lost(folio);
         }
-        self.count_mapped(folio, Level::PTE);
+        self.count_mapped(&locked, folio, Level::PTE);
         slot.set(self.exclusive_entry(pfn, Level::PTE));
         Ok(Flavour::Anon)
     }
 
     /// Another CPU has filled the entry: the folio was for nothing.
     #[cold]
+    #[inline(never)]
     pub(super) fn lost(&self, folio: Folio<'_>) -> Result<Flavour, Stop> {
         if folio.put(1) {
             self.vm.free_folio(folio);
@@ -38,10 +39,11 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     }
 
     /// Maps the page of zeroes, which nobody counts.
+    #[inline(always)]
     fn zero_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         let zero = self.vm.zero_page().ok_or(Stop::Corrupt)?;
         let bits = (self.rights() - PteBits::WRITE) | PteBits::SPECIAL;
-        let locked = self.vm.lock_table(slot);
+        let locked = self.lock(slot);
         if !slot.load().is_none() {
             return Err(Stop::Again);
         }

@@ -105,7 +105,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             drop(locked);
             return self.lost(copy);
         }
-        self.count_mapped(copy, Level::PTE);
+        self.count_mapped(&locked, copy, Level::PTE);
         slot.set(self.exclusive_entry(pfn, Level::PTE));
         Ok(Flavour::FileCow)
     }

@@ -51,7 +51,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             drop(locked);
             return self.lost(folio).map(Some);
         }
-        self.count_mapped(folio, Level::PMD);
+        self.count_mapped(&locked, folio, Level::PMD);
         slot.set(self.exclusive_entry(pfn, Level::PMD));
         drop(locked);
         self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpFaultAlloc, 1);
@@ -166,7 +166,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         if !planted("vm::flush.huge_zero") {
             self.flush_pages(self.huge_start(), PAGES);
         }
-        self.count_mapped(folio, Level::PMD);
+        self.count_mapped(&locked, folio, Level::PMD);
         slot.set(self.exclusive_entry(pfn, Level::PMD));
         drop(locked);
         self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpFaultAlloc, 1);

@@ -36,10 +36,12 @@ pub use swapin::Held;
 
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::frame::FrameTable;
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
-use crate::space::{Codec, Mm, MmTables, Rss, Vm};
+use crate::space::{Codec, Mm, MmTables, Rss, TableGuard, Vm};
+use crate::sync::ReadGuard;
 use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::{NodeStat, VmEvent};
 use wait::Need;
@@ -56,30 +58,35 @@ pub enum Flavour {
     AnonZero,
     /// A write to anonymous memory: a new page.
     Anon,
+    /// A write to a page that others have, too: a copy.
+    Cow,
+    /// A write to a page that its only owner may write from now on.
+    Reuse,
     /// The first touch of a huge page: all of it.
     Huge,
     /// A read of a huge page: the huge page of zeroes.
     HugeZero,
-    /// A write to a page that others have, too: a copy.
-    Cow,
+    /// The first touch of a page from a pool of huge pages.
+    Hugetlb,
     /// A page of shared memory, whether it is new or another area has it already.
     Shared,
-    /// A read of a page of a file, and all beside it that was in memory.
-    FileAround,
+    /// Nothing had to be done.
+    Spurious,
+    /// A page that was in swap.
+    Swapped,
     /// A read of a page of a file, alone.
     FileRead,
+    /// A read of a page of a file, and all beside it that was in memory.
+    FileAround,
     /// A write to a private page of a file: a copy.
     FileCow,
     /// A write to a page of a file that is shared.
     FileShared,
-    /// The first touch of a page from a pool of huge pages.
-    Hugetlb,
-    /// A page that was in swap.
-    Swapped,
-    /// A write to a page that its only owner may write from now on.
-    Reuse,
-    /// Nothing had to be done.
-    Spurious,
+}
+
+impl Flavour {
+    /// How many there are.
+    pub const COUNT: usize = Self::FileShared as usize + 1;
 }
 
 /// Why a program is told off.
@@ -149,6 +156,7 @@ struct Touch<'a, 'p, M: Machine, A> {
     areas: &'a Areas<'p>,
     vma: &'a Vma,
     tree: PageTable<'p, M>,
+    table: &'p FrameTable,
     vpn: u64,
     write: bool,
     /// It waited before.
@@ -176,6 +184,18 @@ impl<'p, M: Machine> Vm<'p, M> {
         access: Access,
         frames: &A,
     ) -> Fault {
+        self.fault_here(mm, va, access, frames)
+    }
+
+    /// As [`Vm::fault`], at the place of the call: for the way of a trap, where every instruction counts.
+    #[inline(always)]
+    fn fault_here<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        frames: &A,
+    ) -> Fault {
         let cpu = self.machine().cpu();
         let vpn = va.get() >> PAGE_SHIFT;
         let areas = mm.areas().read(cpu);
@@ -186,11 +206,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         if !allows(vma.flags(), access) {
             return Fault::Segv(Segv::AccErr);
         }
-        self.stat().count(cpu, VmEvent::PgFault, 1);
+        let Some(table) = self.frame_table() else { return Fault::Corrupt };
+        self.stat().count_masked(cpu, ReadGuard::masked(&areas), VmEvent::PgFault, 1);
         mm.counters().count_fault();
         let write = access == Access::Write;
         let tree = mm.tree();
-        Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, resumed: false, frames }.outcome()
+        Touch { vm: self, mm, areas: &areas, vma, tree, table, vpn, write, resumed: false, frames }.outcome()
     }
 
     /// As [`Vm::fault`], of one that was counted and has waited.
@@ -210,12 +231,14 @@ impl<'p, M: Machine> Vm<'p, M> {
         if !allows(vma.flags(), access) {
             return Fault::Segv(Segv::AccErr);
         }
+        let Some(table) = self.frame_table() else { return Fault::Corrupt };
         let (write, tree) = (access == Access::Write, mm.tree());
-        Touch { vm: self, mm, areas: &areas, vma, tree, vpn, write, resumed: true, frames }.outcome()
+        Touch { vm: self, mm, areas: &areas, vma, tree, table, vpn, write, resumed: true, frames }.outcome()
     }
 
     /// Nothing is mapped at `va`; a stack may grow to there.
     #[cold]
+    #[inline(never)]
     fn fault_outside<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -257,44 +280,75 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         }
         let source = MmTables::new(self.vm, self.mm, self.frames);
         let pmd = self.tree.populate(self.va(), Level::PMD, &source)?;
-        let entry = pmd.load();
-        if entry.is_none() && self.fits_huge() {
-            if let Some(flavour) = self.huge_page(pmd)? {
-                return Ok(flavour);
-            }
-        } else if Codec::<M>::is_huge(entry) {
-            return self.huge_touched(pmd, entry);
-        }
-        let slot = self.tree.populate_last(pmd, self.va(), &source)?;
+        let slot = match self.tree.last_below(pmd, self.va()) {
+            Some(slot) => slot,
+            None => match self.large(pmd)? {
+                Some(flavour) => return Ok(flavour),
+                None => self.tree.populate_last(pmd, self.va(), &source)?,
+            },
+        };
         self.small(slot)
     }
 
-    /// The entry of a small page.
+    /// The entry of a huge page, or of one that could be huge; none if it is to be small.
+    #[inline(never)]
+    fn large(&self, pmd: PteSlot<'p>) -> Result<Option<Flavour>, Stop> {
+        let entry = pmd.load();
+        if Codec::<M>::is_huge(entry) {
+            return self.huge_touched(pmd, entry).map(Some);
+        }
+        if entry.is_none() && self.fits_huge() { self.huge_page(pmd) } else { Ok(None) }
+    }
+
+    /// The entry of a small page. Anonymous memory first: what is at hand here is the way of most faults.
+    #[inline(always)]
     fn small(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
         let entry = slot.load();
         if entry.is_none() {
-            if let Backing::File(file) = self.vma.backing() {
-                return self.file_page(slot, file);
-            }
-            return match self.vm.shmem_of(self.vma.backing()) {
-                Some(object) => self.shared_page(slot, object),
-                None => self.anon_page(slot),
+            return match self.vma.backing() {
+                Backing::Anon => self.anon_page(slot),
+                _ => self.shown_page(slot),
             };
         }
+        let wants_more = self.write && !Codec::<M>::has(entry, PteBits::WRITE);
+        if Codec::<M>::is_present(entry) && wants_more && !self.vma.flags().contains(VmFlags::SHARED) {
+            return self.write_protected(slot, entry);
+        }
+        self.other_entry(slot, entry)
+    }
+
+    /// The empty entry of a page that shows something.
+    #[inline(never)]
+    fn shown_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
+        if let Backing::File(file) = self.vma.backing() {
+            return self.file_page(slot, file);
+        }
+        match self.vm.shmem_of(self.vma.backing()) {
+            Some(object) => self.shared_page(slot, object),
+            None => Err(Stop::Corrupt),
+        }
+    }
+
+    /// An entry that says something, and not that the page is private and must not be written.
+    #[inline(never)]
+    fn other_entry(&self, slot: PteSlot<'p>, entry: Pte) -> Result<Flavour, Stop> {
         if !Codec::<M>::is_present(entry) {
             // Areas without rights were refused before; nothing else is parked yet.
             return self.swapped(slot, entry);
         }
-        if self.write && !Codec::<M>::bits(entry).contains(PteBits::WRITE) {
-            if self.vma.flags().contains(VmFlags::SHARED) {
-                return match self.vma.backing() {
-                    Backing::File(_) => self.file_write(slot, entry),
-                    _ => self.share_write(slot, entry),
-                };
-            }
-            return self.write_protected(slot, entry);
+        if self.write && !Codec::<M>::has(entry, PteBits::WRITE) {
+            return match self.vma.backing() {
+                Backing::File(_) => self.file_write(slot, entry),
+                _ => self.share_write(slot, entry),
+            };
         }
         Ok(Flavour::Spurious)
+    }
+
+    /// Locks the table that `slot` is in.
+    #[inline(always)]
+    fn lock(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
+        self.vm.lock_table_in(Some(self.table), slot)
     }
 
     /// The address that was touched, without the offset in its page.
@@ -303,18 +357,18 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     }
 
     /// What an entry of the area says at most.
+    #[inline(always)]
     fn rights(&self) -> PteBits {
         self.vma.flags().pte_bits(self.vm.user_bits())
     }
 
     /// Makes the block of frames at `pfn`, which was just allocated, a folio of this area, whose anchor is `anchor`. Its
     /// first page is `vpn`.
-    #[inline]
+    #[inline(always)]
     fn new_folio(&self, pfn: Pfn, vpn: u64, anchor: u64) -> Result<Folio<'p>, Stop> {
-        let table = self.vm.frame_table().ok_or(Stop::Corrupt)?;
         let index = self.vma.index_of(vpn);
         let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE | FolioFlags::PENDING;
-        Folio::create(table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
+        Folio::create(self.table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
     }
 
     /// The address of the area's anchor, made if it has none (Linux `anon_vma_prepare`).
@@ -327,6 +381,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     }
 
     #[cold]
+    #[inline(never)]
     fn make_anchor(&self) -> Result<u64, Stop> {
         let objects = self.vm.objects().ok_or(Stop::Corrupt)?;
         let cpu = self.vm.machine().cpu();
@@ -345,12 +400,12 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     }
 
     /// An entry of `level` is about to map `folio`, which is new and of that size, where no folio was mapped: counts that,
-    /// and puts it on its list.
-    #[inline]
-    fn count_mapped(&self, folio: Folio<'_>, level: Level) {
+    /// and puts it on its list. Its table is locked.
+    #[inline(always)]
+    fn count_mapped(&self, locked: &TableGuard<'_, M::Cpu>, folio: Folio<'_>, level: Level) {
         let cpu = self.vm.machine().cpu();
         folio.map_first();
-        self.vm.lru().add_anon(cpu, folio, level.pages());
+        self.vm.lru().add_anon(cpu, locked.masked(), folio, level.pages());
         if level != Level::PTE {
             folio.add_entire();
             self.vm.stat().grow(cpu, folio.node(), NodeStat::AnonThps, level.pages());
@@ -362,6 +417,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     }
 
     /// The present entry for `pfn` at `level`, for a page that is this area's alone.
+    #[inline(always)]
     fn exclusive_entry(&self, pfn: Pfn, level: Level) -> Pte {
         let mut bits = self.rights() | PteBits::EXCLUSIVE;
         bits.set(PteBits::DIRTY, self.write);

@@ -61,7 +61,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         access: Access,
         frames: &A,
     ) -> Fault {
-        match self.fault(mm, va, access, frames) {
+        match self.fault_here(mm, va, access, frames) {
             fault @ (Fault::Wait(_) | Fault::InSwap(_)) => self.touch_waiting(mm, va, access, fault, frames),
             fault => fault,
         }

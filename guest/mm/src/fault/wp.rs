@@ -10,31 +10,29 @@ use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
-use crate::space::{Codec, Rss};
+use crate::space::{Codec, Rss, TableGuard};
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// Makes the page of `entry`, which is in `slot`, writable, or replaces it.
+    #[inline(always)]
     pub(super) fn write_protected(&self, slot: PteSlot<'p>, entry: Pte) -> Result<Flavour, Stop> {
-        let locked = self.vm.lock_table(slot);
+        let locked = self.lock(slot);
         let now = slot.load();
-        let (was, is) = (Codec::<M>::addr(entry), Codec::<M>::addr(now));
-        if !Codec::<M>::is_present(now) || was != is || Codec::<M>::bits(now).contains(PteBits::WRITE) {
+        let is_same = Codec::<M>::is_present(now) && Codec::<M>::addr(entry) == Codec::<M>::addr(now);
+        if !is_same || Codec::<M>::has(now, PteBits::WRITE) {
             return Err(Stop::Again);
         }
-        let bits = Codec::<M>::bits(now);
-        if bits.contains(PteBits::SPECIAL) {
+        if Codec::<M>::has(now, PteBits::SPECIAL) {
             drop(locked);
             return self.copy(slot, now, None);
         }
-        let folio = self.vm.folio_of(now).ok_or(Stop::Corrupt)?;
-        if folio.flags().contains(FolioFlags::SWAPCACHE) && folio.refs() == 2 && folio.try_lock() {
-            // The cache is the only other one that has it.
-            self.vm.swap().try_remove(folio);
-            folio.unlock(self.vm.machine().cpu());
+        let folio = Folio::of(self.table, Codec::<M>::addr(now).pfn()).ok_or(Stop::Corrupt)?;
+        if folio.flags().contains(FolioFlags::SWAPCACHE) {
+            self.leave_swap(folio);
         }
-        if bits.contains(PteBits::EXCLUSIVE) || is_sole(folio) && is_anon(folio) {
-            self.reuse(slot);
+        if Codec::<M>::has(now, PteBits::EXCLUSIVE) || is_sole(folio) && is_anon(folio) {
+            self.reuse(slot, &locked);
             return Ok(Flavour::Reuse);
         }
         // The page stays until it is copied, even if the other owner lets it go.
@@ -43,15 +41,27 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         self.copy(slot, now, Some(folio))
     }
 
+    /// Takes the folio out of the swap cache, if that is the only other one that has it.
+    #[cold]
+    #[inline(never)]
+    fn leave_swap(&self, folio: Folio<'p>) {
+        if folio.refs() == 2 && folio.try_lock() {
+            self.vm.swap().try_remove(folio);
+            folio.unlock(self.vm.machine().cpu());
+        }
+    }
+
     /// More rights need no flush: who still goes by the old ones faults again and finds the new ones.
-    fn reuse(&self, slot: PteSlot<'p>) {
+    #[inline(always)]
+    fn reuse(&self, slot: PteSlot<'p>, locked: &TableGuard<'_, M::Cpu>) {
         let more = PteBits::WRITE | PteBits::DIRTY | PteBits::ACCESSED | PteBits::EXCLUSIVE;
-        slot.update(|pte| Codec::<M>::with_bits(pte, Codec::<M>::bits(pte) | more));
-        self.vm.stat().count(self.vm.machine().cpu(), VmEvent::PgReuse, 1);
+        slot.update(|pte| Codec::<M>::set(pte, more));
+        self.vm.stat().count_masked(self.vm.machine().cpu(), locked.masked(), VmEvent::PgReuse, 1);
     }
 
     /// Puts a copy of what `entry` maps into its place. `folio` is what it maps, with a reference of ours; none for the
     /// page of zeroes.
+    #[inline(never)]
     fn copy(&self, slot: PteSlot<'p>, entry: Pte, folio: Option<Folio<'p>>) -> Result<Flavour, Stop> {
         let copied = self.copied(entry, folio.is_some());
         let result = copied.and_then(|copy| self.replace(slot, entry, copy, folio));
@@ -65,7 +75,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     fn copied(&self, entry: Pte, has_content: bool) -> Result<Folio<'p>, Stop> {
         let anchor = self.anchor()?;
         let gfp = if has_content { GFP_PAGE } else { GFP_PAGE | GfpFlags::__GFP_ZERO };
-        let (pfn, _) = self.frames.alloc(gfp, Order::ZERO)?.into_raw();
+        let pfn = self.frames.alloc_page(gfp)?;
         if has_content {
             // SAFETY: the new frame is ours. The old one is kept by our reference. Nobody writes an anonymous one: this entry
             // and all others that map it are not writable, for it is not exclusive. Of a page of a file, what others write
@@ -83,10 +93,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         copy: Folio<'p>,
         folio: Option<Folio<'p>>,
     ) -> Result<Flavour, Stop> {
-        let locked = self.vm.lock_table(slot);
+        let locked = self.lock(slot);
         let now = slot.load();
         let same = Codec::<M>::is_present(now) && Codec::<M>::addr(now) == Codec::<M>::addr(entry);
-        if !same || Codec::<M>::bits(now).contains(PteBits::WRITE) {
+        if !same || Codec::<M>::has(now, PteBits::WRITE) {
             drop(locked);
             return self.lost(copy);
         }
@@ -99,9 +109,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         match folio {
             Some(old) if is_anon(old) => {
                 copy.map_first();
-                self.vm.lru().add_anon(self.vm.machine().cpu(), copy, 1);
+                self.vm.lru().add_anon(self.vm.machine().cpu(), locked.masked(), copy, 1);
             }
-            _ => self.count_mapped(copy, Level::PTE),
+            _ => self.count_mapped(&locked, copy, Level::PTE),
         }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
         drop(locked);

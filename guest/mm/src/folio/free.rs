@@ -11,7 +11,7 @@ impl Folio<'_> {
     /// Clears what the descriptors say, so that the block can be given back; its first frame and order.
     #[inline]
     pub(crate) fn dissolve(self) -> (Pfn, Order) {
-        let state = self.frame.state();
+        let state = self.frame().state();
         if state.order() != Order::ZERO {
             self.whole().store(0, Ordering::Relaxed);
         }
@@ -22,11 +22,11 @@ impl Folio<'_> {
     /// Clears what the first descriptor says, whose state is `state`: all that a folio of one page has.
     #[inline(always)]
     pub(crate) fn dissolve_first(self, state: State) {
-        for word in self.frame.held_words() {
+        for word in self.frame().held_words() {
             word.store(0, Ordering::Relaxed);
         }
-        self.frame.held().store(0, Ordering::Relaxed);
-        self.frame.set_state(state.with_page_type(PageType::None));
+        self.frame().held().store(0, Ordering::Relaxed);
+        self.frame().set_state(state.with_page_type(PageType::None));
     }
 }
 

@@ -78,7 +78,6 @@ impl Mapping {
 #[derive(Clone, Copy)]
 pub(crate) struct Folio<'t> {
     table: &'t FrameTable,
-    frame: &'t Frame,
     idx: FrameIdx,
 }
 
@@ -101,7 +100,7 @@ impl<'t> Folio<'t> {
         frame.publish_state(frame.state().with_page_type(PageType::Folio).with_folio_flags(flags.bits()));
         // Last: whoever gets a reference from now on finds it complete.
         frame.held().store(FOLIO | 1, Ordering::Release);
-        Some(Self { table, frame, idx })
+        Some(Self { table, idx })
     }
 
     /// The folio that the frame `pfn` is a part of, if it is one.
@@ -115,14 +114,20 @@ impl<'t> Folio<'t> {
     pub(crate) fn with_node(table: &'t FrameTable, pfn: Pfn) -> Option<(Self, NodeId)> {
         let (idx, block) = table.lookup(pfn)?;
         let folio = Self::at(table, idx);
-        let folio = if folio.frame.state().is_folio() { folio } else { Self::around(table, idx)? };
+        let folio = if folio.frame().state().is_folio() { folio } else { Self::around(table, idx)? };
         Some((folio, block.zone().node))
     }
 
     /// The folio whose first frame is `idx`. The caller knows that there is one.
     #[inline(always)]
     pub(crate) fn at(table: &'t FrameTable, idx: FrameIdx) -> Self {
-        Self { table, frame: table.frame(idx), idx }
+        Self { table, idx }
+    }
+
+    /// Its first descriptor.
+    #[inline(always)]
+    fn frame(self) -> &'t Frame {
+        self.table.frame(self.idx)
     }
 
     /// The folio whose second or later frame `idx` is.
@@ -132,7 +137,7 @@ impl<'t> Folio<'t> {
             let idx = idx.block_start(order)?;
             let frame = table.frame(idx);
             let state = frame.state();
-            (state.is_folio() && state.order() >= order).then_some(Self { table, frame, idx })
+            (state.is_folio() && state.order() >= order).then_some(Self { table, idx })
         })
     }
 
@@ -145,7 +150,7 @@ impl<'t> Folio<'t> {
     /// Its size.
     #[inline]
     pub(crate) fn order(self) -> Order {
-        self.frame.state().order()
+        self.frame().state().order()
     }
 
     /// The node that its memory is on.
@@ -163,32 +168,32 @@ impl<'t> Folio<'t> {
     /// Its flags now.
     #[inline]
     pub(crate) fn flags(self) -> FolioFlags {
-        FolioFlags::from_bits_retain(self.frame.state().folio_flags())
+        FolioFlags::from_bits_retain(self.frame().state().folio_flags())
     }
 
     /// Sets flags; those that were set before.
     #[inline]
     pub(crate) fn set_flags(self, flags: FolioFlags) -> FolioFlags {
-        FolioFlags::from_bits_retain(self.frame.set_folio_flags(flags.bits()))
+        FolioFlags::from_bits_retain(self.frame().set_folio_flags(flags.bits()))
     }
 
     /// Clears flags; those that were set before.
     #[inline]
     pub(crate) fn clear_flags(self, flags: FolioFlags) -> FolioFlags {
-        FolioFlags::from_bits_retain(self.frame.clear_folio_flags(flags.bits()))
+        FolioFlags::from_bits_retain(self.frame().clear_folio_flags(flags.bits()))
     }
 
     /// Sets flags that are clear and clears those that are set.
     #[inline]
     pub(crate) fn flip_flags(self, flags: FolioFlags) {
-        self.frame.flip_folio_flags(flags.bits());
+        self.frame().flip_folio_flags(flags.bits());
     }
 
     /// Clears flags of a folio whose last reference is gone: nobody else changes them any more.
     #[inline]
     pub(crate) fn clear_flags_of_dead(self, flags: FolioFlags) {
-        let state = self.frame.state();
-        self.frame.set_state(state.with_folio_flags((self.flags() - flags).bits()));
+        let state = self.frame().state();
+        self.frame().set_state(state.with_folio_flags((self.flags() - flags).bits()));
     }
 
     /// Its place in the table.
@@ -198,13 +203,13 @@ impl<'t> Folio<'t> {
     }
 
     fn place(self) -> &'t AtomicU64 {
-        &self.frame.held_words()[1]
+        &self.frame().held_words()[1]
     }
 
     /// What it belongs to.
     #[inline]
     pub(crate) fn mapping(self) -> Mapping {
-        Mapping::of(self.frame.held_words()[0].load(Ordering::Acquire))
+        Mapping::of(self.frame().held_words()[0].load(Ordering::Acquire))
     }
 
     /// Its first page in what it belongs to.
@@ -216,25 +221,25 @@ impl<'t> Folio<'t> {
     /// It belongs to something else from now on, at the same page of it.
     #[inline]
     pub(crate) fn attach(self, mapping: Mapping) {
-        self.frame.held_words()[0].store(mapping.word(), Ordering::Release);
+        self.frame().held_words()[0].store(mapping.word(), Ordering::Release);
     }
 
     /// Says what a folio belongs to that nothing maps yet; the caller has it locked.
     pub(crate) fn set_owner(self, mapping: Mapping, index: u64) {
         self.place().store(index & INDEX_MASK, Ordering::Relaxed);
-        self.frame.held_words()[0].store(mapping.word(), Ordering::Release);
+        self.frame().held_words()[0].store(mapping.word(), Ordering::Release);
     }
 
     /// References.
     #[inline]
     pub(crate) fn refs(self) -> u32 {
-        self.frame.held().load(Ordering::Acquire) & REFS
+        self.frame().held().load(Ordering::Acquire) & REFS
     }
 
     /// Takes `n` more references. The caller holds one, or an entry that maps it and that nobody can take away.
     #[inline]
     pub(crate) fn get(self, n: u32) {
-        self.frame.held().fetch_add(n, Ordering::Relaxed);
+        self.frame().held().fetch_add(n, Ordering::Relaxed);
     }
 
     /// A reference to the folio whose first frame is `pfn`, if there is one with references (Linux `folio_try_get`). The
@@ -247,20 +252,20 @@ impl<'t> Folio<'t> {
         let more = |held: u32| (held & FOLIO != 0 && held & REFS != 0).then_some(held + 1);
         // Acquire: what whoever made the folio wrote before its reference is seen.
         frame.held().fetch_update(Ordering::Acquire, Ordering::Relaxed, more).ok()?;
-        Some(Self { table, frame, idx })
+        Some(Self { table, idx })
     }
 
     /// If there are exactly `refs` references, the caller's among them, takes all of them: from now on nobody gets
     /// another (Linux `folio_ref_freeze`).
     #[must_use = "a frozen folio must be freed or thawed"]
     pub(crate) fn freeze(self, refs: u32) -> bool {
-        let held = self.frame.held();
+        let held = self.frame().held();
         held.compare_exchange(FOLIO | refs, FOLIO, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Gives a frozen folio `refs` references (Linux `folio_ref_unfreeze`).
     pub(crate) fn thaw(self, refs: u32) {
-        self.frame.held().store(FOLIO | refs, Ordering::Release);
+        self.frame().held().store(FOLIO | refs, Ordering::Release);
     }
 
     /// Gives `n` references back; whether those were the last. Then the folio is the caller's to free.
@@ -268,7 +273,7 @@ impl<'t> Folio<'t> {
     #[must_use = "a folio without references that nobody frees is lost"]
     pub(crate) fn put(self, n: u32) -> bool {
         // Release: what was done with the folio is done before it is freed. Acquire: by whoever frees it.
-        self.frame.held().fetch_sub(n, Ordering::AcqRel) == FOLIO | n
+        self.frame().held().fetch_sub(n, Ordering::AcqRel) == FOLIO | n
     }
 
     /// Entries that map it or a part of it.

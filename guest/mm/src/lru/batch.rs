@@ -43,11 +43,10 @@ impl Lru<'_> {
     }
 
     /// As [`Lru::add`], of an anonymous folio that waits for its list from the start, `pages` pages of which are mapped now.
-    #[inline]
-    pub(crate) fn add_anon<C: Cpu>(&self, cpu: &C, folio: Folio<'_>, pages: u64) {
-        let masked = cpu.irq_guard();
-        self.stat.grow_masked(cpu, &masked, folio.node(), NodeStat::AnonMapped, pages);
-        self.collect(cpu, &masked, folio);
+    #[inline(always)]
+    pub(crate) fn add_anon<C: Cpu>(&self, cpu: &C, masked: &IrqGuard<'_, C>, folio: Folio<'_>, pages: u64) {
+        self.stat.grow_masked(cpu, masked, folio.node(), NodeStat::AnonMapped, pages);
+        self.collect(cpu, masked, folio);
     }
 
     #[inline(always)]

@@ -111,14 +111,14 @@ impl<'m, M: Machine> PageTable<'m, M> {
     }
 
     /// The table at `addr`, which a present entry of this tree names.
-    #[inline]
+    #[inline(always)]
     fn table(&self, addr: PhysAddr) -> Option<Table<'m>> {
         // SAFETY: whoever made the handle vouched for every table of the tree (1).
         unsafe { Table::at(self.machine.physmem(), addr) }
     }
 
     /// The table that `pte`, found at `level`, leads to; `None` if it is a leaf, not present, or corrupt.
-    #[inline]
+    #[inline(always)]
     fn child(&self, level: Level, pte: crate::port::Pte) -> Option<(Level, Table<'m>)> {
         let below = level.down()?;
         if !Codec::<M>::is_present(pte) || Codec::<M>::is_huge(pte) {

@@ -31,6 +31,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     ///
     /// # Errors
     /// `Invalid`, `NoFrames`, `Corrupt`; `Exists` if a larger leaf is in the way.
+    #[inline(always)]
     pub fn populate(
         &self,
         va: VirtAddr,
@@ -41,7 +42,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
     }
 
     /// The table of `level` on the way to `va`, with all tables above it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn populate_table(
         &self,
         va: VirtAddr,
@@ -76,6 +77,13 @@ impl<'m, M: Machine> PageTable<'m, M> {
         Ok(table.slot(Level::PTE.index(va)))
     }
 
+    /// The entry of the last level for `va` below the entry `slot` of [`Level::PMD`], if there is a table.
+    #[inline(always)]
+    pub fn last_below(&self, slot: PteSlot<'m>, va: VirtAddr) -> Option<PteSlot<'m>> {
+        let (_, table) = self.child(Level::PMD, slot.load())?;
+        Some(table.slot(Level::PTE.index(va)))
+    }
+
     /// The entries of the last table on the way to `va`; `None` if there is no such table.
     #[inline]
     #[must_use]
@@ -102,8 +110,23 @@ impl<'m, M: Machine> PageTable<'m, M> {
     }
 
     /// The table that `slot` of `level` leads to, made if there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn ensure_child(
+        &self,
+        level: Level,
+        slot: PteSlot<'m>,
+        frames: &impl TableFrames,
+    ) -> Result<(Level, Table<'m>), Why> {
+        match self.child(level, slot.load()) {
+            Some(child) => Ok(child),
+            None => self.make_child(level, slot, frames),
+        }
+    }
+
+    /// As [`PageTable::ensure_child`], where no table was found.
+    #[cold]
+    #[inline(never)]
+    fn make_child(
         &self,
         level: Level,
         slot: PteSlot<'m>,
@@ -120,7 +143,6 @@ impl<'m, M: Machine> PageTable<'m, M> {
     }
 
     /// Links a new table into an empty slot; if a neighbour was faster, gives what is there now.
-    #[cold]
     fn link_table(&self, slot: PteSlot<'m>, frames: &impl TableFrames) -> Result<Pte, Why> {
         let pfn = new_table(self.machine, frames).ok_or(Why::NoFrames)?;
         let pte = Codec::<M>::present(pfn.addr(), Codec::<M>::TABLE_BITS);

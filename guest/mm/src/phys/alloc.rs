@@ -51,6 +51,26 @@ impl<M: Machine> Phys<M> {
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
 
+    /// Allocates a page, which is the caller's then, and gives its number: as [`Phys::alloc_pages`], at the place of the
+    /// call, for who knows the flags there.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    #[inline(always)]
+    pub fn alloc_raw_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        let Some(idx) = self.take_cached(gfp, Order::ZERO) else { return self.alloc_raw_slow(gfp) };
+        if gfp.contains(GfpFlags::__GFP_ZERO) {
+            self.zero_here(idx, Order::ZERO);
+        }
+        Ok(idx.pfn())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_raw_slow(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        Ok(self.alloc_slow(&Attempt::new(gfp, Order::ZERO), &mut |_| {})?.pfn())
+    }
+
     /// As [`Phys::alloc_pages`], past the CPU's lists; `trace` sees every split. It runs under a lock and must not
     /// allocate.
     ///
@@ -161,6 +181,11 @@ impl<M: Machine> Phys<M> {
     /// Zeroes a block that nobody knows yet.
     #[inline(never)]
     pub(super) fn zero(&self, idx: FrameIdx, order: Order) {
+        self.zero_here(idx, order);
+    }
+
+    #[inline(always)]
+    fn zero_here(&self, idx: FrameIdx, order: Order) {
         // SAFETY: the block was just allocated and nobody knows it yet.
         unsafe { self.machine.physmem().zero_block(idx.pfn(), order.pages()) };
     }

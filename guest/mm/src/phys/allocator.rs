@@ -6,7 +6,7 @@
 
 use super::error::{AllocError, FreeError};
 use super::{Frames, GfpFlags, Phys};
-use crate::addr::Order;
+use crate::addr::{Order, Pfn};
 use crate::port::Machine;
 
 /// Hands out and takes back blocks of frames.
@@ -16,6 +16,15 @@ pub trait FrameAllocator<'a> {
     /// # Errors
     /// [`AllocError`].
     fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError>;
+
+    /// Allocates a page, which is the caller's then, and gives its number.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    #[inline]
+    fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        Ok(self.alloc(gfp, Order::ZERO)?.into_raw().0)
+    }
 
     /// Takes a block back.
     ///
@@ -49,6 +58,11 @@ impl<'a, M: Machine> FrameAllocator<'a> for ZoneAllocator<'a, M> {
     #[inline]
     fn alloc(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'a>, AllocError> {
         self.phys.alloc_pages(gfp, order)
+    }
+
+    #[inline(always)]
+    fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        self.phys.alloc_raw_page(gfp)
     }
 
     #[inline]

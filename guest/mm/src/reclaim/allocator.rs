@@ -2,7 +2,7 @@
 
 use super::Reclaim;
 use super::direct::Patience;
-use crate::addr::Order;
+use crate::addr::{Order, Pfn};
 use crate::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, ZoneAllocator};
 use crate::port::Machine;
 
@@ -47,6 +47,14 @@ impl<'p, M: Machine> FrameAllocator<'p> for Reclaiming<'p, M> {
             Err(AllocError::OutOfMemory) => self.alloc_slow(gfp, order),
             other => other,
         }
+    }
+
+    #[inline(always)]
+    fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        if !gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) {
+            return self.zones.alloc_page(gfp);
+        }
+        Ok(self.alloc(gfp, Order::ZERO)?.into_raw().0)
     }
 
     #[inline]

@@ -73,6 +73,7 @@ pub(crate) use evict::{Forgotten, Step};
 pub use files::Copies;
 pub use layout::Layout;
 pub use madvise::Advice;
+pub(crate) use ptl::TableGuard;
 pub use map::{MapFlags, MapRequest};
 pub use mapped::FolioInfo;
 pub use query::{FolioUse, PSS_UNITS, Resident};

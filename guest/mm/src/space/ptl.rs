@@ -4,6 +4,7 @@
 //! taken after that of a table above it. Frames of tables use their descriptor's word for nothing else.
 
 use super::Vm;
+use crate::frame::FrameTable;
 use crate::pgtable::PteSlot;
 use crate::port::{Cpu, IrqGuard, Machine, PhysMem};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,15 @@ use core::sync::atomic::{AtomicU32, Ordering};
 #[must_use = "dropping the guard unlocks at once"]
 pub(crate) struct TableGuard<'a, C: Cpu> {
     word: Option<&'a AtomicU32>,
-    _irq: IrqGuard<'a, C>,
+    irq: IrqGuard<'a, C>,
+}
+
+impl<C: Cpu> TableGuard<'_, C> {
+    /// Interrupts are masked as long as this is there.
+    #[inline(always)]
+    pub(crate) fn masked(&self) -> &IrqGuard<'_, C> {
+        &self.irq
+    }
 }
 
 impl<C: Cpu> Drop for TableGuard<'_, C> {
@@ -28,21 +37,45 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Locks the table that `slot` is in.
     #[inline]
     pub(crate) fn lock_table(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
+        self.lock_table_in(self.frame_table(), slot)
+    }
+
+    /// As [`Vm::lock_table`], by who has the descriptors at hand.
+    #[inline(always)]
+    pub(crate) fn lock_table_in(
+        &self,
+        table: Option<&'p FrameTable>,
+        slot: PteSlot<'_>,
+    ) -> TableGuard<'p, M::Cpu> {
         let machine = self.machine();
         let irq = machine.cpu().irq_guard();
         let addr = machine.physmem().addr_of(slot.place());
         let frame = addr.and_then(|addr| {
-            let table = self.frame_table()?;
+            let table = table?;
             table.lookup(addr.pfn()).map(|(idx, _)| table.frame(idx))
         });
         let word = frame.map(crate::frame::Frame::held);
-        if let Some(word) = word {
-            while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-                while word.load(Ordering::Relaxed) != 0 {
-                    machine.cpu().relax();
-                }
-            }
+        if let Some(word) = word
+            && !is_taken(word)
+        {
+            wait_for(word, machine.cpu());
         }
-        TableGuard { word, _irq: irq }
+        TableGuard { word, irq }
+    }
+}
+
+/// Whether the lock was open, and is the caller's now.
+#[inline(always)]
+fn is_taken(word: &AtomicU32) -> bool {
+    word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+}
+
+/// Takes the lock when its holder lets it go.
+#[cold]
+fn wait_for(word: &AtomicU32, cpu: &impl Cpu) {
+    while !is_taken(word) {
+        while word.load(Ordering::Relaxed) != 0 {
+            cpu.relax();
+        }
     }
 }

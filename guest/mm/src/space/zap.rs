@@ -5,7 +5,6 @@
 
 use super::gather::{Counted, Unmapped};
 use super::{Codec, Errno, Mm, MmTables, Vm};
-use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::mutant::planted;
 use crate::pgtable::{Gather, PageRange, PteSlot};
@@ -72,7 +71,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             gather.changed(at, old, Pte::NONE);
         }
         match Codec::<M>::view(old) {
-            PteView::Present { addr, bits } => self.drop_entry(addr.pfn(), bits, level, unmapped),
+            PteView::Present { .. } => self.drop_entry(old, level, unmapped),
             _ => self.zap_absent(old, level, unmapped),
         }
     }
@@ -81,7 +80,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(never)]
     fn zap_absent(&self, old: Pte, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
         match Codec::<M>::view(old) {
-            PteView::ProtNone { addr, bits } => self.drop_entry(addr.pfn(), bits, level, unmapped),
+            PteView::ProtNone { .. } => self.drop_entry(old, level, unmapped),
             PteView::Swap { entry, .. } => {
                 if self.swap().free(entry).is_err() {
                     self.corrupt(&"an entry that names a free slot of swap");
@@ -93,14 +92,15 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// One entry of `level` with these bits, which mapped the page `pfn`, is gone (Linux `folio_remove_rmap_pte`, `_pmd`).
-    /// The reference stays until the flush. Whether there is room for another.
+    /// The entry `old` of `level`, which mapped a page, is gone (Linux `folio_remove_rmap_pte`, `_pmd`). The reference
+    /// stays until the flush. Whether there is room for another.
     #[inline(always)]
-    fn drop_entry(&self, pfn: Pfn, bits: PteBits, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
-        if bits.contains(PteBits::SPECIAL) {
+    fn drop_entry(&self, old: Pte, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
+        if Codec::<M>::has(old, PteBits::SPECIAL) {
             // A page of zeroes.
             return true;
         }
+        let pfn = Codec::<M>::addr(old).pfn();
         let Some((folio, node)) = Folio::with_node(unmapped.table(), pfn) else {
             self.corrupt(&FreeError::NotOwned(pfn));
             return true;
@@ -112,7 +112,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             }
             return unmapped.push(folio, 1, Counted::Anon);
         }
-        self.drop_other(folio, bits, level, unmapped)
+        self.drop_other(folio, old, level, unmapped)
     }
 
     /// As [`Vm::drop_entry`], of what is not a small page of anonymous memory.
@@ -120,7 +120,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     fn drop_other(
         &self,
         folio: Folio<'_>,
-        bits: PteBits,
+        old: Pte,
         level: Level,
         unmapped: &mut Unmapped<'_>,
     ) -> bool {
@@ -140,7 +140,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             self.drop_file_rmap(folio);
         }
         let has_room = unmapped.push(folio, level.pages(), counted);
-        if counted == Counted::File && bits.contains(PteBits::DIRTY) {
+        if counted == Counted::File && Codec::<M>::has(old, PteBits::DIRTY) {
             unmapped.was_dirty();
         }
         has_room

@@ -57,7 +57,7 @@ impl<T> RwLock<T> {
                 cpu.relax();
             }
         }
-        ReadGuard { lock: self, _irq: irq, _this_cpu: PhantomData }
+        ReadGuard { lock: self, irq, _this_cpu: PhantomData }
     }
 
     /// Reads if no writer has the lock or waits for it, without waiting.
@@ -65,7 +65,7 @@ impl<T> RwLock<T> {
     pub fn try_read<'a, C: Cpu>(&'a self, cpu: &'a C) -> Option<ReadGuard<'a, T, C>> {
         let irq = cpu.irq_guard();
         // Not before it is in: dropping a guard leaves the lock.
-        self.enter().then(|| ReadGuard { lock: self, _irq: irq, _this_cpu: PhantomData })
+        self.enter().then(|| ReadGuard { lock: self, irq, _this_cpu: PhantomData })
     }
 
     /// Counts one more reader, unless there is a writer.
@@ -107,8 +107,16 @@ impl<T> RwLock<T> {
 pub struct ReadGuard<'a, T, C: Cpu> {
     lock: &'a RwLock<T>,
     // Dropped after `Drop::drop` has left the lock.
-    _irq: IrqGuard<'a, C>,
+    irq: IrqGuard<'a, C>,
     _this_cpu: PhantomData<*mut ()>,
+}
+
+impl<T, C: Cpu> ReadGuard<'_, T, C> {
+    /// Interrupts are masked as long as `this` is there.
+    #[inline(always)]
+    pub fn masked(this: &Self) -> &IrqGuard<'_, C> {
+        &this.irq
+    }
 }
 
 impl<T, C: Cpu> Deref for ReadGuard<'_, T, C> {
