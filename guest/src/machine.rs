@@ -145,6 +145,21 @@ fn window(pfn: Pfn) -> NonNull<u8> {
     }
 }
 
+/// Zeroes frames that the direct map does not show all of.
+///
+/// # Safety
+/// The caller owns them.
+#[cold]
+unsafe fn zero_high(first: Pfn, pages: u64) {
+    for n in 0..pages {
+        let Some(pfn) = first.checked_add(n) else { return };
+        let page = window(pfn);
+        // SAFETY: the caller owns the frame, all of which is seen at the window.
+        unsafe { fill_with_zeroes(page.as_ptr(), 1) };
+        highmem::kunmap_local(page);
+    }
+}
+
 /// The direct map.
 pub struct DirectMap;
 
@@ -168,7 +183,7 @@ impl port::PhysMem for DirectMap {
         unsafe { self.zero_block(pfn, 1) };
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn zero_block(&self, first: Pfn, pages: u64) {
         let end = first.addr().get() + pages * PAGE_SIZE;
         if end <= paging::direct_map_end() {
@@ -176,13 +191,8 @@ impl port::PhysMem for DirectMap {
             unsafe { fill_with_zeroes((DIRECT_MAP + first.addr().get()) as *mut u8, pages) };
             return;
         }
-        for n in 0..pages {
-            let Some(pfn) = first.checked_add(n) else { return };
-            let page = window(pfn);
-            // SAFETY: the caller owns the frame, all of which is seen at the window.
-            unsafe { fill_with_zeroes(page.as_ptr(), 1) };
-            highmem::kunmap_local(page);
-        }
+        // SAFETY: promised by the caller.
+        unsafe { zero_high(first, pages) };
     }
 
     unsafe fn copy(&self, from: Pfn, to: Pfn) {

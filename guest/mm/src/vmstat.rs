@@ -7,7 +7,7 @@
 
 use crate::addr::NodeId;
 use crate::phys::MAX_CPUS;
-use crate::port::{Cpu, IrqGuard};
+use crate::port::{Cpu, CpuId, IrqGuard};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted.
@@ -228,20 +228,20 @@ impl VmStat {
     #[inline]
     pub fn grow(&self, cpu: &impl Cpu, node: NodeId, stat: NodeStat, n: u64) {
         let masked = cpu.irq_guard();
-        self.grow_masked(cpu, &masked, node, stat, n);
+        self.grow_on(cpu.id(), &masked, node, stat, n);
     }
 
-    /// As [`VmStat::grow`], for who has masked interrupts anyway.
+    /// As [`VmStat::grow`], for who has masked interrupts anyway and knows that this is CPU `id`.
     #[inline(always)]
-    pub(crate) fn grow_masked<C: Cpu>(
+    pub(crate) fn grow_on<C: Cpu>(
         &self,
-        cpu: &C,
+        id: CpuId,
         _masked: &IrqGuard<'_, C>,
         node: NodeId,
         stat: NodeStat,
         n: u64,
     ) {
-        let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.nodes.get(node.index()));
+        let set = self.cpus.get(id.0 as usize).and_then(|set| set.nodes.get(node.index()));
         let counter = set.and_then(|set| set.get(stat as usize));
         counter.into_iter().for_each(|counter| add(counter, n));
     }

@@ -109,10 +109,16 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
     if percpu::mask_depth() != 1 {
         return false;
     }
+    if frame.vector == trap::PAGE_FAULT && frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 {
+        return page_fault(frame, id);
+    }
+    other_trap(frame, id)
+}
+
+#[cold]
+#[inline(never)]
+fn other_trap(frame: &mut TrapFrame, id: u32) -> bool {
     match frame.vector {
-        trap::PAGE_FAULT if frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 => {
-            page_fault(frame, id)
-        }
         trap::GENERAL_PROTECTION => touch::address_of(frame).is_some_and(|address| {
             kill(id, Killed { address, access: Access::Read, why: Why::NotCanonical })
         }),
@@ -123,10 +129,12 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
 #[inline(always)]
 fn page_fault(frame: &TrapFrame, id: u32) -> bool {
     let (Some(mm), Some(va)) = (VM.mm(id), VirtAddr::new(frame.cr2)) else { return false };
-    let access = match frame.error & (ERROR_WRITE | ERROR_FETCH) {
-        0 => Access::Read,
-        ERROR_WRITE => Access::Write,
-        _ => Access::Execute,
+    let access = if frame.error & ERROR_FETCH != 0 {
+        Access::Execute
+    } else if frame.error & ERROR_WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
     };
     let pause = task::pause();
     irq::enable();

@@ -98,7 +98,7 @@ fn add_one(counter: &AtomicU64) -> u64 {
 }
 
 /// Records a fault that the running CPU has just handled.
-#[inline]
+#[inline(always)]
 pub fn record(address: u64, code: u64, space: u32, fault: &Fault) {
     let Some(part) = PARTS.get(percpu::cpu() as usize) else { return };
     let handler = handler(fault);

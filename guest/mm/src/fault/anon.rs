@@ -41,7 +41,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// Maps the page of zeroes, which nobody counts.
     #[inline(always)]
     fn zero_page(&self, slot: PteSlot<'p>) -> Result<Flavour, Stop> {
-        let zero = self.vm.zero_page().ok_or(Stop::Corrupt)?;
+        let zero = self.ground.zero();
         let bits = (self.rights() - PteBits::WRITE) | PteBits::SPECIAL;
         let locked = self.lock(slot);
         if !slot.load().is_none() {

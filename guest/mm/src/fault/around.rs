@@ -37,7 +37,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         if found.is_none() {
             return Ok(false);
         }
-        let last = self.tree.last_table(self.va()).ok_or(Stop::Again)?;
+        let last = self.tree().last_table(self.va()).ok_or(Stop::Again)?;
         let _locked = self.vm.lock_table(slot);
         while let Some(at) = found {
             found = cursor.next(pages, &section);

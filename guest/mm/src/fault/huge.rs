@@ -126,7 +126,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         match self.vm.split_huge(self.mm, self.vpn, self.frames) {
             Ok(()) => {
                 let source = crate::space::MmTables::new(self.vm, self.mm, self.frames);
-                let slot = self.tree.populate_last(slot, self.va(), &source)?;
+                let slot = self.tree().populate_last(slot, self.va(), &source)?;
                 self.small(slot)
             }
             Err(Errno::Enomem) => Err(Stop::NoMemory),

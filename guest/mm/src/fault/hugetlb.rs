@@ -16,7 +16,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     /// Makes the page of `level` that was touched what the access needs.
     pub(super) fn pool_page(&self, level: Level) -> Result<Flavour, Stop> {
         let source = MmTables::new(self.vm, self.mm, self.frames);
-        let slot = self.tree.populate(self.va(), level, &source)?;
+        let slot = self.tree().populate(self.va(), level, &source)?;
         self.anchor()?;
         // The lock is held from here on, so that a page is taken once: pools are small, and promises exact.
         let _locked = self.vm.lock_table(slot);

@@ -36,11 +36,10 @@ pub use swapin::Held;
 
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
-use crate::frame::FrameTable;
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
-use crate::space::{Codec, Mm, MmTables, Rss, TableGuard, Vm};
+use crate::space::{Codec, Ground, Mm, MmTables, Rss, TableGuard, Vm};
 use crate::sync::ReadGuard;
 use crate::vma::{Areas, Backing, VmFlags, Vma};
 use crate::vmstat::{NodeStat, VmEvent};
@@ -155,8 +154,7 @@ struct Touch<'a, 'p, M: Machine, A> {
     mm: &'a Mm<'p, M>,
     areas: &'a Areas<'p>,
     vma: &'a Vma,
-    tree: PageTable<'p, M>,
-    table: &'p FrameTable,
+    ground: &'a Ground<'p, M>,
     vpn: u64,
     write: bool,
     /// It waited before.
@@ -206,12 +204,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         if !allows(vma.flags(), access) {
             return Fault::Segv(Segv::AccErr);
         }
-        let Some(table) = self.frame_table() else { return Fault::Corrupt };
+        let Some(ground) = self.ground() else { return Fault::Corrupt };
         self.stat().count_masked(cpu, ReadGuard::masked(&areas), VmEvent::PgFault, 1);
         mm.counters().count_fault();
         let write = access == Access::Write;
-        let tree = mm.tree();
-        Touch { vm: self, mm, areas: &areas, vma, tree, table, vpn, write, resumed: false, frames }.outcome()
+        Touch { vm: self, mm, areas: &areas, vma, ground, vpn, write, resumed: false, frames }.outcome()
     }
 
     /// As [`Vm::fault`], of one that was counted and has waited.
@@ -231,9 +228,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if !allows(vma.flags(), access) {
             return Fault::Segv(Segv::AccErr);
         }
-        let Some(table) = self.frame_table() else { return Fault::Corrupt };
-        let (write, tree) = (access == Access::Write, mm.tree());
-        Touch { vm: self, mm, areas: &areas, vma, tree, table, vpn, write, resumed: true, frames }.outcome()
+        let Some(ground) = self.ground() else { return Fault::Corrupt };
+        let write = access == Access::Write;
+        Touch { vm: self, mm, areas: &areas, vma, ground, vpn, write, resumed: true, frames }.outcome()
     }
 
     /// Nothing is mapped at `va`; a stack may grow to there.
@@ -258,16 +255,23 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn outcome(&self) -> Fault {
         match self.handle() {
             Ok(flavour) => Fault::Minor(flavour),
-            Err(Stop::Again) => Fault::Minor(Flavour::Spurious),
-            Err(Stop::NoMemory) => Fault::Oom,
-            Err(Stop::NoPoolPage | Stop::PastEnd) => Fault::Sigbus,
-            Err(Stop::Corrupt) => Fault::Corrupt,
-            Err(Stop::InSwap(entry)) => Fault::InSwap(entry),
-            Err(Stop::Wait(need)) => self.must_wait(need),
+            Err(stop) => self.stopped(stop),
         }
     }
 
     #[cold]
+    #[inline(never)]
+    fn stopped(&self, stop: Stop) -> Fault {
+        match stop {
+            Stop::Again => Fault::Minor(Flavour::Spurious),
+            Stop::NoMemory => Fault::Oom,
+            Stop::NoPoolPage | Stop::PastEnd => Fault::Sigbus,
+            Stop::Corrupt => Fault::Corrupt,
+            Stop::InSwap(entry) => Fault::InSwap(entry),
+            Stop::Wait(need) => self.must_wait(need),
+        }
+    }
+
     fn must_wait(&self, need: Need) -> Fault {
         let Backing::File(file) = self.vma.backing() else { return Fault::Corrupt };
         Fault::Wait(Ticket::new(file, self.vma.index_of(self.vpn), need, self.vma.flags()))
@@ -278,26 +282,33 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         if let Backing::Hugetlb(level) = self.vma.backing() {
             return self.pool_page(level);
         }
+        match self.tree().last_entry(self.va()) {
+            Some(slot) => self.small(slot),
+            None => self.first_of_table(),
+        }
+    }
+
+    /// There is no table of small pages: the page is huge, or could be, or the table is missing.
+    #[inline(never)]
+    fn first_of_table(&self) -> Result<Flavour, Stop> {
         let source = MmTables::new(self.vm, self.mm, self.frames);
-        let pmd = self.tree.populate(self.va(), Level::PMD, &source)?;
-        let slot = match self.tree.last_below(pmd, self.va()) {
-            Some(slot) => slot,
-            None => match self.large(pmd)? {
-                Some(flavour) => return Ok(flavour),
-                None => self.tree.populate_last(pmd, self.va(), &source)?,
-            },
-        };
+        let pmd = self.tree().populate(self.va(), Level::PMD, &source)?;
+        let entry = pmd.load();
+        if entry.is_none() && self.fits_huge() {
+            if let Some(flavour) = self.huge_page(pmd)? {
+                return Ok(flavour);
+            }
+        } else if Codec::<M>::is_huge(entry) {
+            return self.huge_touched(pmd, entry);
+        }
+        let slot = self.tree().populate_last(pmd, self.va(), &source)?;
         self.small(slot)
     }
 
-    /// The entry of a huge page, or of one that could be huge; none if it is to be small.
-    #[inline(never)]
-    fn large(&self, pmd: PteSlot<'p>) -> Result<Option<Flavour>, Stop> {
-        let entry = pmd.load();
-        if Codec::<M>::is_huge(entry) {
-            return self.huge_touched(pmd, entry).map(Some);
-        }
-        if entry.is_none() && self.fits_huge() { self.huge_page(pmd) } else { Ok(None) }
+    /// The tables of the context.
+    #[inline(always)]
+    fn tree(&self) -> PageTable<'p, M> {
+        self.mm.tree()
     }
 
     /// The entry of a small page. Anonymous memory first: what is at hand here is the way of most faults.
@@ -348,7 +359,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     /// Locks the table that `slot` is in.
     #[inline(always)]
     fn lock(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
-        self.vm.lock_table_in(Some(self.table), slot)
+        self.vm.lock_table_in(Some(self.ground.table()), slot)
     }
 
     /// The address that was touched, without the offset in its page.
@@ -359,7 +370,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     /// What an entry of the area says at most.
     #[inline(always)]
     fn rights(&self) -> PteBits {
-        self.vma.flags().pte_bits(self.vm.user_bits())
+        self.vma.flags().pte_bits(self.ground.user())
     }
 
     /// Makes the block of frames at `pfn`, which was just allocated, a folio of this area, whose anchor is `anchor`. Its
@@ -368,7 +379,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     fn new_folio(&self, pfn: Pfn, vpn: u64, anchor: u64) -> Result<Folio<'p>, Stop> {
         let index = self.vma.index_of(vpn);
         let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE | FolioFlags::PENDING;
-        Folio::create(self.table, pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
+        Folio::create(self.ground.table(), pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
     }
 
     /// The address of the area's anchor, made if it has none (Linux `anon_vma_prepare`).

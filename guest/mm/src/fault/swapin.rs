@@ -144,9 +144,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if !matches!(Codec::<M>::view(entry), PteView::Swap { .. }) {
             return Ok(());
         }
-        let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
-        let (tree, write) = (mm.tree(), false);
-        let touch = Touch { vm: self, mm, areas: &areas, vma, tree, table, vpn, write, resumed: true, frames };
+        let ground = self.ground().ok_or(Errno::Ecorrupt)?;
+        let write = false;
+        let touch = Touch { vm: self, mm, areas: &areas, vma, ground, vpn, write, resumed: true, frames };
         match touch.swapped(found.slot, entry) {
             Ok(_) | Err(Stop::Again | Stop::InSwap(_) | Stop::Wait(_)) => Ok(()),
             Err(Stop::NoMemory) => Err(Errno::Enomem),

@@ -62,12 +62,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Fault {
         match self.fault_here(mm, va, access, frames) {
-            fault @ (Fault::Wait(_) | Fault::InSwap(_)) => self.touch_waiting(mm, va, access, fault, frames),
-            fault => fault,
+            Fault::Minor(flavour) => Fault::Minor(flavour),
+            fault => self.touch_waiting(mm, va, access, fault, frames),
         }
     }
 
-    /// The rest of [`Vm::touch`], of a fault that has to wait.
+    /// The rest of [`Vm::touch`], of a fault that may have to wait.
     #[cold]
     #[inline(never)]
     fn touch_waiting<A: FrameAllocator<'p>>(

@@ -27,7 +27,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             drop(locked);
             return self.copy(slot, now, None);
         }
-        let folio = Folio::of(self.table, Codec::<M>::addr(now).pfn()).ok_or(Stop::Corrupt)?;
+        let folio = Folio::of(self.ground.table(), Codec::<M>::addr(now).pfn()).ok_or(Stop::Corrupt)?;
         if folio.flags().contains(FolioFlags::SWAPCACHE) {
             self.leave_swap(folio);
         }

@@ -84,7 +84,7 @@ pub(crate) struct Folio<'t> {
 impl<'t> Folio<'t> {
     /// Makes a folio of the block of one order at `pfn`, which the caller has just allocated: one reference, no mapping.
     /// `None` if that is no frame of the table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn create(
         table: &'t FrameTable,
         pfn: Pfn,
@@ -104,13 +104,13 @@ impl<'t> Folio<'t> {
     }
 
     /// The folio that the frame `pfn` is a part of, if it is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(table: &'t FrameTable, pfn: Pfn) -> Option<Self> {
         Some(Self::with_node(table, pfn)?.0)
     }
 
     /// As [`Folio::of`], with the node that its memory is on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_node(table: &'t FrameTable, pfn: Pfn) -> Option<(Self, NodeId)> {
         let (idx, block) = table.lookup(pfn)?;
         let folio = Self::at(table, idx);
@@ -132,6 +132,7 @@ impl<'t> Folio<'t> {
 
     /// The folio whose second or later frame `idx` is.
     #[cold]
+    #[inline(never)]
     fn around(table: &'t FrameTable, idx: FrameIdx) -> Option<Self> {
         Order::all().skip(1).find_map(|order| {
             let idx = idx.block_start(order)?;

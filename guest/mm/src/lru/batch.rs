@@ -10,7 +10,7 @@ use super::Lru;
 use super::session::Session;
 use crate::folio::{Folio, FolioFlags};
 use crate::frame::FrameTable;
-use crate::port::{Cpu, IrqGuard};
+use crate::port::{Cpu, CpuId, IrqGuard};
 use crate::vmstat::NodeStat;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,20 +38,22 @@ impl Lru<'_> {
         if !folio.flags().contains(FolioFlags::PENDING) {
             folio.set_flags(FolioFlags::PENDING);
         }
-        let masked = cpu.irq_guard();
-        self.collect(cpu, &masked, folio);
+        let _masked = cpu.irq_guard();
+        self.collect(cpu, cpu.id(), folio);
     }
 
     /// As [`Lru::add`], of an anonymous folio that waits for its list from the start, `pages` pages of which are mapped now.
     #[inline(always)]
     pub(crate) fn add_anon<C: Cpu>(&self, cpu: &C, masked: &IrqGuard<'_, C>, folio: Folio<'_>, pages: u64) {
-        self.stat.grow_masked(cpu, masked, folio.node(), NodeStat::AnonMapped, pages);
-        self.collect(cpu, masked, folio);
+        let id = cpu.id();
+        self.stat.grow_on(id, masked, folio.node(), NodeStat::AnonMapped, pages);
+        self.collect(cpu, id, folio);
     }
 
+    /// With interrupts masked, on CPU `id`.
     #[inline(always)]
-    fn collect<C: Cpu>(&self, cpu: &C, _masked: &IrqGuard<'_, C>, folio: Folio<'_>) {
-        let Some(batch) = self.batches.get(cpu.id().0 as usize) else { return };
+    fn collect<C: Cpu>(&self, cpu: &C, id: CpuId, folio: Folio<'_>) {
+        let Some(batch) = self.batches.get(id.0 as usize) else { return };
         let len = batch.len.load(Ordering::Relaxed);
         let Some(slot) = batch.frames.get(len as usize) else { return };
         slot.store(folio.idx().get(), Ordering::Relaxed);

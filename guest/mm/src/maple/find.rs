@@ -54,7 +54,7 @@ impl<'p, T> MapleTree<'p, T> {
     }
 
     /// The range that `page` is in (Linux `vma_lookup`).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn find(&self, page: u64) -> Option<Entry<T>> {
         let leaf = self.root()?.leaf(page)?;

@@ -7,6 +7,15 @@ use super::slot::{PteSlot, Table};
 use super::{Codec, PageRange, PageTable, PtError, TableFrames, Why};
 use crate::port::{Level, Machine, Pte, PteCodec};
 
+/// What the other tree gets.
+pub trait CopyEntry<'m> {
+    /// What it says where this one has the entry in `slot`, of the last level.
+    fn small(&mut self, slot: PteSlot<'m>) -> Pte;
+
+    /// The same for a large leaf of `level`.
+    fn large(&mut self, slot: PteSlot<'m>, level: Level) -> Pte;
+}
+
 impl<'m, M: Machine> PageTable<'m, M> {
     /// Shows every entry in `range` that says anything and is not a table, and puts what `copy` makes of it into `to`,
     /// where nothing is mapped in the range. Large leaves lie in the range as a whole.
@@ -18,7 +27,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         to: &Self,
         range: PageRange,
         frames: &impl TableFrames,
-        mut copy: impl FnMut(PteSlot<'m>, Level) -> Pte,
+        copy: &mut impl CopyEntry<'m>,
     ) -> Result<(), PtError> {
         let root = self.root_level();
         let fail = |why| PtError { at: range.start(), why };
@@ -27,7 +36,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         }
         let from = self.root_table().ok_or(fail(Why::Corrupt))?;
         let into = to.root_table().ok_or(fail(Why::Corrupt))?;
-        self.clone_table((from, into), root, range, frames, &mut copy)
+        self.clone_table((from, into), root, range, frames, copy)
     }
 
     fn clone_table(
@@ -36,7 +45,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
         level: Level,
         range: PageRange,
         frames: &impl TableFrames,
-        copy: &mut impl FnMut(PteSlot<'m>, Level) -> Pte,
+        copy: &mut impl CopyEntry<'m>,
     ) -> Result<(), PtError> {
         if level == Level::PTE {
             clone_last(from, into, range, copy);
@@ -53,7 +62,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
                 if part.pages() != level.pages() {
                     return Err(fail(Why::Invalid));
                 }
-                twin.set(copy(slot, level));
+                twin.set(copy.large(slot, level));
                 continue;
             }
             let (below, child) = self.child(level, pte).ok_or(fail(Why::Corrupt))?;
@@ -70,13 +79,13 @@ fn clone_last<'m>(
     from: Table<'m>,
     into: Table<'m>,
     range: PageRange,
-    copy: &mut impl FnMut(PteSlot<'m>, Level) -> Pte,
+    copy: &mut impl CopyEntry<'m>,
 ) {
     let first = range.index(Level::PTE);
     for index in first..first + range.pages() as usize {
         let slot = from.slot(index);
         if !slot.load().is_none() {
-            into.slot(index).set(copy(slot, Level::PTE));
+            into.slot(index).set(copy.small(slot));
         }
     }
 }

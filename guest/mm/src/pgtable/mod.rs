@@ -43,6 +43,7 @@ mod walk;
 mod x86_64;
 
 pub use census::{Census, Leaves, Stride};
+pub use clone::CopyEntry;
 pub use cost::walk_refs;
 pub use error::{PtError, Why};
 pub use frames::TableFrames;

@@ -77,10 +77,22 @@ impl<'m, M: Machine> PageTable<'m, M> {
         Ok(table.slot(Level::PTE.index(va)))
     }
 
-    /// The entry of the last level for `va` below the entry `slot` of [`Level::PMD`], if there is a table.
+    /// The entry of the last level for `va`, if all tables on the way are there.
     #[inline(always)]
-    pub fn last_below(&self, slot: PteSlot<'m>, va: VirtAddr) -> Option<PteSlot<'m>> {
-        let (_, table) = self.child(Level::PMD, slot.load())?;
+    pub fn last_entry(&self, va: VirtAddr) -> Option<PteSlot<'m>> {
+        let root = self.root_level();
+        if !va.is_canonical(root.get()) {
+            return None;
+        }
+        // Level by level: which are there is known when this is compiled.
+        let below = |table: Table<'m>, level: Level| {
+            if level > root {
+                return Some(table);
+            }
+            Some(self.child(level, table.slot(level.index(va)).load())?.1)
+        };
+        let table = below(below(self.root_table()?, Level::PGD)?, Level::P4D)?;
+        let table = below(below(table, Level::PUD)?, Level::PMD)?;
         Some(table.slot(Level::PTE.index(va)))
     }
 

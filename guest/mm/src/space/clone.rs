@@ -9,7 +9,9 @@ use super::layout::Layout;
 use super::unmap::{pages_of, usages};
 use super::{Codec, Errno, Mm, MmTables, Rss, Vm};
 use crate::folio::{Folio, Mapping};
+use crate::frame::FrameTable;
 use crate::mutant::planted;
+use crate::pgtable::{CopyEntry, PteSlot};
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, Backing, VmFlags, Vma, VmaInit};
@@ -123,28 +125,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         let (tree, source) = (parent.tree(), MmTables::new(self, parent, frames));
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
-        let (mut shared, mut could_write) = (Shared::default(), false);
         let into = MmTables::new(self, child, frames);
-        let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
+        let mut shared = Sharing { vm: self, table, could_write: false, got: Shared::default() };
         // Where a table of the child cannot be made, what was copied is there and is counted.
-        let copied = tree.clone_range(&child.tree(), range, &into, |slot, level| {
-            let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
-            // One flush for all of them, if any could be written.
-            could_write |= Codec::<M>::has(old, PteBits::WRITE);
-            // Small pages of anonymous memory first; pages of pools are larger.
-            if level == Level::PTE
-                && Codec::<M>::is_present(new)
-                && !Codec::<M>::has(new, PteBits::SPECIAL)
-                && let Some(folio) = Folio::of(table, Codec::<M>::addr(new).pfn())
-                && matches!(folio.mapping(), Mapping::Anon(_))
-            {
-                folio.get(1);
-                folio.add_mapped(1);
-                shared.anon += 1;
-                return new;
-            }
-            self.share_other(new, level, &mut shared)
-        });
+        let copied = tree.clone_range(&child.tree(), range, &into, &mut shared);
+        let Sharing { could_write, got: shared, .. } = shared;
+        // One flush for all of them, if any could be written.
         if could_write && !planted("vm::flush.clone") {
             gather.add(range);
         }
@@ -156,25 +142,70 @@ impl<'p, M: Machine> Vm<'p, M> {
         copied?;
         if shared.full { Err(Errno::Enomem) } else { Ok(()) }
     }
+}
+
+/// Entries on their way to the clone.
+struct Sharing<'a, 'p, M: Machine> {
+    vm: &'a Vm<'p, M>,
+    table: &'p FrameTable,
+    /// An entry of the parent could be written.
+    could_write: bool,
+    got: Shared,
+}
+
+impl<M: Machine> Sharing<'_, '_, M> {
+    /// Makes the entry in `slot` one of a page that others have, too; what it says then.
+    #[inline(always)]
+    fn share(&mut self, slot: PteSlot<'_>) -> Pte {
+        let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
+        let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
+        self.could_write |= Codec::<M>::has(old, PteBits::WRITE);
+        new
+    }
 
     /// What the clone's entry says where the parent's says `new`, which is not a small page of anonymous memory.
     #[inline(never)]
-    fn share_other(&self, new: Pte, level: Level, shared: &mut Shared) -> Pte {
+    fn other(&mut self, new: Pte, level: Level) -> Pte {
+        let (vm, shared) = (self.vm, &mut self.got);
         if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
             // As many entries as can be name the slot already.
-            shared.full |= self.swap().duplicate(entry).is_err();
+            shared.full |= vm.swap().duplicate(entry).is_err();
             if shared.full {
                 return Pte::NONE;
             }
             shared.swapped += 1;
-        } else if let Some(folio) = self.folio_of(new) {
+        } else if let Some(folio) = vm.folio_of(new) {
             folio.get(1);
-            match self.share_rmap(folio, level) {
+            match vm.share_rmap(folio, level) {
                 Counted::Hugetlb => shared.hugetlb += level.pages(),
                 Counted::File => shared.file += level.pages(),
                 Counted::Anon | Counted::Shmem => shared.anon += level.pages(),
             }
         }
         new
+    }
+}
+
+impl<'m, M: Machine> CopyEntry<'m> for Sharing<'_, '_, M> {
+    #[inline(always)]
+    fn small(&mut self, slot: PteSlot<'m>) -> Pte {
+        let new = self.share(slot);
+        // Anonymous memory first; pages of pools are larger.
+        if Codec::<M>::is_present(new)
+            && !Codec::<M>::has(new, PteBits::SPECIAL)
+            && let Some(folio) = Folio::of(self.table, Codec::<M>::addr(new).pfn())
+            && matches!(folio.mapping(), Mapping::Anon(_))
+        {
+            folio.get(1);
+            folio.add_mapped(1);
+            self.got.anon += 1;
+            return new;
+        }
+        self.other(new, Level::PTE)
+    }
+
+    fn large(&mut self, slot: PteSlot<'m>, level: Level) -> Pte {
+        let new = self.share(slot);
+        self.other(new, level)
     }
 }

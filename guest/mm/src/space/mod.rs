@@ -106,7 +106,7 @@ pub struct Mm<'p, M: Machine> {
 }
 
 /// What is fixed at boot.
-struct Ground<'p, M: Machine> {
+pub(crate) struct Ground<'p, M: Machine> {
     objects: Objects<'p, M>,
     /// Where contexts come from.
     mm: &'p Cache,
@@ -136,6 +136,26 @@ pub struct Vm<'p, M: Machine> {
     /// The first frame of the huge page of zeroes; 0 until somebody has read from one.
     huge_zero: AtomicU64,
     mms: [AtomicPtr<Mm<'p, M>>; MAX_MMS],
+}
+
+impl<'p, M: Machine> Ground<'p, M> {
+    /// The frame descriptors.
+    #[inline(always)]
+    pub(crate) fn table(&self) -> &'p FrameTable {
+        self.table
+    }
+
+    /// The page of zeroes.
+    #[inline(always)]
+    pub(crate) fn zero(&self) -> Pfn {
+        self.zero
+    }
+
+    /// What entries must say so that contexts can use them.
+    #[inline(always)]
+    pub(crate) fn user(&self) -> PteBits {
+        self.user
+    }
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
@@ -209,8 +229,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         &self.commit
     }
 
+    /// What is fixed at boot; none before.
     #[inline(always)]
-    fn ground(&self) -> Option<&Ground<'p, M>> {
+    pub(crate) fn ground(&self) -> Option<&Ground<'p, M>> {
         self.ground.get()?.as_ref()
     }
 
@@ -218,12 +239,6 @@ impl<'p, M: Machine> Vm<'p, M> {
     #[inline(always)]
     pub(crate) fn frame_table(&self) -> Option<&'p FrameTable> {
         self.ground().map(|ground| ground.table)
-    }
-
-    /// The page of zeroes.
-    #[inline(always)]
-    pub(crate) fn zero_page(&self) -> Option<Pfn> {
-        self.ground().map(|ground| ground.zero)
     }
 
     /// Where the descriptions of areas come from.

@@ -49,13 +49,11 @@ impl<T> RwLock<T> {
     }
 
     /// Masks interrupts on `cpu` and waits until no writer has the lock or waits for it.
-    #[inline]
+    #[inline(always)]
     pub fn read<'a, C: Cpu>(&'a self, cpu: &'a C) -> ReadGuard<'a, T, C> {
         let irq = cpu.irq_guard();
-        while !self.enter() {
-            while self.word.load(Ordering::Relaxed) & (WRITER | WAITING) != 0 {
-                cpu.relax();
-            }
+        if !self.enter() {
+            self.wait_for_writers(cpu);
         }
         ReadGuard { lock: self, irq, _this_cpu: PhantomData }
     }
@@ -68,8 +66,19 @@ impl<T> RwLock<T> {
         self.enter().then(|| ReadGuard { lock: self, irq, _this_cpu: PhantomData })
     }
 
+    /// Counts one more reader as soon as there is no writer.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_writers(&self, cpu: &impl Cpu) {
+        while !self.enter() {
+            while self.word.load(Ordering::Relaxed) & (WRITER | WAITING) != 0 {
+                cpu.relax();
+            }
+        }
+    }
+
     /// Counts one more reader, unless there is a writer.
-    #[inline]
+    #[inline(always)]
     fn enter(&self) -> bool {
         if self.word.fetch_add(1, Ordering::Acquire) & (WRITER | WAITING) == 0 {
             return true;

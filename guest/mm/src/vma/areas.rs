@@ -117,7 +117,7 @@ impl<'p> Areas<'p> {
     }
 
     /// The area that page `vpn` lies in.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn find(&self, vpn: u64) -> Option<&Vma> {
         self.tree.find(vpn).map(|entry| self.area(entry))
