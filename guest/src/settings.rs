@@ -91,6 +91,8 @@ const EFFECTIVE: &[&str] = &[
     "sysctl.vm.user_reserve_kbytes",
     "sysctl.vm.max_map_count",
     "sysctl.vm.mmap_min_addr",
+    "fault_around_bytes",
+    "read_ahead_kb",
     "sysctl.vm.dirty_ratio",
     "sysctl.vm.dirty_background_ratio",
     "sysctl.vm.dirty_bytes",

@@ -57,6 +57,7 @@ mod input;
 mod lacking;
 mod linux_guest;
 mod machine;
+mod mapped_files;
 mod memory;
 mod mempool;
 mod neighbours;

@@ -13,6 +13,10 @@ impl FileSystem for Disk {
         self
     }
 
+    fn is_disk(&self) -> bool {
+        true
+    }
+
     fn map(&self, _: u64, index: u64, pages: u64) -> Result<Run, Errno> {
         let all = self.sectors().div_ceil(PAGE_SECTORS);
         let rest = all.saturating_sub(index);

@@ -7,12 +7,14 @@
 //! | `device` | a disk as one file |
 //! | `volume` | a data volume as a file system |
 //! | `table` | the volume's table on its disk |
+//! | `names` | what inodes are called |
 //! | `mount` | finding volumes: partitions, `root=`, `disk.N.fs=` |
 //!
 //! Paths: `NAME` and `/NAME` are files of the root volume, `/mnt/N/NAME` of the one of `disk.N.fs=`, `/dev/vda` a disk.
 
 mod device;
 mod mount;
+mod names;
 mod table;
 mod volume;
 
@@ -23,6 +25,7 @@ use mm::cache::{FileMode, FileSystem, OpenFile};
 use mm::errno::Errno;
 use mm::sync::Once;
 pub use mount::numbered as partition;
+pub use names::{device, write_path};
 pub use table::Buffer;
 pub use volume::DataVolume;
 
@@ -104,6 +107,17 @@ pub fn find(path: &str) -> Result<(&'static dyn FileSystem, u64, u64), Errno> {
 pub fn open(path: &str, mode: FileMode) -> Result<File, Errno> {
     let (fs, number, size) = find(path)?;
     Ok(File(CACHE.open(fs, number, size, mode, &FRAMES)?))
+}
+
+/// As [`open`], for reading and, where that can be, for writing.
+///
+/// # Errors
+/// `Enoent`, `Enomem`.
+pub fn open_for_all(path: &str) -> Result<File, Errno> {
+    match open(path, FileMode::READ | FileMode::WRITE) {
+        Err(Errno::Erofs) => open(path, FileMode::READ),
+        opened => opened,
+    }
 }
 
 /// An open file; closed when it is dropped.

@@ -96,7 +96,7 @@ fn mount(device: &str) -> Result<DataVolume, Missing> {
     let name = device.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = device.get(name.len()..).and_then(|digits| digits.parse::<u32>().ok());
     let disk = blk::find(name).ok_or(Missing::Device)?;
-    let (first, sectors) = partition(disk, number)?;
+    let Part { number, first, sectors } = partition(disk, number)?;
     let inside = first.checked_add(sectors).is_some_and(|end| end <= disk.sectors());
     if !inside || !first.is_multiple_of(BLOCK_SECTORS) {
         return Err(Missing::Place);
@@ -108,7 +108,7 @@ fn mount(device: &str) -> Result<DataVolume, Missing> {
     let buffer = Buffer::new(SLOT_BYTES).ok_or(Errno::Enomem)?;
     let state = new_volume().ok_or(Errno::Enomem)?;
     state.load(&table);
-    Ok(DataVolume::new(disk, first, state, buffer))
+    Ok(DataVolume::new(disk, number, first, state, buffer))
 }
 
 /// Looks at the first block of each copy, so that a disk without files costs little.
@@ -132,16 +132,25 @@ fn new_volume() -> Option<&'static mut Volume> {
 
 /// First sector and length of partition `number` of a disk, if there is one and it lies on the disk.
 pub fn numbered(disk: &'static Disk, number: u32) -> Option<(u64, u64)> {
-    let (first, sectors) = partition(disk, Some(number)).ok()?;
+    let Part { first, sectors, .. } = partition(disk, Some(number)).ok()?;
     first.checked_add(sectors).is_some_and(|end| end <= disk.sectors()).then_some((first, sectors))
 }
 
-/// First sector and length of the partition that is meant.
-fn partition(disk: &'static Disk, number: Option<u32>) -> Result<(u64, u64), Missing> {
+/// A partition, or a whole disk.
+#[derive(Clone, Copy)]
+struct Part {
+    /// 0 for the disk.
+    number: u32,
+    first: u64,
+    sectors: u64,
+}
+
+/// The partition that is meant.
+fn partition(disk: &'static Disk, number: Option<u32>) -> Result<Part, Missing> {
     let mut sector = Buffer::new(SECTOR as usize).ok_or(Errno::Enomem)?;
     if Mbr::check(sector.read(disk, 0)?, disk.sectors()).is_err() {
         return match number {
-            None => Ok((0, disk.sectors())),
+            None => Ok(Part { number: 0, first: 0, sectors: disk.sectors() }),
             Some(_) => Err(Missing::Partition),
         };
     }
@@ -161,14 +170,14 @@ fn in_table(
     number: Option<u32>,
     lba: u64,
     sector: &mut Buffer,
-) -> Result<(u64, u64), Missing> {
+) -> Result<Part, Missing> {
     let header = Header::read(sector.read(disk, lba)?, lba, disk.sectors()).map_err(Missing::Partitions)?;
     let mut entries = Buffer::new(header.entry_bytes().max(1)).ok_or(Errno::Enomem)?;
     let bytes = entries.read(disk, header.entries_lba.get())?;
     let mut used = header.entries(bytes).map_err(Missing::Partitions)?;
     let is_meant = |&(n, kind): &(u32, bool)| number.map_or(kind, |number| n == number);
     let found = used.find(|&(n, entry)| is_meant(&(n, entry.kind() == TYPE_FILES)));
-    let (_, entry) = found.ok_or(Missing::Partition)?;
-    let (from, to) = (entry.first(), entry.last());
-    Ok((from, to.checked_sub(from).map_or(0, |length| length + 1)))
+    let (number, entry) = found.ok_or(Missing::Partition)?;
+    let (first, to) = (entry.first(), entry.last());
+    Ok(Part { number, first, sectors: to.checked_sub(first).map_or(0, |length| length + 1) })
 }

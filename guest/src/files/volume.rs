@@ -29,6 +29,8 @@ static ZEROES: Zeroes = Zeroes([0; ZERO_BLOCKS * BLOCK as usize]);
 /// See the module documentation.
 pub struct DataVolume {
     disk: &'static Disk,
+    /// The number of its partition; 0 for the whole disk.
+    part: u32,
     /// The sector of its block 0.
     first: u64,
     state: SpinLock<&'static mut Volume>,
@@ -58,15 +60,26 @@ pub struct FileFacts {
 }
 
 impl DataVolume {
-    /// The volume whose block 0 is at sector `first` of `disk`, with its files.
-    pub fn new(disk: &'static Disk, first: u64, state: &'static mut Volume, table: Buffer) -> Self {
+    /// The volume in partition `part` of `disk`, whose block 0 is at sector `first`, with its files.
+    pub fn new(
+        disk: &'static Disk,
+        part: u32,
+        first: u64,
+        state: &'static mut Volume,
+        table: Buffer,
+    ) -> Self {
         let (state, table) = (SpinLock::new(state), Mutex::new(table));
-        Self { disk, first, state, table, broken: AtomicBool::new(false) }
+        Self { disk, part, first, state, table, broken: AtomicBool::new(false) }
     }
 
     /// The disk under it.
     pub fn disk(&self) -> &'static Disk {
         self.disk
+    }
+
+    /// The number of its partition on that; 0 for the whole disk.
+    pub fn part(&self) -> u32 {
+        self.part
     }
 
     /// Blocks that no file has, and all that it has.

@@ -81,6 +81,7 @@ pub fn apply_settings() {
     to.set_max_map_count(number("sysctl.vm.max_map_count", 65530) as u32);
     to.set_mmap_min_addr(number("sysctl.vm.mmap_min_addr", 65536));
     to.set_stack_guard_gap(number("stack_guard_gap", 256));
+    to.set_fault_around_bytes(number("fault_around_bytes", 65536));
     let dirty = &CACHE.dirty().settings;
     dirty.set_ratios(number("sysctl.vm.dirty_ratio", 20), number("sysctl.vm.dirty_background_ratio", 10));
     dirty.set_bytes(number("sysctl.vm.dirty_bytes", 0), number("sysctl.vm.dirty_background_bytes", 0));

@@ -2,14 +2,22 @@
 
 use super::kb;
 use crate::context::{self, Context, oom};
+use crate::files;
 use crate::memory::vm::VM;
+use crate::text::Text;
 use core::fmt::{self, Write};
 use mm::addr::{PAGE_SHIFT, VirtAddr};
+use mm::cache::{FileMode, OpenFile};
 use mm::port::Level;
 use mm::space::{PSS_UNITS, Rss, ThpMode, Usage};
 use mm::vma::{Backing, VmFlags, VmaInit};
-use shared::text::maps::{MAY_ALL, MapsArea, Smap, write_area, write_smap};
+use shared::text::maps::{MAY_ALL, MAY_SHARE, MapsArea, Smap, write_area, write_smap};
 use shared::text::status::Status;
+
+/// Room for the path of a file: its name, and where its volume is.
+const PATH: usize = 96;
+/// The bit of areas that may be made writable.
+const MAY_WRITE: u64 = 0x20;
 
 /// Writes one text about a context.
 pub type Render = fn(&Context, &mut dyn Write) -> fmt::Result;
@@ -50,20 +58,49 @@ pub fn areas(context: &Context) -> impl Iterator<Item = VmaInit> {
     })
 }
 
-fn line(area: &VmaInit) -> MapsArea<'static> {
-    MapsArea {
-        start: area.start << PAGE_SHIFT,
-        end: area.end << PAGE_SHIFT,
-        flags: u64::from(area.flags.bits()) | MAY_ALL,
-        // Anonymous memory is at no place in a file.
-        offset: 0,
-        inode: 0,
-        name: if matches!(area.backing, Backing::Shmem(_)) {
-            "/dev/zero (deleted)"
-        } else {
-            area.kind.name()
-        },
+/// Shows the areas of a context, one after the other, each with the file behind it; none is locked meanwhile.
+fn each_area(
+    context: &Context,
+    mut visit: impl FnMut(&VmaInit, Option<&OpenFile<'static>>) -> fmt::Result,
+) -> fmt::Result {
+    let mut at = 0;
+    while let Some(va) = VirtAddr::new(at << PAGE_SHIFT) {
+        let visited = VM.with_area(context.mm(), va, |area, file| {
+            at = area.end;
+            visit(area, file)
+        });
+        match visited {
+            None => return Ok(()),
+            Some(result) => result?,
+        }
     }
+    Ok(())
+}
+
+/// The bits of an area as Linux has them: a file that cannot be written is never shared, whatever was asked for.
+fn flags(area: &VmaInit, file: Option<&OpenFile<'static>>) -> u64 {
+    let mut flags = u64::from(area.flags.bits()) | MAY_ALL;
+    if area.flags.contains(VmFlags::SHARED) {
+        flags |= MAY_SHARE;
+        if file.is_some_and(|file| !file.mode().contains(FileMode::WRITE)) {
+            flags &= !(MAY_WRITE | u64::from(VmFlags::SHARED.bits()));
+        }
+    }
+    flags
+}
+
+fn line<'a>(area: &VmaInit, file: Option<&OpenFile<'static>>, path: &'a mut Text<PATH>) -> MapsArea<'a> {
+    let (start, end, flags) = (area.start << PAGE_SHIFT, area.end << PAGE_SHIFT, flags(area, file));
+    if let Some(inode) = file.map(OpenFile::inode) {
+        // What does not fit is cut off.
+        let _ = files::write_path(inode, path);
+        let (offset, device, inode) = (area.pgoff << PAGE_SHIFT, files::device(inode), inode.number());
+        return MapsArea { start, end, flags, offset, device, inode, name: path.as_str() };
+    }
+    let is_shmem = matches!(area.backing, Backing::Shmem(_));
+    let name = if is_shmem { "/dev/zero (deleted)" } else { area.kind.name() };
+    // Anonymous memory is at no place in a file.
+    MapsArea { start, end, flags, name, ..MapsArea::default() }
 }
 
 /// `/proc/PID/maps`.
@@ -71,7 +108,7 @@ fn line(area: &VmaInit) -> MapsArea<'static> {
 /// # Errors
 /// Those of `w`.
 pub fn maps(context: &Context, w: &mut dyn Write) -> fmt::Result {
-    areas(context).try_for_each(|area| write_area(w, &line(&area)))
+    each_area(context, |area, file| write_area(w, &line(area, file, &mut Text::new())))
 }
 
 /// Whether a first touch in the area may be given a huge page.
@@ -87,7 +124,7 @@ fn is_eligible(area: &VmaInit) -> bool {
 }
 
 fn smaps(context: &Context, w: &mut dyn Write) -> fmt::Result {
-    areas(context).try_for_each(|area| {
+    each_area(context, |area, file| {
         let has = VM.resident(context.mm(), area.start, area.end);
         let pss = kb(has.pss) / PSS_UNITS;
         let smap = Smap {
@@ -100,17 +137,16 @@ fn smaps(context: &Context, w: &mut dyn Write) -> fmt::Result {
             private_clean: kb(has.private_clean),
             private_dirty: kb(has.private_dirty),
             referenced: kb(has.referenced),
-            // Shared memory has an object behind it, as a file has.
-            anonymous: if matches!(area.backing, Backing::Shmem(_)) { 0 } else { kb(has.rss) },
+            anonymous: kb(has.anonymous),
             anon_huge_pages: kb(has.huge),
             shared_hugetlb: kb(has.shared_hugetlb),
             private_hugetlb: kb(has.private_hugetlb),
             swap: kb(has.swap),
             swap_pss: kb(has.swap_pss) / PSS_UNITS,
             locked: if area.flags.contains(VmFlags::LOCKED) { pss } else { 0 },
-            thp_eligible: is_eligible(&area),
+            thp_eligible: is_eligible(area),
         };
-        write_smap(w, &line(&area), &smap)
+        write_smap(w, &line(area, file, &mut Text::new()), &smap)
     })
 }
 

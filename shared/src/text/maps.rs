@@ -14,6 +14,8 @@ pub struct MapsArea<'a> {
     pub flags: u64,
     /// Offset in the file behind it, in bytes; 0 for anonymous memory.
     pub offset: u64,
+    /// Major and minor number of the device that this file is on.
+    pub device: (u32, u32),
     /// The number of that file.
     pub inode: u64,
     /// What it is called; empty for nothing.
@@ -48,6 +50,8 @@ const READ: u64 = 0x1;
 const WRITE: u64 = 0x2;
 const EXEC: u64 = 0x4;
 const SHARED: u64 = 0x8;
+/// The bit of areas that were asked for as shared; those are shared unless their file cannot be written.
+pub const MAY_SHARE: u64 = 0x80;
 
 /// The names of the bits in `VmFlags`, from the lowest bit up.
 pub const FLAG_NAMES: &[(u64, &str)] = &[
@@ -58,7 +62,7 @@ pub const FLAG_NAMES: &[(u64, &str)] = &[
     (0x10, "mr"),
     (0x20, "mw"),
     (0x40, "me"),
-    (0x80, "ms"),
+    (MAY_SHARE, "ms"),
     (0x100, "gd"),
     (0x400, "pf"),
     (0x2000, "lo"),
@@ -104,8 +108,9 @@ pub fn write_area(w: &mut dyn fmt::Write, area: &MapsArea<'_>) -> fmt::Result {
     let mut w = Columns { w, used: 0 };
     write!(w, "{:08x}-{:08x} ", area.start, area.end)?;
     write!(w, "{}{}{}", letter(READ, 'r'), letter(WRITE, 'w'), letter(EXEC, 'x'))?;
-    w.write_char(if area.flags & SHARED != 0 { 's' } else { 'p' })?;
-    write!(w, " {:08x} 00:00 {} ", area.offset, area.inode)?;
+    w.write_char(if area.flags & (SHARED | MAY_SHARE) != 0 { 's' } else { 'p' })?;
+    let (major, minor) = area.device;
+    write!(w, " {:08x} {major:02x}:{minor:02x} {} ", area.offset, area.inode)?;
     if !area.name.is_empty() {
         let gap = NAME_COLUMN.saturating_sub(w.used).max(1);
         write!(w, "{:gap$}{}", "", area.name)?;

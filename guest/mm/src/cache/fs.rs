@@ -17,6 +17,10 @@ pub struct Run {
 pub trait FileSystem: Sync {
     /// The disk under it.
     fn device(&self) -> &dyn BlockDevice;
+    /// Whether it is a disk as one file.
+    fn is_disk(&self) -> bool {
+        false
+    }
     /// Where page `index` of inode `ino` is, and up to `pages` pages behind it.
     ///
     /// # Errors

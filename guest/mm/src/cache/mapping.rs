@@ -4,6 +4,7 @@
 //! the index; a folio in the index has the flag of its mark set: DIRTY, WRITEBACK, TOWRITE.
 
 use crate::errseq::ErrSeq;
+use crate::port::Cpu;
 use crate::rmap::AreaTree;
 use crate::xarray::{Mark, XArray};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,11 @@ impl AddressSpace {
     /// How many pages could not be written so far.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
+    }
+
+    /// How many areas show it.
+    pub fn mmaps(&self, cpu: &impl Cpu) -> u32 {
+        self.areas.len(cpu)
     }
 
     /// How many pages are in memory.

@@ -61,10 +61,19 @@ struct Ground<'p, M: Machine> {
     table: &'p FrameTable,
     /// Where inodes come from.
     inodes: &'p Cache,
+    /// Where those of disks come from.
+    disks: &'p Cache,
     /// Where open files come from.
     files: &'p Cache,
     /// Where the nodes of indexes come from: those of the cache, of shared memory, of swap.
     nodes: NodeCache<'p, 'p, M>,
+}
+
+impl<'p, M: Machine> Ground<'p, M> {
+    /// Where inodes of `fs` come from.
+    fn inodes_of(&self, fs: &dyn FileSystem) -> &'p Cache {
+        if fs.is_disk() { self.disks } else { self.inodes }
+    }
 }
 
 /// Why there is no cache.
@@ -127,8 +136,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
                 self.slabs.create(&request, frames).map_err(BootError::Cache)
             };
             let inodes = cache("inode_cache", size_of::<Inode<'p>>(), align_of::<Inode<'p>>())?;
+            let disks = cache("bdev_cache", size_of::<Inode<'p>>(), align_of::<Inode<'p>>())?;
             let files = cache("filp", size_of::<OpenFile<'p>>(), align_of::<OpenFile<'p>>())?;
-            *slot = Some(Ground { table, inodes, files, nodes });
+            *slot = Some(Ground { table, inodes, disks, files, nodes });
             Ok(())
         });
         filled.map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! All inodes that are in memory, by file system and number (Linux `fs/inode.c`).
 //!
-//! Owns: the table, and inodes as objects of the slab cache `inode_cache`. Stays outside: what a file system keeps of them.
+//! Owns: the table, and inodes as objects of the slab caches `inode_cache` and, of disks, `bdev_cache`. Stays outside: what a file system keeps of them.
 //! Invariants: an inode stands in the table once, as long as it is in memory; it stays without users until it is
 //! [dropped](PageCache::drop_inode), so that its pages can be found again; references are taken under the lock of its bucket.
 
@@ -83,7 +83,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
             return Ok(found);
         }
         let ground = self.ground().ok_or(Errno::Enodev)?;
-        let memory = self.slabs.alloc(ground.inodes, frames, GfpFlags::GFP_KERNEL)?.cast::<Inode<'p>>();
+        let inodes = ground.inodes_of(fs);
+        let memory = self.slabs.alloc(inodes, frames, GfpFlags::GFP_KERNEL)?.cast::<Inode<'p>>();
         // SAFETY: the object has the size and alignment of an inode and is the caller's alone.
         unsafe { memory.write(Inode::new(fs, number, size)) };
         let bucket = self.table.bucket(number).ok_or(Errno::Einval)?;
@@ -91,7 +92,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         if let Some(other) = bucket.chain().find(|inode| is_of(inode, fs, number)) {
             other.get();
             // SAFETY: the object came from this cache, and nobody has seen it.
-            let _ = unsafe { self.slabs.free(ground.inodes, memory.cast()) };
+            let _ = unsafe { self.slabs.free(inodes, memory.cast()) };
             return Ok(other);
         }
         // SAFETY: the object is a complete inode, which only `drop_inode` takes away.
@@ -157,8 +158,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
         drop(bucket);
         // What is left are shadows.
         inode.mapping().pages.destroy(&ground.nodes);
+        let inodes = ground.inodes_of(fs);
         // SAFETY: the object came from this cache; it is in no table, and nobody has it, by the caller.
-        NonNull::new(me.cast::<u8>())
-            .is_some_and(|object| unsafe { self.slabs.free(ground.inodes, object) }.is_ok())
+        NonNull::new(me.cast::<u8>()).is_some_and(|object| unsafe { self.slabs.free(inodes, object) }.is_ok())
     }
 }

@@ -3,7 +3,8 @@
 use super::unmap::{checked, pages_of};
 use super::zap::Tables;
 use super::{Errno, Mm, Vm};
-use crate::addr::VirtAddr;
+use crate::addr::{PAGE_SHIFT, VirtAddr};
+use crate::cache::FileAdvice;
 use crate::phys::FrameAllocator;
 use crate::port::Machine;
 use crate::vma::VmFlags;
@@ -17,6 +18,8 @@ pub enum Advice {
     Random,
     /// It will be read in order.
     Sequential,
+    /// It will be read soon: what of it is in files is brought into memory.
+    WillNeed,
     /// What it holds is not needed: pages go, the area stays.
     DontNeed,
     /// A clone does not get it.
@@ -38,7 +41,7 @@ impl Advice {
             Self::Normal => old - reads,
             Self::Random => (old - reads) | VmFlags::RAND_READ,
             Self::Sequential => (old - reads) | VmFlags::SEQ_READ,
-            Self::DontNeed => old,
+            Self::WillNeed | Self::DontNeed => old,
             Self::DontFork => old | VmFlags::DONTCOPY,
             Self::DoFork => old - VmFlags::DONTCOPY,
             Self::HugePage => (old - huge) | VmFlags::HUGEPAGE,
@@ -65,6 +68,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(());
         }
         let (first, end) = checked(addr, len)?;
+        if advice == Advice::WillNeed {
+            return self.will_need(mm, first, end, frames);
+        }
         let mut areas = self.write_areas(mm, 2, frames)?;
         let covered = self.covered(&areas, first, end);
         if advice == Advice::DontNeed {
@@ -84,5 +90,23 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.each_area(&mut areas, first, end, |vma| Ok(advice.apply(vma.flags())))?;
         self.join(&mut areas, first, end);
         covered
+    }
+
+    /// Has files read what pages `first..end` show of them. Waits for no page; only where this code can wait.
+    fn will_need<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        first: u64,
+        end: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        self.each_mapped(mm, first, end, |area, file, (from, to)| {
+            if let Some(file) = file {
+                let pos = (area.pgoff + (from - area.start)) << PAGE_SHIFT;
+                let bytes = (to - from) << PAGE_SHIFT;
+                self.cache().fadvise(file, pos, bytes, FileAdvice::WillNeed, frames);
+            }
+            Ok(())
+        })
     }
 }

@@ -1,11 +1,12 @@
 //! What a context has, for whoever shows it (Linux `smaps_pte_range`).
 
 use super::unmap::pages_of;
-use super::{Codec, Mm, Vm};
-use crate::addr::{Order, Pfn, VirtAddr};
-use crate::folio::{Folio, FolioFlags};
+use super::{Codec, Errno, Mm, Vm};
+use crate::addr::{Order, PAGE_SHIFT, Pfn, VirtAddr};
+use crate::cache::OpenFile;
+use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
-use crate::vma::{Vma, VmaInit};
+use crate::vma::{Backing, Vma, VmaInit};
 
 /// What there is of a range, in pages; shares in 4096ths of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Resident {
     pub private_dirty: u64,
     /// Used.
     pub referenced: u64,
+    /// Of no file and no shared memory (`Anonymous`).
+    pub anonymous: u64,
     /// Mapped as parts of a huge page (`AnonHugePages`).
     pub huge: u64,
     /// Pages of pools that are mapped elsewhere too.
@@ -77,7 +80,7 @@ impl Resident {
         let share = if is_shared { pages * PSS_UNITS / mappers } else { pages * PSS_UNITS };
         self.rss += pages;
         self.pss += share;
-        let is_dirty = bits.contains(PteBits::DIRTY);
+        let is_dirty = bits.contains(PteBits::DIRTY) || folio.flags().contains(FolioFlags::DIRTY);
         if is_dirty {
             self.pss_dirty += share;
         }
@@ -93,6 +96,9 @@ impl Resident {
         if level != Level::PTE {
             self.huge += pages;
         }
+        if matches!(folio.mapping(), Mapping::Anon(_)) {
+            self.anonymous += pages;
+        }
     }
 }
 
@@ -100,6 +106,56 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// The area at `va`, or the first above it, as it is now.
     pub fn area_from(&self, mm: &Mm<'p, M>, va: VirtAddr) -> Option<VmaInit> {
         mm.areas.read(self.machine().cpu()).next_from(va.vpn().get()).map(Vma::init)
+    }
+
+    /// As [`Vm::area_from`]; shows `visit` the area and the file behind it, which stays open meanwhile. Nothing is locked.
+    pub fn with_area<T>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        visit: impl FnOnce(&VmaInit, Option<&OpenFile<'p>>) -> T,
+    ) -> Option<T> {
+        let area = {
+            let areas = mm.areas.read(self.machine().cpu());
+            let area = areas.next_from(va.vpn().get())?.init();
+            self.hold(area.backing);
+            area
+        };
+        let file = match area.backing {
+            Backing::File(file) => Some(self.cache().file_of(file)),
+            _ => None,
+        };
+        let visited = visit(&area, file);
+        self.let_go(area.backing);
+        Some(visited)
+    }
+
+    /// Shows the areas that have some of the pages `first..end`, in order, each with these pages and its file, as
+    /// [`Vm::with_area`]. Those that come or go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// The first of `visit`; then `Enomem` where nothing is mapped.
+    pub(crate) fn each_mapped(
+        &self,
+        mm: &Mm<'p, M>,
+        first: u64,
+        end: u64,
+        mut visit: impl FnMut(&VmaInit, Option<&OpenFile<'p>>, (u64, u64)) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let (mut at, mut covered) = (first, Ok(()));
+        while at < end {
+            let place = VirtAddr::truncate(at << PAGE_SHIFT);
+            let visited = self.with_area(mm, place, |area, file| {
+                if area.start > at {
+                    covered = Err(Errno::Enomem);
+                }
+                let part = (area.start.max(at), area.end.min(end));
+                at = area.end;
+                if part.0 < part.1 { visit(area, file, part) } else { Ok(()) }
+            });
+            visited.ok_or(Errno::Enomem)??;
+        }
+        covered
     }
 
     /// The folio that the frame `pfn` is a part of, if contexts may map it.

@@ -11,6 +11,7 @@
 //! | `write` | writing through the cache |
 //! | `pages` | sending the dirty pages of a file |
 //! | `sync` | `fsync`, `fdatasync`, `sync_file_range`, `sync` |
+//! | `msync` | the same, of what was written through mappings |
 //! | `limits` | how much may be dirty now |
 //! | `throttle` | slowing writers down |
 //! | `flusher` | what is written when nobody asks |
@@ -19,11 +20,13 @@
 mod direct;
 mod flusher;
 mod limits;
+mod msync;
 mod pages;
 mod sync;
 mod throttle;
 mod write;
 
 pub use flusher::FlushStats;
+pub use msync::MsFlags;
 pub use pages::SyncMode;
 pub use sync::RangeSync;

@@ -38,8 +38,22 @@ impl<'p, M: Machine> Vm<'p, M> {
         data_only: bool,
         frames: &A,
     ) -> Result<(), Errno> {
+        self.fsync_range(file, ALL, data_only, frames)
+    }
+
+    /// As [`Vm::fsync`], of pages `pages.0..=pages.1` (Linux `vfs_fsync_range`).
+    ///
+    /// # Errors
+    /// As [`Vm::fsync`].
+    pub(super) fn fsync_range<A: FrameAllocator<'p>>(
+        &self,
+        file: &OpenFile<'p>,
+        pages: (u64, u64),
+        data_only: bool,
+        frames: &A,
+    ) -> Result<(), Errno> {
         let inode = file.inode();
-        let synced = self.sync_inode(inode, data_only, frames);
+        let synced = self.sync_pages(inode, pages, data_only, frames);
         inode.mapping().wb_err.check_and_advance(&file.wb_seen).and(synced)
     }
 
@@ -53,21 +67,40 @@ impl<'p, M: Machine> Vm<'p, M> {
         data_only: bool,
         frames: &A,
     ) -> Result<(), Errno> {
+        self.sync_pages(inode, ALL, data_only, frames)
+    }
+
+    fn sync_pages<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        pages: (u64, u64),
+        data_only: bool,
+        frames: &A,
+    ) -> Result<(), Errno> {
         let size = inode.size();
-        inode.mark_clean();
-        let sent = self.write_pages(inode, ALL, SyncMode::All, u64::MAX, frames);
-        inode.requeue(self.machine().cpu().now());
-        self.wait_pages(inode, ALL);
+        // Of a part the age of the rest stays what it is.
+        if pages == ALL {
+            inode.mark_clean();
+        }
+        let sent = self.write_pages(inode, pages, SyncMode::All, u64::MAX, frames);
+        if pages == ALL {
+            inode.requeue(self.machine().cpu().now());
+        }
+        self.wait_pages(inode, pages);
         sent?;
         let changes = loop {
             self.flush_disk(inode, frames)?;
             let Some(changes) = inode.unstable() else { return Ok(()) };
             match self.cache().settle(inode, size) {
                 Settled::All => break changes,
+                // All that was asked for can be read; what lies behind is not stable yet.
+                Settled::UpTo(page) if page > pages.1 => {
+                    return inode.fs().sync_inode(inode.number(), data_only);
+                }
                 Settled::UpTo(page) => {
                     // Somebody fills a hole meanwhile; what lies behind cannot be read before that is written, too.
-                    self.write_pages(inode, (page, ALL.1), SyncMode::All, u64::MAX, frames)?;
-                    self.wait_pages(inode, (page, ALL.1));
+                    self.write_pages(inode, (page, pages.1), SyncMode::All, u64::MAX, frames)?;
+                    self.wait_pages(inode, (page, pages.1));
                 }
                 Settled::Stuck => return Err(Errno::Eio),
             }

@@ -12,6 +12,7 @@ mod flush;
 mod huge;
 mod hugetlb;
 mod model;
+mod msync;
 mod race;
 mod reap;
 mod remap;

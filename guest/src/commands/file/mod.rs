@@ -9,11 +9,15 @@
 //! | `show` | what files there are, and what of them is in memory |
 //! | `write` | writing, and making that stable |
 //! | `change` | making and removing files |
+//! | `mapped` | reading and writing through mappings |
+//! | `storm` | all of that at once, on all CPUs |
 
 mod change;
+mod mapped;
 mod open;
 mod read;
 mod show;
+mod storm;
 mod write;
 
 use super::{Args, Command, Outcome, fail, usage};
@@ -23,9 +27,10 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const FILE: &[Command] = &[Command {
     name: "file",
-    usage: "ls | stat PATH | as PATH | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
+    usage: "ls | stat PATH | as PATH|all | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
             read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
-            write PATH SIZE [at=N] [bs=4K] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
+            write PATH SIZE [at=N] [bs=4K] [seed=N] | mmap-sum PATH | mmap-write PATH SIZE [at=N] [seed=N] | \
+            storm PATH [ms=N] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
             fadvise PATH normal|sequential|random|willneed [at=N] [SIZE]",
     summary: "files through the page cache: PATH is NAME, /mnt/N/NAME or /dev/vda",
     run,
@@ -42,6 +47,9 @@ fn run(args: &mut Args<'_>) -> Outcome {
         Some("rm") => change::remove(args),
         Some("read") => read::read(args),
         Some("write") => write::write(args),
+        Some("mmap-sum") => mapped::sum(args),
+        Some("mmap-write") => mapped::write(args),
+        Some("storm") => storm::storm(args),
         Some("truncate") => write::truncate(args),
         Some("fsync") => write::fsync(args, false),
         Some("fdatasync") => write::fsync(args, true),

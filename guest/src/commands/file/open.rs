@@ -6,7 +6,6 @@ use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::files::{self, File};
 use crate::task::Mutex;
-use mm::cache::FileMode;
 use mm::errno::Errno;
 use shared::exit::ExitStatus;
 
@@ -14,14 +13,6 @@ use shared::exit::ExitStatus;
 const MAX_OPEN: usize = 1024;
 
 static OPEN: Mutex<[Option<File>; MAX_OPEN]> = Mutex::new([const { None }; MAX_OPEN]);
-
-/// For reading, and for writing where that can be.
-fn open_anew(path: &str) -> Result<File, Errno> {
-    match files::open(path, FileMode::READ | FileMode::WRITE) {
-        Err(Errno::Erofs) => files::open(path, FileMode::READ),
-        opened => opened,
-    }
-}
 
 /// Whether `file` is open on inode `number` of the file system at `fs`.
 fn is_on(file: &File, fs: *const (), number: u64) -> bool {
@@ -38,7 +29,7 @@ pub fn with<T>(path: &str, work: impl FnOnce(&File) -> T) -> Result<T, ExitStatu
     }
     let slot = open.iter_mut().find(|slot| slot.is_none());
     let slot = slot.ok_or_else(|| failed(path, Errno::Enfile))?;
-    Ok(work(slot.insert(open_anew(path).map_err(|error| failed(path, error))?)))
+    Ok(work(slot.insert(files::open_for_all(path).map_err(|error| failed(path, error))?)))
 }
 
 /// `file open PATH [count=N]`
@@ -53,7 +44,7 @@ pub fn open(args: &mut Args<'_>) -> Outcome {
                 format_args!("{path}: {} opened={done}", Errno::Enfile),
             ));
         };
-        *slot = Some(open_anew(path).map_err(|error| failed(path, error))?);
+        *slot = Some(files::open_for_all(path).map_err(|error| failed(path, error))?);
     }
     console::print(format_args!("opened={count}\n"));
     Ok(())

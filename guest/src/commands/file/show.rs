@@ -2,11 +2,14 @@
 
 use super::open::with;
 use super::{failed, path};
-use crate::commands::{Args, Outcome};
+use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::files::{self, Place};
-use crate::memory::vm::CACHE;
+use crate::machine::CPU;
+use crate::memory::vm::{CACHE, STAT};
 use mm::errno::Errno;
+use mm::vmstat::NodeStat;
+use shared::exit::ExitStatus;
 
 /// `file ls`
 pub fn list() -> Outcome {
@@ -52,18 +55,41 @@ pub fn stat(args: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// `file as PATH`: what the page cache has of it.
+/// `file as all`: every page that is counted stands in one index: of an inode, of shared memory, of swap.
+fn all_spaces() -> Outcome {
+    let (mut inodes, mut nrpages) = (0, 0);
+    CACHE.for_each_inode(|inode| {
+        inodes += 1;
+        nrpages += inode.mapping().nrpages();
+    });
+    let [swapper, shmem, counted] =
+        [NodeStat::SwapCached, NodeStat::Shmem, NodeStat::FilePages].map(|stat| STAT.total(stat));
+    console::print(format_args!(
+        "inodes={inodes} nrpages={nrpages} shmem={shmem} swapper={swapper} nr_file_pages={counted}\n"
+    ));
+    if nrpages + shmem + swapper == counted {
+        Ok(())
+    } else {
+        Err(fail(ExitStatus::CheckFailed, format_args!("file as: pages are counted wrong")))
+    }
+}
+
+/// `file as PATH|all`: what the page cache has of it.
 pub fn address_space(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
+    if path == "all" {
+        return all_spaces();
+    }
     with(path, |file| {
         let inode = file.inode();
         let stat = CACHE.cachestat(inode, 0, u64::MAX);
         console::print(format_args!(
-            "nrpages={} dirty={} writeback={} shadows={} size={}\n",
+            "nrpages={} dirty={} writeback={} shadows={} mmaps={} size={}\n",
             inode.mapping().nrpages(),
             stat.dirty,
             stat.writeback,
             stat.evicted,
+            inode.mapping().mmaps(&CPU),
             inode.size()
         ));
     })

@@ -23,15 +23,16 @@ use shared::exit::ExitStatus;
 const DEFAULT_CALL: u64 = PAGE_SIZE;
 
 /// What is written, and how.
-struct Job {
-    at: u64,
-    bytes: u64,
+pub(super) struct Job {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
     call: u64,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Job {
-    fn parse(args: &mut Args<'_>) -> Result<Self, ExitStatus> {
+    /// The words after the path.
+    pub(super) fn parse(args: &mut Args<'_>, command: &str) -> Result<Self, ExitStatus> {
         let mut job = Self { at: 0, bytes: 0, call: DEFAULT_CALL, seed: 1 };
         job.bytes = parse::size("size", args.next_word().unwrap_or(""))?;
         while let Some(word) = args.next_word() {
@@ -39,7 +40,7 @@ impl Job {
                 ("at", Some(text)) => job.at = parse::size("at", text)?,
                 ("bs", Some(text)) => job.call = parse::size("bs", text)?.max(1),
                 ("seed", Some(text)) => job.seed = parse::number("seed", text)?,
-                _ => return Err(parse::unexpected("file write", word)),
+                _ => return Err(parse::unexpected(command, word)),
             }
         }
         Ok(job)
@@ -47,7 +48,7 @@ impl Job {
 }
 
 /// The byte at `pos` of what a seed makes (the finalizer of SplitMix64).
-fn byte_at(seed: u64, pos: u64) -> u8 {
+pub(super) fn byte_at(seed: u64, pos: u64) -> u8 {
     let mut z = seed.wrapping_add((pos / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -92,7 +93,7 @@ fn perform(file: &File, job: &Job) -> Result<Done, Errno> {
 /// `file write PATH SIZE [at=N] [bs=4K] [seed=N]`: the file grows if it is shorter. Less than SIZE where there is no room.
 pub fn write(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
-    let job = Job::parse(args)?;
+    let job = Job::parse(args, "file write")?;
     with(path, |file| {
         flusher::start(file.inode().fs().device());
         let (paused, start) = (CACHE.dirty().throttle.paused(), time::since_boot_ns());

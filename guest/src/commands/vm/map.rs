@@ -4,12 +4,14 @@ use super::session::{self, Mapping, Session};
 use super::{not_mapped, range, refused, rights};
 use crate::commands::pt::leaf;
 use crate::commands::support::parse;
-use crate::commands::{Args, Outcome, usage};
+use crate::commands::{Args, Outcome, fail, usage};
 use crate::console;
 use crate::context::Rights;
+use crate::files::{self, File};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
-use mm::addr::{PAGE_SIZE, VirtAddr};
+use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
+use mm::cache::FileRef;
 use mm::pgtable::{Leaves, PageRange};
 use mm::port::{Access, Level};
 use mm::space::{Advice, Errno, MapFlags, MapRequest};
@@ -23,6 +25,8 @@ struct Wishes {
     advice: Option<Advice>,
     /// All of it by leaves of this size, at once.
     leaf: Option<Level>,
+    /// The file behind it, open until the area has it.
+    file: Option<File>,
 }
 
 impl Wishes {
@@ -30,6 +34,15 @@ impl Wishes {
     fn take_from_pool(&mut self, leaf: Level) {
         self.request.vm |= VmFlags::HUGETLB;
         self.request.backing = Backing::Hugetlb(leaf);
+    }
+
+    /// Pages of a file.
+    fn take_from_file(&mut self, path: &str) -> Outcome {
+        let opened = files::open_for_all(path);
+        let file = opened.map_err(|errno| fail(ExitStatus::CheckFailed, format_args!("{path}: {errno}")))?;
+        self.request.backing = Backing::File(FileRef::of(&file));
+        self.file = Some(file);
+        Ok(())
     }
 
     /// Leaves of this size, there when the command ends.
@@ -47,7 +60,8 @@ impl Wishes {
 }
 
 fn wishes(command: &str, len: u64, args: &mut Args<'_>) -> Result<Wishes, ExitStatus> {
-    let mut wishes = Wishes { request: MapRequest::anon(len), populate: false, advice: None, leaf: None };
+    let mut wishes =
+        Wishes { request: MapRequest::anon(len), populate: false, advice: None, leaf: None, file: None };
     while let Some(word) = args.next_word() {
         match word {
             "overlay" => wishes.request.flags |= MapFlags::OVERLAY,
@@ -55,9 +69,12 @@ fn wishes(command: &str, len: u64, args: &mut Args<'_>) -> Result<Wishes, ExitSt
             "populate" => wishes.populate = true,
             "thp" => wishes.advice = Some(Advice::HugePage),
             "nothp" => wishes.advice = Some(Advice::NoHugePage),
+            "shared" => wishes.request.vm |= VmFlags::SHARED,
             "hugetlb" => wishes.take_from_pool(Level::PMD),
             word => match parse::setting(word) {
                 ("hugetlb", Some(size)) => wishes.take_from_pool(pool_leaf(size)?),
+                ("file", Some(path)) => wishes.take_from_file(path)?,
+                ("at", Some(at)) => wishes.request.pgoff = parse::size("at", at)? >> PAGE_SHIFT,
                 ("size", Some(size)) => wishes.of_leaves(leaf(size)?)?,
                 _ => {
                     let access = rights(word).ok_or_else(|| parse::unexpected(command, word))?;

@@ -7,18 +7,21 @@
 //! | `session` | the context that commands work on, and what they have mapped in it |
 //! | `map` | mapping, unmapping, rights |
 //! | `touch` | reading and writing, checking what was written |
+//! | `msync` | making stable what was written through mappings |
 //! | `contig` | addresses that lie together, frames that do not |
 //! | `places` | the parts that every context has |
 //! | `ctx`, `once` | contexts themselves |
 //! | `scratch` | contexts of one command's own |
-//! | `cow`, `faults`, `leaves` | demonstrations: copy-on-write, the ways of faults, sizes of leaves |
+//! | `cow`, `faults`, `flavours`, `leaves` | demonstrations: copy-on-write, the ways of faults, sizes of leaves |
 
 mod contig;
 mod cow;
 mod ctx;
 mod faults;
+mod flavours;
 mod leaves;
 mod map;
+mod msync;
 mod once;
 mod places;
 mod scratch;
@@ -42,8 +45,8 @@ use shared::exit::ExitStatus;
 pub const VM: &[Command] = &[
     Command {
         name: "vm",
-        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
-                protect RIGHTS [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
+        usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] [file=PATH [at=N] [shared]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
+                protect RIGHTS [ADDR SIZE] | msync sync|async|invalidate [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
                  poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,
@@ -99,6 +102,7 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("map-fixed") => map::map_fixed(args),
         Some("unmap") => map::unmap(args),
         Some("protect") => map::protect(args),
+        Some("msync") => msync::msync(args),
         Some("populate") => map::populate(args),
         Some("touch") => touch::touch(args),
         Some("read") => touch::read(args),
@@ -109,7 +113,7 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("sparse") => sparse(args),
         Some("leaves") => leaves::leaves(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, populate, touch, read, write, verify, poke, contig, sparse \
+            "vm: expected map, map-fixed, unmap, protect, msync, populate, touch, read, write, verify, poke, contig, sparse \
               or leaves, not '{}'",
             other.unwrap_or("nothing")
         ))),
