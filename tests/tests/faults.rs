@@ -93,6 +93,7 @@ const SPARED: &[(&str, &str)] = &[
     ("swapon", "as swap"),
     ("mempool", "takes all memory itself, a page at a time"),
     ("psi", "waits, and allocates nothing"),
+    ("thrash", "is vm touch and file read, many times over"),
     ("populate", "is vm populate, for the mapping made last"),
     ("tlb", "races two CPUs for as long as it is told"),
     ("tour", "runs the others"),

@@ -35,6 +35,7 @@ mod support;
 mod swap;
 mod sysctl;
 mod tasks;
+mod thrash;
 mod tlb;
 mod tour;
 mod traps;
@@ -99,6 +100,7 @@ static FAMILIES: &[&[Command]] = &[
     swap::SWAPPING,
     sysctl::SYSCTL,
     tasks::TASKS,
+    thrash::THRASH,
     tlb::TLB,
     tour::TOUR,
     traps::TRAPS,

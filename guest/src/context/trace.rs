@@ -37,7 +37,8 @@ pub const HANDLERS: [&str; 21] = [
     "wait",
 ];
 
-const _: () = assert!(Flavour::FileShared as usize == 13 && Flavour::COUNT == 14, "the names of the flavours");
+const _: () =
+    assert!(Flavour::FileShared as usize == 13 && Flavour::COUNT == 14, "the names of the flavours");
 
 /// Which way a fault took, as a place in [`HANDLERS`]: the flavours come first.
 #[inline(always)]

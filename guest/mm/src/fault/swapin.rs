@@ -10,7 +10,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::mutant::planted;
 use crate::pgtable::PteSlot;
 use crate::phys::FrameAllocator;
-use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView, SwapEntry};
+use crate::port::{Cpu, Level, Machine, Pte, PteBits, PteCodec, PteView, SwapEntry};
 use crate::space::{Codec, Errno, Mm, Rss, Vm};
 use crate::swap::{AreaMemory, Brought, Started, Swap};
 use crate::vma::VmFlags;
@@ -166,6 +166,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         entry: SwapEntry,
         frames: &A,
     ) -> Result<Option<Held<'p, M>>, Errno> {
+        // Whatever it was used for before: it is away for want of memory. Linux says so only of pages that were in use again
+        // and again.
+        let _stalled = self.machine().cpu().memstall();
         match self.swap().bring(entry, frames) {
             Ok(Brought::Folio(folio, started)) => {
                 if started == Started::Yes {

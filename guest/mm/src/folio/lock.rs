@@ -51,8 +51,9 @@ impl Folio<'_> {
     /// devices have done.
     pub(crate) fn wait_while(self, cpu: &impl Cpu, flag: FolioFlags, mut poll: impl FnMut()) {
         // A page that was in use and had to go is read again for want of memory.
-        let is_missed =
-            flag == FolioFlags::LOCKED && self.flags().contains(FolioFlags::WORKINGSET) && !self.is_uptodate();
+        let is_missed = flag == FolioFlags::LOCKED
+            && self.flags().contains(FolioFlags::WORKINGSET)
+            && !self.is_uptodate();
         let _stalled = is_missed.then(|| cpu.memstall());
         while self.flags().contains(flag) {
             poll();

@@ -103,7 +103,9 @@ impl<'a, 'p, C: Cpu> Session<'a, 'p, C> {
         let list = LruList::of(flags);
         let target = lists.list(list);
         let mut done = 0;
-        for next in frames.iter().map_while(|pfn| idx.in_pageblock(Pfn::from_u32(pfn.load(Ordering::Relaxed)))) {
+        for next in
+            frames.iter().map_while(|pfn| idx.in_pageblock(Pfn::from_u32(pfn.load(Ordering::Relaxed))))
+        {
             let frame = table.frame(next);
             if frame.published_state() != state {
                 break;

@@ -75,12 +75,7 @@ impl<'m, M: Machine> PageTable<'m, M> {
 
 /// Copies the entries of one last table.
 #[inline]
-fn clone_last<'m>(
-    from: Table<'m>,
-    into: Table<'m>,
-    range: PageRange,
-    copy: &mut impl CopyEntry<'m>,
-) {
+fn clone_last<'m>(from: Table<'m>, into: Table<'m>, range: PageRange, copy: &mut impl CopyEntry<'m>) {
     let first = range.index(Level::PTE);
     for index in first..first + range.pages() as usize {
         let slot = from.slot(index);

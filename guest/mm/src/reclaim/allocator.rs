@@ -31,7 +31,11 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
             }
             if !self.reclaim.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
                 // What other CPUs keep, and what is held back.
-                return self.zones.alloc(gfp, order);
+                let last = self.zones.alloc(gfp, order);
+                if last.is_ok() || !self.reclaim.must_go_on(gfp) {
+                    return last;
+                }
+                patience = Patience::default();
             }
         }
     }

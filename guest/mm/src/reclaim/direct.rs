@@ -38,6 +38,18 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         }
     }
 
+    /// An allocation found nothing and no room: if it may not fail, waits until somebody may have freed something (Linux
+    /// `__alloc_pages_slowpath`, `__GFP_NOFAIL`); whether it is tried again.
+    pub(super) fn must_go_on(&self, gfp: GfpFlags) -> bool {
+        let cpu = self.vm.machine().cpu();
+        let may_wait = gfp.contains(GfpFlags::__GFP_DIRECT_RECLAIM) && cpu.can_wait();
+        let must = gfp.contains(GfpFlags::__GFP_NOFAIL) && may_wait;
+        if must && let Ok(highest) = gfp.zone() {
+            self.wait_a_tick(self.first_node(highest));
+        }
+        must
+    }
+
     /// Makes room for what has just found none and can be tried again; false if that is of no use (Linux
     /// `__alloc_pages_slowpath`).
     pub fn try_again(&self, gfp: GfpFlags, order: Order) -> bool {

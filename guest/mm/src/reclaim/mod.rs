@@ -14,6 +14,7 @@
 //! | `pace` | waiting for disks and for others |
 //! | `kswapd` | keeping a node above its high mark |
 //! | `direct` | making room for who cannot wait for kswapd |
+//! | `thrash` | whether memory is too small |
 //! | `allocator` | [`Reclaiming`] and [`Reserve`] |
 
 mod allocator;
@@ -24,6 +25,7 @@ mod pace;
 mod references;
 mod scan;
 mod shrink;
+mod thrash;
 
 use crate::addr::{NodeId, Order};
 use crate::frame::ZoneKind;
@@ -35,6 +37,7 @@ use crate::swap::Swap;
 pub use allocator::{Reclaiming, Reserve};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pace::{Pace, Seen};
+pub use thrash::Traffic;
 
 /// Where scanning starts: a 4096th of each list (Linux `DEF_PRIORITY`).
 const DEF_PRIORITY: u32 = 12;
@@ -133,11 +136,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             shrinkers,
             swappiness: AtomicU32::new(60),
             nodes: [const {
-                Node {
-                    anon_refaults: AtomicU64::new(0),
-                    file_refaults: AtomicU64::new(0),
-                    pace: Pace::new(),
-                }
+                Node { anon_refaults: AtomicU64::new(0), file_refaults: AtomicU64::new(0), pace: Pace::new() }
             }; NodeId::MAX_NODES],
         }
     }

@@ -70,10 +70,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             let has_changed = |now, before: &core::sync::atomic::AtomicU64| {
                 self.size(node, now) != before.load(Ordering::Relaxed)
             };
-            scan.deactivate_anon =
-                has_changed(NodeStat::ActivateAnon, &before.anon_refaults) || self.inactive_is_low(node, false);
-            scan.deactivate_file =
-                has_changed(NodeStat::ActivateFile, &before.file_refaults) || self.inactive_is_low(node, true);
+            scan.deactivate_anon = has_changed(NodeStat::ActivateAnon, &before.anon_refaults)
+                || self.inactive_is_low(node, false);
+            scan.deactivate_file = has_changed(NodeStat::ActivateFile, &before.file_refaults)
+                || self.inactive_is_low(node, true);
         }
         let inactive_file = self.size(node, NodeStat::InactiveFile);
         scan.trim_cache = inactive_file >> scan.priority != 0 && !scan.deactivate_file;

@@ -117,13 +117,7 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// As [`Vm::drop_entry`], of what is not a small page of anonymous memory.
     #[inline(never)]
-    fn drop_other(
-        &self,
-        folio: Folio<'_>,
-        old: Pte,
-        level: Level,
-        unmapped: &mut Unmapped<'_>,
-    ) -> bool {
+    fn drop_other(&self, folio: Folio<'_>, old: Pte, level: Level, unmapped: &mut Unmapped<'_>) -> bool {
         let counted = match folio.mapping() {
             _ if folio.flags().contains(FolioFlags::HUGETLB) => {
                 folio.sub_mapped(1);

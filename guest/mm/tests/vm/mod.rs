@@ -15,6 +15,7 @@ mod model;
 mod msync;
 mod race;
 mod reap;
+mod reclaim;
 mod remap;
 mod rmap;
 mod shared;

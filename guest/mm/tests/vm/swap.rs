@@ -35,7 +35,7 @@ impl Swapping {
     }
 
     /// An area of `slots` slots in two parts, the second first.
-    fn on(&self, slots: u64, bad: &[u64], priority: Option<u16>) -> Result<u32, Errno> {
+    pub fn on(&self, slots: u64, bad: &[u64], priority: Option<u16>) -> Result<u32, Errno> {
         let half = slots / 2;
         let extents = [
             Extent { slot: 0, pages: half, sector: 8 * 2048 },
@@ -71,21 +71,21 @@ impl Swapping {
     }
 
     /// Ends all requests.
-    fn settle(&self) {
+    pub fn settle(&self) {
         while self.disk.pending() != 0 {
             self.world.vm.cache().io().poll(self.disk);
         }
     }
 
     /// Sends pages to swap, has them written and freed.
-    fn out(&self, mm: &Mm<'static, Machine>, at: mm::addr::VirtAddr, pages: u64) {
+    pub fn out(&self, mm: &Mm<'static, Machine>, at: mm::addr::VirtAddr, pages: u64) {
         for _ in 0..2 {
             self.world.vm.page_out(mm, at, pages * PAGE_SIZE, &self.world.frames).unwrap();
             self.settle();
         }
     }
 
-    fn check(&self) -> u64 {
+    pub fn check(&self) -> u64 {
         self.world.verify();
         let mut named = HashMap::new();
         self.world

@@ -1,12 +1,19 @@
 //! `alloc until-fail`: takes every block there is, shows which zones gave them in which order, gives them back.
+//! `alloc until-low`: takes pages until kswapd begins to make room, and waits until it has.
 
 use super::{refused, warn_failure, zone_of};
 use crate::commands::support::{Block, Ledger};
 use crate::commands::{Outcome, fail};
 use crate::console;
+use crate::machine::CPU;
+use crate::memory::PHYS;
+use crate::memory::slab::FRAMES;
+use crate::memory::vm::STAT;
 use mm::addr::{NodeId, Order};
 use mm::frame::{ZoneId, ZoneKind};
-use mm::phys::{AllocError, GfpFlags};
+use mm::phys::{AllocError, FrameAllocator, GfpFlags};
+use mm::port::Cpu;
+use mm::vmstat::VmEvent;
 use shared::exit::ExitStatus;
 
 const ZONES: usize = NodeId::MAX_NODES * ZoneKind::COUNT;
@@ -59,4 +66,37 @@ pub fn exhaust(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Outcome {
     }
     console::print(format_args!("allocated={taken} freed={freed}\n"));
     if taken == freed { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("blocks were lost"))) }
+}
+
+/// How often it is looked whether there is room again, and how long that may take.
+const LOOK_NS: u64 = 1_000_000;
+const LOOKS: u32 = 5000;
+
+/// Runs it.
+pub fn until_low(gfp: GfpFlags) -> Outcome {
+    let largest = || PHYS.populated_zones().max_by_key(|zone| zone.managed_pages());
+    let zone = largest().ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("no zone")))?;
+    let (before, mut pages) = (STAT.event(VmEvent::PageOutRun), Ledger::new());
+    while STAT.event(VmEvent::PageOutRun) == before {
+        match FRAMES.alloc(gfp, Order::ZERO) {
+            Ok(frames) => pages.push(Block::adopt(frames)),
+            Err(error) => return Err(refused(error, gfp, Order::ZERO)),
+        }
+    }
+    let has_room = || zone.free_pages() >= zone.watermarks().high;
+    for _ in 0..LOOKS {
+        if has_room() {
+            break;
+        }
+        CPU.wait_for(LOOK_NS);
+    }
+    console::print(format_args!(
+        "taken={} pageoutrun=+{} free={} low={} high={}\n",
+        pages.len(),
+        STAT.event(VmEvent::PageOutRun) - before,
+        zone.free_pages(),
+        zone.watermarks().low,
+        zone.watermarks().high
+    ));
+    Ok(())
 }

@@ -23,7 +23,7 @@ use shared::layout::DIRECT_MAP;
 pub const ALLOC: &[Command] = &[
     Command {
         name: "alloc",
-        usage: "[until-fail] [ORDER|order=O|pages=N] [gfp=FLAGS] [node=N] [trace]",
+        usage: "[until-fail|until-low] [ORDER|order=O|pages=N] [gfp=FLAGS] [node=N] [trace]",
         summary: "takes a block and holds it, or takes all there is and gives it back",
         run: alloc,
     },
@@ -50,6 +50,7 @@ struct Request {
     node: Option<NodeId>,
     trace: bool,
     until_fail: bool,
+    until_low: bool,
 }
 
 impl Request {
@@ -58,6 +59,7 @@ impl Request {
         while let Some(word) = args.next_word() {
             match parse::setting(word) {
                 ("until-fail", None) => request.until_fail = true,
+                ("until-low", None) => request.until_low = true,
                 ("trace", None) => request.trace = true,
                 ("order", Some(text)) => request.order = Some(parse::order(text)?),
                 ("pages", Some(text)) => request.pages = Some(parse::number("pages", text)?),
@@ -93,6 +95,9 @@ impl Request {
 
 fn alloc(args: &mut Args<'_>) -> Outcome {
     let request = Request::parse(args)?;
+    if request.until_low {
+        return exhaust::until_low(request.gfp());
+    }
     if request.until_fail {
         return exhaust::exhaust(request.node, request.gfp(), request.order());
     }

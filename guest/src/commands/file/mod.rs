@@ -20,6 +20,8 @@ mod show;
 mod storm;
 mod write;
 
+pub use open::with;
+
 use super::{Args, Command, Outcome, fail, usage};
 use mm::errno::Errno;
 use shared::exit::ExitStatus;
