@@ -33,4 +33,4 @@ pub use error::ImageError;
 pub use extract::extract;
 pub use inspect::{DiskFacts, FileFacts, Inspection, Kind, PartitionFacts, SwapFacts, TableFacts, inspect};
 pub use pattern::{crc32, write_pattern};
-pub use swap::{SwapSpec, make_swap};
+pub use swap::{SwapSpec, format_swap, make_swap};

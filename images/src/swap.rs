@@ -30,10 +30,16 @@ pub struct SwapSpec {
 }
 
 impl SwapSpec {
+    /// Whether an area can have `size` bytes.
+    #[must_use]
+    pub fn is_size(size: u64) -> bool {
+        size.is_multiple_of(BLOCK) && (MIN_PAGES..=1 << 32).contains(&(size / BLOCK))
+    }
+
     /// The header of the area.
     pub(crate) fn header(&self) -> Result<SwapHeader, ImageError> {
         let pages = self.size / BLOCK;
-        if !self.size.is_multiple_of(BLOCK) || !(MIN_PAGES..=1 << 32).contains(&pages) {
+        if !Self::is_size(self.size) {
             return Err(ImageError::Size { what: "a swap area".into(), bytes: self.size, rule: SIZE_RULE });
         }
         if self.label.len() > MAX_LABEL || self.label.contains('\0') {
@@ -56,6 +62,13 @@ pub fn make_swap(path: &Path, spec: &SwapSpec, existing: Existing) -> Result<Swa
     draft.file().set_len(spec.size).map_err(draft.error())?;
     write_header(draft.file(), 0, &header).map_err(draft.error())?;
     draft.finish()?;
+    Ok(header)
+}
+
+/// Makes `file`, which is as large as the area, the swap area `spec`.
+pub fn format_swap(file: &File, spec: &SwapSpec) -> Result<SwapHeader, ImageError> {
+    let header = spec.header()?;
+    write_header(file, 0, &header).map_err(ImageError::write(Path::new("a temporary swap disk")))?;
     Ok(header)
 }
 

@@ -73,6 +73,7 @@ mod report;
 mod reserves;
 mod slab;
 mod swap;
+mod swap_areas;
 mod tables;
 mod thp;
 mod vm_refusals;

@@ -1,32 +1,16 @@
 //! Swap in a booted guest: what goes out is counted on both sides of the disk, comes back, and lies where `mkswap` says.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use tempfile::TempDir;
 use tests::linux::meminfo;
-use tests::{Guest, Host, Run, Text, any_host, vmm};
+use tests::{Guest, Host, Run, Text, any_host};
+
+use crate::swap_areas::area;
 
 const PAGE: u64 = 4096;
 /// Huge pages are not swapped.
 const SMALL: &str = "transparent_hugepage=never";
-
-fn tool(name: &str, arguments: &[&str]) -> String {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let output = Command::new(name).args(arguments).env("PATH", path).output().unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// An image of `mib` MiB that the host's `mkswap` has made an area.
-fn area(folder: &TempDir, name: &str, mib: u64) -> PathBuf {
-    let path = folder.path().join(name);
-    File::create(&path).unwrap().set_len(mib << 20).unwrap();
-    tool("mkswap", &["-L", "guest", path.to_str().unwrap()]);
-    path
-}
 
 /// A small machine that swaps to `swap`, its one disk.
 fn guest(host: Host, swap: &Path) -> Guest {
@@ -73,59 +57,16 @@ fn t64_what_has_no_room_goes_to_swap_and_both_sides_count_it() {
 
 #[test]
 fn t05c_more_memory_is_in_use_than_there_is_ram() {
-    let folder = TempDir::new().unwrap();
-    let swap = area(&folder, "swap.img", 256);
     let commands = ["vm touch 160M", "vm verify", "cat /proc/meminfo", "cat /proc/vmstat"];
-    let run = guest(any_host(), &swap).run(&commands).start().assert_ok();
+    // The disk is an area from the start, and the guest swaps to it without being told.
+    let guest = Guest::on(any_host()).mem("64M").option("--swap", "256M").append(SMALL);
+    let run = guest.run(&commands).start().assert_ok();
     assert_eq!(run.output(0).number("touched"), 40960, "{run}");
     assert_eq!((run.output(1).fact("verify"), run.output(1).number("checked")), ("ok", 40960), "{run}");
     assert!(meminfo(run.output(2), "Committed_AS") >= 163_840, "{run}");
     for name in ["pswpout", "pswpin"] {
         assert!(event(run.output(3), name) > 0, "{run}");
     }
-}
-
-#[test]
-fn t65_areas_of_mkswap_on_disks_partitions_and_files() {
-    let folder = TempDir::new().unwrap();
-    let swap = area(&folder, "swap.img", 8);
-    let before = tool("swaplabel", &[swap.to_str().unwrap()]);
-    let data = folder.path().join("data.img");
-    tool(
-        vmm().to_str().unwrap(),
-        &["image", "mkdata", "--out", data.to_str().unwrap(), "--size", "64M", "--swap", "swap0=16M"],
-    );
-    let commands = [
-        "swapon -p 7 /dev/vda",
-        "swapon /dev/vdb2",
-        "cat /proc/swaps",
-        "vm touch 12M",
-        "swap out",
-        "swap verify",
-    ];
-    let host = any_host();
-    let guest = |swap: &Path| {
-        Guest::on(host).mem("64M").option("--swap", "none").disk(swap, "").disk(&data, "").append(SMALL)
-    };
-    let run = guest(&swap).run(&commands).start().assert_ok();
-    let swaps: Vec<Vec<&str>> =
-        run.output(2).lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(swaps[0], ["/dev/vda", "partition", "8188", "0", "7"], "{run}");
-    assert_eq!(swaps[1], ["/dev/vdb2", "partition", "16380", "0", "-2"], "{run}");
-    assert_eq!(run.output(5).number("used"), 3072, "{run}");
-    assert_eq!(tool("swaplabel", &[swap.to_str().unwrap()]), before, "the header is as it was");
-    // What is no area is refused, and so is what is in use.
-    let blank = folder.path().join("blank.img");
-    File::create(&blank).unwrap().set_len(8 << 20).unwrap();
-    let run = guest(&blank).run(&["swapon /dev/vda"]).start().assert_status(2);
-    run.all().assert_line("error: swapon: /dev/vda: bad magic");
-    let image = File::options().write(true).open(&swap).unwrap();
-    image.write_all_at(&u32::MAX.to_le_bytes(), 1028).unwrap();
-    let run = guest(&swap).run(&["swapon /dev/vda"]).start().assert_status(2);
-    assert!(
-        run.all().as_str().contains("swapon: /dev/vda: swap area of 4294967296 pages on a device of 2048"),
-        "{run}"
-    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub enum Errno {
     Einval,
     /// Too many files are open.
     Enfile,
+    /// The file is in use and stays as it is.
+    Etxtbsy,
     /// Larger than a file can be.
     Efbig,
     /// No room on the disk.
@@ -59,6 +61,7 @@ impl fmt::Display for Errno {
             Self::Enodev => "ENODEV",
             Self::Einval => "EINVAL",
             Self::Enfile => "ENFILE",
+            Self::Etxtbsy => "ETXTBSY",
             Self::Efbig => "EFBIG",
             Self::Enospc => "ENOSPC",
             Self::Erofs => "EROFS",

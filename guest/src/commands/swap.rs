@@ -24,7 +24,12 @@ pub const SWAPPING: &[Command] = &[
         summary: "swaps to a disk, a partition or a file",
         run: on,
     },
-    Command { name: "swapoff", usage: "PATH", summary: "brings everything back from there", run: off },
+    Command {
+        name: "swapoff",
+        usage: "PATH [expect=ENOMEM]",
+        summary: "brings everything back from there",
+        run: off,
+    },
     Command {
         name: "swap",
         usage: "verify | out",
@@ -51,7 +56,7 @@ fn on(args: &mut Args<'_>) -> Outcome {
             }
             path => {
                 return swap::on(path, priority).map_err(|refused| match refused {
-                    swap::Refused::Call(Errno::Enomem) => {
+                    swap::Refused::Call(Errno::Enomem | Errno::Eio) => {
                         fail(ExitStatus::CheckFailed, format_args!("swapon: {path}: {refused}"))
                     }
                     refused => usage(format_args!("swapon: {path}: {refused}")),
@@ -64,10 +69,20 @@ fn on(args: &mut Args<'_>) -> Outcome {
 
 fn off(args: &mut Args<'_>) -> Outcome {
     let path = args.next_word().ok_or_else(|| usage(format_args!("swapoff: expected what is swapped to")))?;
-    swap::off(path).map_err(|errno| match errno {
-        Errno::Einval => usage(format_args!("swapoff: {path}: EINVAL")),
-        errno => fail(ExitStatus::CheckFailed, format_args!("swapoff: {path}: {errno}")),
-    })
+    // What cannot be brought back stays, and the run with it.
+    let expects_enomem = args.take("expect=ENOMEM");
+    match swap::off(path) {
+        Err(Errno::Enomem) if expects_enomem => {
+            console::print(format_args!("swapoff={path} error=ENOMEM\n"));
+            Ok(())
+        }
+        Err(Errno::Einval) => Err(usage(format_args!("swapoff: {path}: EINVAL"))),
+        Err(errno) => Err(fail(ExitStatus::CheckFailed, format_args!("swapoff: {path}: {errno}"))),
+        Ok(()) if expects_enomem => {
+            Err(fail(ExitStatus::CheckFailed, format_args!("swapoff: {path}: expected ENOMEM")))
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 fn swap(args: &mut Args<'_>) -> Outcome {

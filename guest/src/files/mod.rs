@@ -49,6 +49,15 @@ pub fn volumes() -> impl Iterator<Item = (usize, &'static DataVolume)> {
     VOLUMES.iter().enumerate().filter_map(|(n, slot)| Some((n, slot.get()?.as_ref()?)))
 }
 
+/// Whether a volume that is mounted has some of these sectors of a disk.
+pub fn is_mounted(disk: &'static blk::Disk, first: u64, sectors: u64) -> bool {
+    let mounted = VOLUMES.iter().filter_map(|slot| slot.get()?.as_ref());
+    mounted.filter(|volume| core::ptr::eq(volume.disk(), disk)).any(|volume| {
+        let place = volume.sectors();
+        place.start < first + sectors && first < place.end
+    })
+}
+
 /// Pages of disks that are in memory (Linux `nr_blockdev_pages`).
 pub fn pages_of_disks() -> u64 {
     let mut pages = 0;

@@ -9,6 +9,7 @@ use super::table::{self, Buffer};
 use crate::drivers::blk::Disk;
 use crate::machine::CPU;
 use crate::task::Mutex;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mm::cache::{FileSystem, Run};
 use mm::errno::Errno;
@@ -80,6 +81,11 @@ impl DataVolume {
     /// The number of its partition on that; 0 for the whole disk.
     pub fn part(&self) -> u32 {
         self.part
+    }
+
+    /// Where it is on the disk.
+    pub fn sectors(&self) -> Range<u64> {
+        self.first..self.first + u64::from(self.state.lock(&CPU).blocks()) * PAGE_SECTORS
     }
 
     /// Blocks that no file has, and all that it has.

@@ -128,6 +128,7 @@ fn open_disk(disk: &DiskConfig, queues: u16) -> Result<Block, BuildError> {
     let access = if disk.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let image = match &disk.source {
         DiskSource::Temporary(size) => DiskImage::temporary(*size)?,
+        DiskSource::TemporarySwap(size) => DiskImage::temporary_swap(*size)?,
         DiskSource::Image(path) => DiskImage::open(path, access)?,
     };
     let options =

@@ -28,6 +28,8 @@ const MAX_LATENCY: Duration = Duration::from_secs(3600);
 pub enum DiskSource {
     /// An empty file without a name, of this many bytes, that is gone after the run.
     Temporary(u64),
+    /// The same, that begins as a swap area.
+    TemporarySwap(u64),
     /// An image.
     Image(PathBuf),
 }
@@ -73,9 +75,9 @@ pub enum DiskSpecError {
         "--disk {0:?} has no PATH; only a single --disk can do without, to set options of the temporary disk"
     )]
     NoPath(String),
-    /// A size of 0, or one that is no multiple of a sector.
+    /// A size that no swap area has.
     #[error(
-        "--swap {0}: the size of a disk is a multiple of 4096 bytes above 0; for no swap disk use --swap none"
+        "--swap {0}: the size of a swap area is a multiple of 4096 bytes from 40K to 16T; for none use --swap none"
     )]
     BadSize(String),
 }
@@ -195,7 +197,9 @@ fn parse_time(text: &str) -> Option<Duration> {
 fn parse_swap(text: &str) -> Result<Option<DiskConfig>, DiskSpecError> {
     match parse_size(text) {
         _ if text == "none" => Ok(None),
-        Some(size) if size > 0 && size % 4096 == 0 => Ok(Some(temporary("swap", size))),
+        Some(size) if images::SwapSpec::is_size(size) => {
+            Ok(Some(DiskConfig::plain(DiskSource::TemporarySwap(size), String::from("swap"))))
+        }
         Some(_) => Err(DiskSpecError::BadSize(text.to_owned())),
         None => Ok(Some(DiskConfig::plain(DiskSource::Image(PathBuf::from(text)), String::from("swap")))),
     }

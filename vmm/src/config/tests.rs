@@ -19,7 +19,7 @@ fn the_default_machine() {
     let disks: Vec<_> = machine.disks.iter().map(|disk| (disk.id.as_str(), &disk.source)).collect();
     assert_eq!(
         disks,
-        [("data", &DiskSource::Temporary(64 << 20)), ("swap", &DiskSource::Temporary(256 << 20))]
+        [("data", &DiskSource::Temporary(64 << 20)), ("swap", &DiskSource::TemporarySwap(256 << 20))]
     );
     assert_eq!(machine.cmdline, "run=\"tour\"");
     assert_eq!((machine.pages, machine.prefault, machine.timeout), (HostPages::Auto, false, None));

@@ -201,7 +201,7 @@ fn machine(config: &MachineConfig, kernel: &str) -> MachineReport {
         id: disk.id.clone(),
         path: match &disk.source {
             DiskSource::Image(path) => Some(path.display().to_string()),
-            DiskSource::Temporary(_) => None,
+            DiskSource::Temporary(_) | DiskSource::TemporarySwap(_) => None,
         },
         read_only: disk.read_only,
     });

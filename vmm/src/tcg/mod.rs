@@ -224,6 +224,10 @@ fn open_disk(disk: &DiskConfig) -> Result<OpenDisk, TcgError> {
             file.set_len(*size).map_err(TcgError::Temporary)?;
             Ok(OpenDisk { path: descriptor_path(&file), _held: Box::new(file) })
         }
+        DiskSource::TemporarySwap(size) => {
+            let disk = DiskImage::temporary_swap(*size)?;
+            Ok(OpenDisk { path: descriptor_path(disk.file()), _held: Box::new(disk) })
+        }
         DiskSource::Image(path) => {
             let access = if disk.read_only { Access::ReadOnly } else { Access::ReadWrite };
             Ok(OpenDisk { path: path.clone(), _held: Box::new(DiskImage::open(path, access)?) })

@@ -96,6 +96,11 @@ impl FileRef {
         NonNull::from(&self.file().inode.mapping().areas)
     }
 
+    /// Whether it is swapped to.
+    pub(crate) fn is_swapfile(self) -> bool {
+        self.file().inode.is_swapfile()
+    }
+
     /// How it is open.
     pub(crate) fn mode(self) -> FileMode {
         self.file().mode()

@@ -34,6 +34,8 @@ pub struct Inode<'p> {
     stuck: AtomicU64,
     /// Somebody changes its size, or writes (`i_rwsem`).
     is_locked: AtomicBool,
+    /// It is swapped to, so it stays as it is (`S_SWAPFILE`). Changes under the lock.
+    is_swapfile: AtomicBool,
     /// The next in its bucket of the table.
     pub(super) next: AtomicPtr<()>,
 }
@@ -56,6 +58,7 @@ impl<'p> Inode<'p> {
             claimed: AtomicU64::new(valid),
             stuck: AtomicU64::new(u64::MAX),
             is_locked: AtomicBool::new(false),
+            is_swapfile: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         }
     }
@@ -114,6 +117,25 @@ impl<'p> Inode<'p> {
             cpu.wait_on(key, &mut || !self.is_locked.load(Ordering::Relaxed));
         }
         InodeGuard { inode: self, cpu, key }
+    }
+
+    /// The same for who changes what the file has.
+    ///
+    /// # Errors
+    /// `Etxtbsy`: it is swapped to.
+    pub(crate) fn lock_to_change<'a, C: Cpu>(&'a self, cpu: &'a C) -> Result<InodeGuard<'a, 'p, C>, Errno> {
+        let guard = self.lock(cpu);
+        if self.is_swapfile() { Err(Errno::Etxtbsy) } else { Ok(guard) }
+    }
+
+    /// Whether it is swapped to.
+    pub fn is_swapfile(&self) -> bool {
+        self.is_swapfile.load(Ordering::Relaxed)
+    }
+
+    /// It is swapped to from now on, or no more.
+    pub(crate) fn set_swapfile(&self, _: &InodeGuard<'_, 'p, impl Cpu>, is_swapfile: bool) {
+        self.is_swapfile.store(is_swapfile, Ordering::Relaxed);
     }
 
     /// It has become dirty, if it was clean.

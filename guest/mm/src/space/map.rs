@@ -74,7 +74,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     ///
     /// # Errors
     /// `Einval` for a length of 0, an unaligned fixed address, pages of a size that there is no pool of, or pages beyond
-    /// the largest file; `Eacces` for more than a file is open for; `Eperm` below `mmap_min_addr`, or in the slice of
+    /// the largest file; `Eacces` for more than a file is open for; `Etxtbsy` to write to
+    /// one that is swapped to; `Eperm` below `mmap_min_addr`, or in the slice of
     /// another context; `Eexist` where something is and must not be replaced; `Enomem` without room, beyond the end of
     /// what contexts have, with too many areas, or beyond what may be promised.
     pub fn mmap<A: FrameAllocator<'p>>(
@@ -118,6 +119,9 @@ impl<'p, M: Machine> Vm<'p, M> {
             }
             if !file.mode().contains(FileMode::READ) || !may_have(request.backing, request.vm) {
                 return Err(Errno::Eacces);
+            }
+            if file.is_swapfile() && request.vm.contains(VmFlags::SHARED | VmFlags::WRITE) {
+                return Err(Errno::Etxtbsy);
             }
             file.hold();
         }

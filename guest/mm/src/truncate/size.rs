@@ -18,7 +18,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Gives a file the size of `size` bytes (Linux `ftruncate`). Writers are kept out meanwhile.
     ///
     /// # Errors
-    /// `Einval` if the file is not open for writing; `Efbig`; `Erofs`; `Eio` where the page that the end lies in could not be
+    /// `Einval` if the file is not open for writing; `Etxtbsy`; `Efbig`; `Erofs`; `Eio` where the page that the end lies in could not be
     /// read; `Enomem`. Nothing has changed then.
     pub fn truncate<A: FrameAllocator<'p>>(
         &self,
@@ -27,7 +27,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Result<(), Errno> {
         let inode = file.inode();
-        let _locked = inode.lock(self.machine().cpu());
+        let _locked = inode.lock_to_change(self.machine().cpu())?;
         let old = inode.size();
         if !file.mode().contains(crate::cache::FileMode::WRITE) {
             return Err(Errno::Einval);

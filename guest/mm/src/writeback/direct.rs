@@ -65,7 +65,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// before a sync. Only where this code can wait.
     ///
     /// # Errors
-    /// `Eacces`; `Einval` unless `pos` and `bytes` are whole sectors and the pages hold as many; `Ebusy` if somebody holds on to
+    /// `Eacces`; `Etxtbsy`; `Einval` unless `pos` and `bytes` are whole sectors and the pages hold as many; `Ebusy` if somebody holds on to
     /// a page of the range, and nothing was written; `Eio`, `Enomem`, or what the file system says.
     ///
     /// # Safety
@@ -83,7 +83,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         if bytes == 0 {
             return Ok(0);
         }
-        let _locked = inode.lock(self.machine().cpu());
+        let _locked = inode.lock_to_change(self.machine().cpu())?;
         let (first, last) = request.range();
         if last >= inode.settled() {
             return self.write_through(inode, request, frames);

@@ -16,12 +16,14 @@
 //! | `throttle` | slowing writers down |
 //! | `flusher` | what is written when nobody asks |
 //! | `direct` | around the cache |
+//! | `swapfile` | files that are swapped to |
 
 mod direct;
 mod flusher;
 mod limits;
 mod msync;
 mod pages;
+mod swapfile;
 mod sync;
 mod throttle;
 mod write;

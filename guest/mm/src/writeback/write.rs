@@ -26,7 +26,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// that many bytes from the pointer each, while others may read them. How many were written. Only where this code can wait.
     ///
     /// # Errors
-    /// If nothing was written: `Eacces` if it is not open for writing; `Efbig`, `Enospc`, `Enomem`, `Eio`, or what the file
+    /// If nothing was written: `Eacces` if it is not open for writing; `Etxtbsy`; `Efbig`, `Enospc`, `Enomem`, `Eio`, or what the file
     /// system says. With [`FileMode::SYNC`] also what a sync says.
     pub fn write<A: FrameAllocator<'p>>(
         &self,
@@ -40,7 +40,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(Errno::Eacces);
         }
         let inode = file.inode();
-        let locked = inode.lock(self.machine().cpu());
+        let locked = inode.lock_to_change(self.machine().cpu())?;
         let written = self.write_locked(inode, pos, len, frames, &mut source)?;
         drop(locked);
         if file.mode().contains(FileMode::SYNC) && written != 0 {

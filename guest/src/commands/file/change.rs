@@ -48,6 +48,9 @@ pub fn remove(args: &mut Args<'_>) -> Outcome {
     }
     if let Some(inode) = CACHE.find_inode(volume, number) {
         CACHE.iput(inode);
+        if inode.is_swapfile() {
+            return Err(failed(path, Errno::Eperm));
+        }
         // SAFETY: nobody has the file open, and an inode with pages is not dropped.
         if !unsafe { CACHE.drop_inode(volume, number) } {
             return Err(failed(path, Errno::Ebusy));

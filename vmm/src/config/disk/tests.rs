@@ -12,7 +12,8 @@ fn image(path: &str, read_only: bool, id: &str) -> DiskConfig {
 
 #[test]
 fn data_disks_come_first_then_swap() {
-    assert_eq!(disks(&[], "256M").unwrap(), [temporary("data", 64 << 20), temporary("swap", 256 << 20)]);
+    let swap = DiskConfig::plain(DiskSource::TemporarySwap(256 << 20), "swap".into());
+    assert_eq!(disks(&[], "256M").unwrap(), [temporary("data", 64 << 20), swap]);
     assert_eq!(
         disks(&words(&["a.img,ro", "b.img,id=left"]), "swap.img").unwrap(),
         [image("a.img", true, "disk0"), image("b.img", false, "left"), image("swap.img", false, "swap")]
@@ -94,7 +95,7 @@ fn every_mistake_has_its_line() {
         (
             &[],
             "1000",
-            "--swap 1000: the size of a disk is a multiple of 4096 bytes above 0; for no swap disk use --swap none",
+            "--swap 1000: the size of a swap area is a multiple of 4096 bytes from 40K to 16T; for none use --swap none",
         ),
     ];
     for (data, swap, expected) in cases {

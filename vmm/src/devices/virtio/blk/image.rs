@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use images::{ImageError, SwapSpec};
+
 use super::SECTOR_SIZE;
 use super::buffers::GuestBuffers;
 
@@ -81,6 +83,9 @@ pub enum DiskError {
         /// The host's reason.
         source: io::Error,
     },
+    /// A temporary disk could not be made a swap area.
+    #[error(transparent)]
+    Swap(#[from] ImageError),
     /// `cache=none` on a file system that always caches.
     #[error("disk image {} cannot be used around the page cache: {source}; use cache=writeback", path.display())]
     Direct {
@@ -173,6 +178,18 @@ impl DiskImage {
         };
         let file = make().map_err(|source| DiskError::Temporary { directory: directory.clone(), source })?;
         Ok(Self::new(file, size, Access::ReadWrite))
+    }
+
+    /// The same, that begins as a swap area.
+    pub fn temporary_swap(size: u64) -> Result<Self, DiskError> {
+        let disk = Self::temporary(size)?;
+        images::format_swap(&disk.file, &SwapSpec { size, ..SwapSpec::default() })?;
+        Ok(disk)
+    }
+
+    /// The file behind it.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     fn new(file: File, size: u64, access: Access) -> Self {
