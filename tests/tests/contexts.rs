@@ -7,7 +7,7 @@ const PAGE: u64 = 4096;
 const SLICE: u64 = 1 << 39;
 
 fn small(commands: &[&str]) -> Guest {
-    Guest::on(any_host()).mem("64M").cpus(1).run(commands)
+    Guest::on(any_host()).mem("64M").option("--swap", "none").cpus(1).run(commands)
 }
 
 /// The lines of `/proc/PID/maps`: start, end, rights and name.

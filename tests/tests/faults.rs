@@ -104,7 +104,7 @@ const SPARED: &[(&str, &str)] = &[
 const AT_ONCE: usize = 12;
 
 fn guest() -> Guest {
-    Guest::on(any_host()).cpus(2).mem("128M")
+    Guest::on(any_host()).cpus(2).mem("128M").option("--swap", "none")
 }
 
 /// The sweep of each command ended well.

@@ -15,7 +15,11 @@ fn success(run: &Run, command: usize) -> [f64; 3] {
 
 fn churn(merge: u32, seed: u32) -> Run {
     let command = format!("frag churn ops=1000000 seed={seed}");
-    let guest = Guest::on(any_host()).mem("128M").cpus(1).append(&format!("buddy.merge={merge}"));
+    let guest = Guest::on(any_host())
+        .mem("128M")
+        .option("--swap", "none")
+        .cpus(1)
+        .append(&format!("buddy.merge={merge}"));
     guest.run(&[&command, "mm verify"]).start().assert_ok()
 }
 

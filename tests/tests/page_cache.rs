@@ -59,7 +59,13 @@ fn t54_the_second_read_comes_from_memory() {
             "file read dir/hole",
             "file read empty",
         ];
-        let run = Guest::on(host).mem("128M").disk(&image, "").run(&commands).start().assert_ok();
+        let run = Guest::on(host)
+            .mem("128M")
+            .option("--swap", "none")
+            .disk(&image, "")
+            .run(&commands)
+            .start()
+            .assert_ok();
         let [first, second] = [0, 3].map(|n| run.output(n).line_with("read="));
         for line in [first, second] {
             assert_eq!(

@@ -8,7 +8,7 @@ const NORMAL: usize = 2;
 
 /// A machine with all three zones, 128 MiB in all.
 fn three_zones(commands: &[&str]) -> Guest {
-    Guest::on(any_host()).mem("128M").cpus(1).append("zones.dma32=64M").run(commands)
+    Guest::on(any_host()).mem("128M").option("--swap", "none").cpus(1).append("zones.dma32=64M").run(commands)
 }
 
 /// Linux's `zone_batchsize`.
@@ -169,7 +169,11 @@ fn t51b_low_memory_is_kept_from_those_who_could_use_more() {
     assert!(zone.protection[NORMAL] > 100 && (kept..kept + 64).contains(&left), "{left} of {kept}\n{run}");
     // Without a ratio only the watermark is kept.
     let without = "sysctl.vm.lowmem_reserve_ratio=\"0 0 0\"";
-    let guest = Guest::on(any_host()).mem("128M").cpus(1).append(&format!("zones.dma32=64M {without}"));
+    let guest = Guest::on(any_host())
+        .mem("128M")
+        .option("--swap", "none")
+        .cpus(1)
+        .append(&format!("zones.dma32=64M {without}"));
     let run = guest.run(&commands).start().assert_ok();
     let zone = zoneinfo(run.output(0))[DMA].clone();
     let left = zone.free - dma(&run);
@@ -178,7 +182,7 @@ fn t51b_low_memory_is_kept_from_those_who_could_use_more() {
 
 #[test]
 fn t49a_highmem_is_a_zone_outside_of_the_direct_map() {
-    let guest = Guest::on(any_host()).mem("128M").cpus(1).append("highmem=64M");
+    let guest = Guest::on(any_host()).mem("128M").option("--swap", "none").cpus(1).append("highmem=64M");
     let run = guest
         .run(&["zones", "cat /proc/buddyinfo", "alloc gfp=GFP_HIGHUSER", "alloc gfp=GFP_KERNEL", "mm verify"])
         .start()
@@ -191,7 +195,7 @@ fn t49a_highmem_is_a_zone_outside_of_the_direct_map() {
 
 #[test]
 fn t50b_movable_memory_is_for_movable_pages() {
-    let guest = Guest::on(any_host()).mem("128M").cpus(1).append("movablecore=32M");
+    let guest = Guest::on(any_host()).mem("128M").option("--swap", "none").cpus(1).append("movablecore=32M");
     let run = guest
         .run(&["zones", "alloc gfp=GFP_HIGHUSER_MOVABLE", "alloc gfp=GFP_KERNEL", "mm verify"])
         .start()
@@ -222,7 +226,14 @@ fn t35f_a_pageblock_that_mixes_types_boosts_the_watermarks() {
     ];
     let guest = |factor| {
         let parameter = format!("sysctl.vm.watermark_boost_factor={factor}");
-        Guest::on(any_host()).mem("64M").cpus(1).append(&parameter).run(&commands).start().assert_ok()
+        Guest::on(any_host())
+            .mem("64M")
+            .option("--swap", "none")
+            .cpus(1)
+            .append(&parameter)
+            .run(&commands)
+            .start()
+            .assert_ok()
     };
     let run = guest(15_000);
     let (calm, boosted) = (zoneinfo(run.output(1)), zoneinfo(run.output(3)));

@@ -25,12 +25,18 @@ pub enum VmEvent {
     ThpFaultAlloc,
     /// First touches that could have had a huge page and got a small one.
     ThpFaultFallback,
+    /// Huge pages that were made single pages.
+    ThpSplitPage,
+    /// Huge pages that could not be.
+    ThpSplitPageFailed,
     /// Entries for huge pages that were divided.
     ThpSplitPmd,
     /// Huge pages of zeroes that were made.
     ThpZeroPageAlloc,
     /// Huge pages of zeroes that could not be made.
     ThpZeroPageAllocFailed,
+    /// Huge pages that went to swap page by page.
+    ThpSwpoutFallback,
     /// Pages that were locked in memory.
     PgMlocked,
     /// Pages that were unlocked.

@@ -18,6 +18,24 @@ impl Lru<'_> {
         folio.flip_flags(FolioFlags::LRU);
     }
 
+    /// Puts a folio that is on no list at the end of the list that its flags say: it is the next to be looked at.
+    pub(crate) fn add_tail<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        session.link(folio, flags, End::Tail);
+        folio.flip_flags(FolioFlags::LRU);
+    }
+
+    /// Takes a folio off its list, or lets no list have it, until it is put back (Linux `folio_isolate_lru`).
+    pub(crate) fn isolate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        if flags.contains(FolioFlags::LRU) {
+            session.unlink(folio, flags);
+        }
+        folio.clear_flags(FolioFlags::LRU | FolioFlags::PENDING);
+    }
+
     /// A folio was used (Linux `folio_mark_accessed`): the first time it is remembered, the second time it becomes active.
     pub(crate) fn mark_accessed<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
         let flags = folio.flags();

@@ -6,11 +6,25 @@
 
 use super::error::{AllocError, FreeError};
 use super::{GfpFlags, Phys};
-use crate::addr::Order;
+use crate::addr::{Order, Pfn};
+use crate::frame::{Owner, State};
 use crate::port::{Machine, PhysMem};
 use core::ptr::NonNull;
 
 impl<M: Machine> Phys<M> {
+    /// Makes blocks of one page of a block that the caller holds (Linux `split_page`). What its first frame says of
+    /// whose it is stays.
+    pub(crate) fn split_page(&self, pfn: Pfn, order: Order) {
+        let Ok(layout) = self.layout() else { return };
+        let table = &layout.ground.table;
+        let Some((head, _)) = table.lookup(pfn) else { return };
+        let mt = table.frame(head).state().migrate_type();
+        for n in (0..order.pages() as u32).rev() {
+            table.frame(head.inside(n)).set_state(State::allocated(Order::ZERO, mt, Owner::Zone));
+        }
+        self.owner_splits(pfn, order);
+    }
+
     /// Allocates a block of `order` and returns where the direct map shows it, aligned to its size (Linux
     /// `__get_free_pages`).
     ///

@@ -84,6 +84,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             // Of a folio that is gone nothing can be asked.
             *pages = folio.order().pages();
             *fate = self.decide(scan, folio, &mut forgotten, &mut done.seen);
+            if *fate != Fate::Gone {
+                // It may be a part of what it was.
+                *pages = folio.order().pages();
+            }
         }
         forgotten.flush(self.vm.machine());
         let cpu = self.vm.machine().cpu();
@@ -191,8 +195,18 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     /// A page that goes to swap, and was not used.
     fn unmap_page(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
-        if folio.order() != Order::ZERO || !matches!(folio.mapping(), Mapping::Anon(_)) {
+        if !matches!(folio.mapping(), Mapping::Anon(_)) {
             return Fate::Active;
+        }
+        if folio.order() != Order::ZERO {
+            let may_go = scan.gfp.contains(GfpFlags::__GFP_IO) && self.swap.free_slots() != 0;
+            if !may_go || !self.vm.split_folio(folio, &self.reserve) {
+                return Fate::Active;
+            }
+            self.vm.stat().count(self.vm.machine().cpu(), VmEvent::ThpSwpoutFallback, 1);
+            if folio.mapcount() == 0 {
+                return Fate::Kept;
+            }
         }
         if !folio.flags().contains(FolioFlags::SWAPCACHE) {
             if !scan.gfp.contains(GfpFlags::__GFP_IO) {

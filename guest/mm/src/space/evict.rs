@@ -70,7 +70,7 @@ impl<M: Machine> Mm<'_, M> {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Shows every small entry that maps the folio of one page, anonymous or locked and of a file, under the lock of its
+    /// Shows every entry that maps a folio or a part of it, anonymous or locked and of a file, under the lock of its
     /// table, until it is told to stop; how many areas were left out because their contexts were being changed.
     pub(crate) fn each_entry(
         &self,
@@ -83,7 +83,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return 0;
         }
         let (mut busy, mut step) = (0, Step::On);
-        let each = |id, vpn, _| {
+        let each = |id, first: u64, pages| {
             if step == Step::Stop {
                 return;
             }
@@ -92,15 +92,17 @@ impl<'p, M: Machine> Vm<'p, M> {
                 busy += 1;
                 return;
             };
-            let (Some(vma), Some(entry)) = (areas.find(vpn), mm.tree().lookup(vpn_address(vpn))) else {
-                return;
-            };
-            if entry.level != Level::PTE {
-                return;
-            }
-            let _locked = self.lock_table(entry.slot);
-            if self.folio_of(entry.slot.load()).is_some_and(|found| found.pfn() == folio.pfn()) {
-                step = visit(mm, vma, entry.slot, vpn);
+            let Some(vma) = areas.find(first) else { return };
+            for vpn in first..first + pages {
+                let Some(entry) = mm.tree().lookup(vpn_address(vpn)) else { return };
+                let locked = self.lock_table(entry.slot);
+                if self.folio_of(entry.slot.load()).is_some_and(|found| found.pfn() == folio.pfn()) {
+                    step = visit(mm, vma, entry.slot, vpn);
+                }
+                drop(locked);
+                if entry.level != Level::PTE || step == Step::Stop {
+                    return;
+                }
             }
         };
         match folio.mapping() {
@@ -109,7 +111,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 // SAFETY: the folio is mapped, so an area is linked to its anchor, or was since this section began: it is
                 // there as long as the section is.
                 if let Some(anchor) = unsafe { anchor.as_ref() } {
-                    anchor.each(cpu, folio.index(), 1, each);
+                    anchor.each(cpu, folio.index(), folio.order().pages(), each);
                 }
             }
             Mapping::File(_) => {

@@ -41,6 +41,7 @@ mod remap;
 mod settings;
 mod shared;
 mod split;
+mod split_folio;
 mod swapoff;
 mod tables;
 mod unmap;

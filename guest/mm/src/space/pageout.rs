@@ -9,6 +9,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::phys::FrameAllocator;
 use crate::port::{Machine, PteCodec, PteView};
 use crate::swap::Writer;
+use crate::vmstat::VmEvent;
 
 /// Pages that are unmapped before CPUs are made to forget them (Linux `SWAP_CLUSTER_MAX`).
 const BATCH: usize = 32;
@@ -48,6 +49,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         frames: &A,
     ) -> Result<u64, Errno> {
         let (mut at, end) = checked(addr, len)?;
+        self.split_range(mm, at, end, frames)?;
         let mut writer = Writer::new(self.swap(), frames);
         let mut pages = Pages { list: [None; BATCH], len: 0 };
         let mut sent = 0;
@@ -56,6 +58,38 @@ impl<'p, M: Machine> Vm<'p, M> {
             sent += self.send(&mut pages, &mut writer, frames);
         }
         Ok(sent)
+    }
+
+    /// Makes single pages of the huge pages of a range, so far as nobody is busy with them.
+    fn split_range<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        mut from: u64,
+        end: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        while from < end {
+            let mut huge = None;
+            let areas = mm.areas.read(self.machine().cpu());
+            from += mm.tree().scan_while(pages_of(from, end)?, |slot, _, _| {
+                let _locked = self.lock_table(slot);
+                huge = self.folio_of(slot.load()).filter(|folio| folio.order() != Order::ZERO);
+                huge.is_none_or(|folio| {
+                    folio.get(1);
+                    false
+                })
+            })?;
+            drop(areas);
+            let Some(folio) = huge else { break };
+            if folio.try_lock() {
+                if self.split_listed(folio, frames) {
+                    self.stat().count(self.machine().cpu(), VmEvent::ThpSwpoutFallback, 1);
+                }
+                folio.unlock(self.machine().cpu());
+            }
+            self.swap().put(folio);
+        }
+        Ok(())
     }
 
     /// Takes references to the pages of the next entries; how far it came.

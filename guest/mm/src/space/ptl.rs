@@ -34,6 +34,27 @@ impl<C: Cpu> Drop for TableGuard<'_, C> {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
+    /// The lock of the table that `slot` is in.
+    #[inline(always)]
+    fn lock_of(&self, table: Option<&'p FrameTable>, slot: PteSlot<'_>) -> Option<&'p AtomicU32> {
+        let addr = self.machine().physmem().addr_of(slot.place())?;
+        let table = table?;
+        table.lookup(addr.pfn()).map(|(idx, _)| table.frame(idx).held())
+    }
+
+    /// Locks the table that `slot` is in if nobody has it.
+    pub(super) fn try_lock_table(&self, slot: PteSlot<'_>) -> Option<TableGuard<'p, M::Cpu>> {
+        let irq = self.machine().cpu().irq_guard();
+        let word = self.lock_of(self.frame_table(), slot).filter(|word| is_taken(word))?;
+        Some(TableGuard { word: Some(word), irq })
+    }
+
+    /// Whether `guard` is of the table that `slot` is in.
+    pub(super) fn is_locked(&self, guard: &TableGuard<'p, M::Cpu>, slot: PteSlot<'_>) -> bool {
+        let (Some(held), Some(wanted)) = (guard.word, self.lock_of(self.frame_table(), slot)) else { return false };
+        core::ptr::eq(held, wanted)
+    }
+
     /// Locks the table that `slot` is in.
     #[inline]
     pub(crate) fn lock_table(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
@@ -49,12 +70,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> TableGuard<'p, M::Cpu> {
         let machine = self.machine();
         let irq = machine.cpu().irq_guard();
-        let addr = machine.physmem().addr_of(slot.place());
-        let frame = addr.and_then(|addr| {
-            let table = table?;
-            table.lookup(addr.pfn()).map(|(idx, _)| table.frame(idx))
-        });
-        let word = frame.map(crate::frame::Frame::held);
+        let word = self.lock_of(table, slot);
         if let Some(word) = word
             && !is_taken(word)
         {

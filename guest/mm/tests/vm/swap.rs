@@ -301,6 +301,94 @@ fn errors_of_the_disk_lose_nothing() {
     assert_eq!(swapping.check(), 0);
 }
 
+/// A context with one huge page at the start of the memory that is returned; each page has its number and one more.
+fn huge<'a>(world: &'a World, pages: u64) -> (&'a Mm<'static, Machine>, mm::addr::VirtAddr) {
+    world.vm.settings().set_thp(mm::space::ThpMode::Always);
+    let mm = world.context();
+    let flags = mm::space::MapFlags::OVERLAY;
+    let request = mm::space::MapRequest { flags, ..mm::space::MapRequest::anon(1024 * PAGE_SIZE) };
+    let at = world.vm.mmap(mm, &request, &world.frames).unwrap();
+    let at = mm::addr::VirtAddr::new(at.get().next_multiple_of(512 * PAGE_SIZE)).unwrap();
+    for n in 0..pages {
+        world.store(mm, page(at, n), n + 1).unwrap();
+    }
+    assert_eq!(world.event(VmEvent::ThpFaultAlloc), 1);
+    (mm, at)
+}
+
+#[test]
+fn huge_pages_go_page_by_page() {
+    let swapping = Swapping::new(16, 1, 8);
+    let world = &swapping.world;
+    swapping.on(1024, &[], None).unwrap();
+    let (mm, at) = huge(world, 512);
+    let free = world.free_pages();
+    swapping.out(mm, at, 512);
+    assert_eq!((swapping.event(VmEvent::ThpSplitPage), swapping.event(VmEvent::ThpSwpoutFallback)), (1, 1));
+    assert_eq!((mm.counters().rss(Rss::Anon), mm.counters().rss(Rss::Swap)), (0, 512));
+    assert_eq!((swapping.event(VmEvent::PswpOut), swapping.check()), (512, 512));
+    assert!(world.free_pages() > free + 500, "the pages are free");
+    for n in 0..512 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    world.end(mm);
+    assert_eq!(swapping.check(), 0);
+}
+
+#[test]
+fn a_huge_page_that_clones_share_is_split_for_all_and_in_all_states() {
+    let swapping = Swapping::new(32, 1, 9);
+    let world = &swapping.world;
+    swapping.on(2048, &[], None).unwrap();
+    let (mm, at) = huge(world, 512);
+    let child = world.vm.clone_mm(mm, &world.frames).unwrap();
+    // Of the clone a part is gone, and a part is copied: the entries there are small.
+    world.run(child);
+    world.vm.munmap(child, page(at, 7), 3 * PAGE_SIZE, &world.frames).unwrap();
+    world.store(child, page(at, 100), 1000).unwrap();
+    world.run(mm);
+    world.vm.munmap(mm, page(at, 8), PAGE_SIZE, &world.frames).unwrap();
+    swapping.check();
+    let free = world.free_pages();
+    swapping.out(mm, at, 512);
+    assert_eq!(swapping.event(VmEvent::ThpSplitPage), 1);
+    // The page that nobody has is free.
+    assert!(world.free_pages() > free + 500);
+    assert_eq!(swapping.check(), 511);
+    for n in (0..512).filter(|n| *n != 8) {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    world.run(child);
+    for n in (0..512).filter(|n| !(7..10).contains(n)) {
+        assert_eq!(world.load(child, page(at, n)).unwrap(), if n == 100 { 1000 } else { n + 1 });
+    }
+    swapping.check();
+    world.end(child);
+    world.run(mm);
+    world.end(mm);
+    assert_eq!(swapping.check(), 0);
+}
+
+#[test]
+fn a_huge_page_that_is_locked_in_memory_or_has_no_tables_stays_whole() {
+    let swapping = Swapping::new(16, 1, 10);
+    let world = &swapping.world;
+    swapping.on(1024, &[], None).unwrap();
+    let (mm, at) = huge(world, 512);
+    world.frames.set_credit(0);
+    let _ = world.vm.page_out(mm, at, 512 * PAGE_SIZE, &world.frames);
+    world.frames.set_credit(i64::MAX);
+    assert_eq!((swapping.event(VmEvent::ThpSplitPageFailed), mm.counters().rss(Rss::Anon)), (1, 512));
+    world.vm.mlock(mm, at, 512 * PAGE_SIZE, &world.frames).unwrap();
+    swapping.out(mm, at, 512);
+    assert_eq!((swapping.event(VmEvent::ThpSplitPage), mm.counters().rss(Rss::Anon)), (0, 512));
+    swapping.check();
+    for n in 0..512 {
+        assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1);
+    }
+    world.end(mm);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Store(u8, u8, u8),

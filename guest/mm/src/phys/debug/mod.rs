@@ -375,6 +375,15 @@ impl<M: Machine> Phys<M> {
         }
     }
 
+    /// Records that a block is blocks of one page from now on.
+    pub(super) fn owner_splits(&self, pfn: Pfn, order: Order) {
+        if self.debug.is_on() && self.debug.checks().contains(PageChecks::OWNER) {
+            for at in (0..order.pages()).rev().filter_map(|n| pfn.checked_add(n)) {
+                self.debug.owners.split(pfn, at, Order::ZERO);
+            }
+        }
+    }
+
     /// Makes the frames of a block what free frames are.
     ///
     /// # Safety

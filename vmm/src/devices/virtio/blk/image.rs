@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use images::{ImageError, SwapSpec};
+use shared::disk::uuid::Uuid;
 
 use super::SECTOR_SIZE;
 use super::buffers::GuestBuffers;
@@ -183,7 +184,9 @@ impl DiskImage {
     /// The same, that begins as a swap area.
     pub fn temporary_swap(size: u64) -> Result<Self, DiskError> {
         let disk = Self::temporary(size)?;
-        images::format_swap(&disk.file, &SwapSpec { size, ..SwapSpec::default() })?;
+        // Nobody else ever sees it, so all have the same name.
+        let uuid = Some(Uuid::from_random(*b"a temporary disk"));
+        images::format_swap(&disk.file, &SwapSpec { size, uuid, ..SwapSpec::default() })?;
         Ok(disk)
     }
 
