@@ -9,7 +9,7 @@ use tests::{Guest, Host, Run, Text, any_host};
 use crate::swap_areas::area;
 
 const PAGE: u64 = 4096;
-/// Huge pages are not swapped.
+/// Without huge pages, where single pages are counted.
 const SMALL: &str = "transparent_hugepage=never";
 
 /// A small machine that swaps to `swap`, its one disk.
@@ -56,10 +56,29 @@ fn t64_what_has_no_room_goes_to_swap_and_both_sides_count_it() {
 }
 
 #[test]
+fn t64_huge_pages_go_to_swap_page_by_page() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 128);
+    let commands =
+        ["vm touch 96M", "cat /proc/vmstat", "vm verify", "swap verify", "cat /proc/vmstat", "mm verify"];
+    for cpus in [1, 2] {
+        let guest = Guest::on(any_host()).mem("64M").cpus(cpus).option("--swap", "none").disk(&swap, "");
+        let run = guest.append("swap=vda").report().run(&commands).start().assert_ok();
+        let of = |name| event(run.output(1), name);
+        assert!(of("thp_fault_alloc") > 20, "{run}");
+        assert!(of("thp_split_page") > 0 && of("thp_swpout_fallback") == of("thp_split_page"), "{run}");
+        assert!(of("pswpout") >= 8192, "{run}");
+        assert_eq!((run.output(2).number("checked"), run.output(2).number("wrong")), (24576, 0), "{run}");
+        assert_eq!(run.output(3).fact("swap_verify"), "ok", "{run}");
+        assert_eq!(written(&run), event(run.output(4), "pswpout") * PAGE, "{run}");
+    }
+}
+
+#[test]
 fn t05c_more_memory_is_in_use_than_there_is_ram() {
     let commands = ["vm touch 160M", "vm verify", "cat /proc/meminfo", "cat /proc/vmstat"];
     // The disk is an area from the start, and the guest swaps to it without being told.
-    let guest = Guest::on(any_host()).mem("64M").option("--swap", "256M").append(SMALL);
+    let guest = Guest::on(any_host()).mem("64M").option("--swap", "256M");
     let run = guest.run(&commands).start().assert_ok();
     assert_eq!(run.output(0).number("touched"), 40960, "{run}");
     assert_eq!((run.output(1).fact("verify"), run.output(1).number("checked")), ("ok", 40960), "{run}");

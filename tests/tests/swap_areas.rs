@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use tests::{Guest, Run, any_host, vmm};
 
-/// Huge pages are not swapped.
+/// Without huge pages, where single pages are counted.
 const SMALL: &str = "transparent_hugepage=never";
 
 /// What a tool of the host prints.

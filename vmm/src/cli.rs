@@ -125,7 +125,8 @@ pub struct RunArgs {
     /// fail_nth=N (the N-th request fails).
     #[arg(long, value_name = "DISK", help_heading = "Machine")]
     pub disk: Vec<String>,
-    /// The swap disk, after the data disks: a size for a temporary one, the path of an image, or none
+    /// The disk that the guest swaps to, after the data disks: a size for a temporary one, the path of an
+    /// image with a swap area, or none
     #[arg(long, value_name = "SIZE|PATH|none", default_value = "256M", help_heading = "Machine")]
     pub swap: String,
 

@@ -133,7 +133,7 @@ fn cache(args: &mut Args<'_>) -> Outcome {
     let pages = args.next_word().map_or(Ok(1000), |word| parse::count("pages", word))?;
     session::with(|session| {
         let mm = session.context.mm();
-        // Huge pages are not swapped.
+        // As many pages as are counted, and no more.
         let request = MapRequest::anon(pages * PAGE_SIZE);
         let request = MapRequest { vm: request.vm | VmFlags::NOHUGEPAGE, ..request };
         let at = VM.mmap(mm, &request, &FRAMES);

@@ -74,7 +74,7 @@ const NODE: [(NodeStat, usize); 28] = [
 ];
 
 /// Events of contexts' memory and of the page cache, by name.
-const EVENTS: [(VmEvent, usize); 41] = [
+const EVENTS: [(VmEvent, usize); 44] = [
     (VmEvent::PgFault, place(&VM_EVENTS, "pgfault")),
     (VmEvent::PgMajFault, place(&VM_EVENTS, "pgmajfault")),
     (VmEvent::PgReuse, place(&VM_EVENTS, "pgreuse")),

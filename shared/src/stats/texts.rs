@@ -6,8 +6,8 @@
 //! names of this list only, so a hostile guest cannot choose where they are written.
 
 /// Files below `/proc` that are sent, by number.
-pub const TEXTS: [&str; 7] =
-    ["pagetypeinfo", "slabinfo", "vmallocinfo", "iomem", "interrupts", "version", "cmdline"];
+pub const TEXTS: [&str; 8] =
+    ["pagetypeinfo", "slabinfo", "vmallocinfo", "iomem", "interrupts", "version", "cmdline", "swaps"];
 
 /// Most bytes of the buffer that a reader takes.
 pub const MAX_TEXTS_SIZE: usize = 4 << 20;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use shared::stats::MAX_CPUS;
 use shared::text::zoneinfo::Pageset;
-use shared::text::{buddyinfo, cpuinfo, stat, swaps, zoneinfo};
+use shared::text::{buddyinfo, cpuinfo, stat, zoneinfo};
 
 use super::snapshot::{SentText, Snapshot};
 use crate::files;
@@ -29,7 +29,7 @@ pub struct ProcfsError {
 type Render = fn(&Snapshot, &mut dyn Write) -> fmt::Result;
 
 /// The files that are rendered here.
-const FILES: [(&str, Render); 9] = [
+const FILES: [(&str, Render); 8] = [
     ("buddyinfo", |snapshot, w| {
         let mut zones = snapshot.zones.iter().filter_map(|zone| zone.free_blocks());
         zones.try_for_each(|zone| buddyinfo::write_zone(w, &zone))
@@ -38,7 +38,6 @@ const FILES: [(&str, Render); 9] = [
     ("loadavg", |snapshot, w| stat::write_loadavg(w, &snapshot.tasks)),
     ("meminfo", |snapshot, w| snapshot.meminfo.numbers().write(w)),
     ("stat", |snapshot, w| stat::write_stat(w, snapshot.machine.cpus, &snapshot.tasks, &snapshot.traps)),
-    ("swaps", |_, w| swaps::write_head(w)),
     ("uptime", |snapshot, w| stat::write_uptime(w, snapshot.machine.cpus, &snapshot.tasks)),
     ("vmstat", |snapshot, w| snapshot.vmstat.numbers().write(w)),
     ("zoneinfo", |snapshot, w| {
