@@ -170,13 +170,15 @@ pub const AP_TRAMPOLINE: u64 = 0x8000;
 /// First address of the ACPI tables; the RSDP comes first.
 pub const ACPI_TABLES: u64 = 0xe_0000;
 /// First address after the room for ACPI tables.
-pub const ACPI_TABLES_END: u64 = 0x10_0000;
+pub const ACPI_TABLES_END: u64 = BIOS_ENTRY;
+/// Where a PC's firmware is entered in real mode.
+pub const BIOS_ENTRY: u64 = 0xf_fff0;
 
 const _: () = assert!(PVH_START_INFO + PAGE_SIZE <= PVH_MEMMAP);
 const _: () = assert!(PVH_MEMMAP + PVH_MEMMAP_SIZE <= AP_TRAMPOLINE);
 const _: () = assert!(AP_TRAMPOLINE + PAGE_SIZE <= PVH_CMDLINE);
 const _: () = assert!(PVH_CMDLINE + PVH_CMDLINE_SIZE <= EBDA);
-const _: () = assert!(EBDA < ACPI_TABLES && ACPI_TABLES_END <= EXTENDED_RAM_START);
+const _: () = assert!(EBDA < ACPI_TABLES && ACPI_TABLES_END <= BIOS_ENTRY && BIOS_ENTRY < EXTENDED_RAM_START);
 const _: () = assert!(GUEST_PARAMETERS_SIZE < PVH_CMDLINE_SIZE);
 const _: () = assert!(EXTENDED_RAM_START <= IMAGE_LOAD && IMAGE_LOAD < MIN_MEM);
 

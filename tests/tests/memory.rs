@@ -1,19 +1,24 @@
-//! Physical memory: the map, the frames, the direct map. Page counts are worked out here from the memory map that
-//! `vmm run --dump-e820` prints without booting.
+//! Physical memory: the map, the frames, the direct map. Page counts are worked out here from the memory map: the one
+//! that `vmm run --dump-e820` prints without booting, or QEMU's, which the guest alone knows.
 
 use tests::linux::{PAGE_SIZE, Range, e820, meminfo, ram_pages, zoneinfo};
-use tests::{Guest, Host, Run, Text, any_host, for_each_host, kvm};
+use tests::{Guest, Host, Run, Text, any_host, for_each_host};
 
 /// Where zones of kinds DMA and DMA32 end, in frames.
 const ZONE_ENDS: [u64; 2] = [(16 << 20) / PAGE_SIZE, (4 << 30) / PAGE_SIZE];
 
-/// The map of a machine, from the monitor alone.
-fn dumped(mem: &str) -> String {
-    Guest::unbooted().mem(mem).flag("--dump-e820").start().assert_ok().stdout
+/// The map of a machine.
+fn map_text(host: Host, mem: &str) -> String {
+    let guest = if host.is_kvm() {
+        Guest::unbooted().mem(mem).flag("--dump-e820")
+    } else {
+        Guest::on(host).mem(mem).cpus(1).script("e820")
+    };
+    guest.start().assert_ok().stdout
 }
 
-fn map_of(mem: &str) -> Vec<Range> {
-    e820(Text::new(&dumped(mem)))
+fn map_of(host: Host, mem: &str) -> Vec<Range> {
+    e820(Text::new(&map_text(host, mem)))
 }
 
 /// Frames up to the end of RAM.
@@ -23,17 +28,21 @@ fn end_frame(map: &[Range]) -> u64 {
 
 #[test]
 fn t01a_the_guest_sees_the_map_that_the_monitor_dumps() {
-    let Some(host) = kvm() else { return };
-    for mem in ["16M", "256M", "3G", "6G"] {
-        let run = Guest::on(host).mem(mem).run(&["e820", "cat /proc/iomem"]).start().assert_ok();
-        assert_eq!(run.output(0).as_str(), dumped(mem), "{run}");
-        let usable = map_of(mem).into_iter().filter(|range| range.usable);
-        let expected: Vec<_> =
-            usable.map(|range| format!("{:08x}-{:08x} : System RAM", range.start, range.end - 1)).collect();
-        let ram: Vec<_> =
-            run.output(1).lines_with(" : System RAM").iter().map(|line| line.as_str()).collect();
-        assert_eq!(ram, expected, "{run}");
-    }
+    for_each_host(|host| {
+        for mem in ["16M", "256M", "3G", "6G"] {
+            let run = Guest::on(host).mem(mem).run(&["e820", "cat /proc/iomem"]).start().assert_ok();
+            if host.is_kvm() {
+                assert_eq!(run.output(0).as_str(), map_text(host, mem), "{run}");
+            }
+            let usable = e820(run.output(0)).into_iter().filter(|range| range.usable);
+            let expected: Vec<_> = usable
+                .map(|range| format!("{:08x}-{:08x} : System RAM", range.start, range.end - 1))
+                .collect();
+            let ram: Vec<_> =
+                run.output(1).lines_with(" : System RAM").iter().map(|line| line.as_str()).collect();
+            assert_eq!(ram, expected, "{run}");
+        }
+    });
 }
 
 /// `spanned, present` of a zone by a map.
@@ -49,9 +58,12 @@ fn pages_by_map(map: &[Range], kind: &str) -> (u64, u64) {
 
 #[test]
 fn t01d_page_counts_follow_from_the_map() {
-    let Some(host) = kvm() else { return };
+    for_each_host(|host| counts_follow_from_the_map(host));
+}
+
+fn counts_follow_from_the_map(host: Host) {
     for (mem, zones) in [("16M", 1), ("256M", 2), ("6G", 3)] {
-        let map = map_of(mem);
+        let map = map_of(host, mem);
         let guest = Guest::on(host).mem(mem).cpus(1);
         let run = guest.run(&["mm pfns", "cat /proc/zoneinfo", "cat /proc/meminfo"]).start().assert_ok();
         let (counts, info) = (run.output(0), zoneinfo(run.output(1)));
@@ -89,31 +101,33 @@ fn t01d_present_is_memory_less_holes_on_every_host() {
 
 #[test]
 fn t01c_frame_descriptors_take_at_most_64_bytes() {
-    let Some(host) = kvm() else { return };
-    let run = Guest::on(host).mem("512M").cpus(1).script("mm pfns; pt cost").start().assert_ok();
-    let frames = run.all().line_with("total ").number("spanned");
-    let leaves = run.all().lines_with("region=vmemmap ");
-    let pages = |leaf: &Text<'_>| leaf.number("leaves") * if leaf.fact("leaf") == "2M" { 512 } else { 1 };
-    let bytes = leaves.iter().map(pages).sum::<u64>() * PAGE_SIZE;
-    assert!(bytes / frames <= 64 && bytes >= frames * 8, "{bytes} bytes for {frames} frames\n{run}");
+    for_each_host(|host| {
+        let run = Guest::on(host).mem("512M").cpus(1).script("mm pfns; pt cost").start().assert_ok();
+        let frames = run.all().line_with("total ").number("spanned");
+        let leaves = run.all().lines_with("region=vmemmap ");
+        let pages = |leaf: &Text<'_>| leaf.number("leaves") * if leaf.fact("leaf") == "2M" { 512 } else { 1 };
+        let bytes = leaves.iter().map(pages).sum::<u64>() * PAGE_SIZE;
+        assert!(bytes / frames <= 64 && bytes >= frames * 8, "{bytes} bytes for {frames} frames\n{run}");
+    });
 }
 
 #[test]
 fn t01e_mem_and_memmap_trim_the_map() {
-    let Some(host) = kvm() else { return };
-    let boot = |append: &str| {
-        let guest = Guest::on(host).mem("256M").cpus(1).append(append);
-        guest.run(&["mm pfns", "cat /proc/iomem"]).start().assert_ok()
-    };
-    let present = |run: &Run| run.output(0).line_with("total ").number("present");
-    let map = map_of("256M");
-    let run = boot("mem=64M");
-    assert_eq!(present(&run), ram_pages(&map, 0, (64 << 20) / PAGE_SIZE), "{run}");
-    run.output(1).assert_line("00100000-03ffffff : System RAM");
-    let run = boot("memmap=16M$0x8000000");
-    assert_eq!(present(&run), ram_pages(&map, 0, u64::MAX) - (16 << 20) / PAGE_SIZE, "{run}");
-    run.output(1).assert_line("08000000-08ffffff : Reserved");
-    run.output(1).assert_line("09000000-0fffffff : System RAM");
+    for_each_host(|host| {
+        let boot = |append: &str| {
+            let guest = Guest::on(host).mem("256M").cpus(1).append(append);
+            guest.run(&["mm pfns", "cat /proc/iomem"]).start().assert_ok()
+        };
+        let present = |run: &Run| run.output(0).line_with("total ").number("present");
+        let map = map_of(host, "256M");
+        let run = boot("mem=64M");
+        assert_eq!(present(&run), ram_pages(&map, 0, (64 << 20) / PAGE_SIZE), "{run}");
+        run.output(1).assert_line("00100000-03ffffff : System RAM");
+        let run = boot("memmap=16M$0x8000000");
+        assert_eq!(present(&run), ram_pages(&map, 0, u64::MAX) - (16 << 20) / PAGE_SIZE, "{run}");
+        run.output(1).assert_line("08000000-08ffffff : Reserved");
+        run.output(1).assert_line("09000000-0fffffff : System RAM");
+    });
 }
 
 /// Pageblocks that hold memory which cannot be moved.

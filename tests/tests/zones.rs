@@ -1,7 +1,7 @@
 //! Zones: borders by address, and who gets memory from where.
 
 use tests::linux::{PAGE_SIZE, buddyinfo, zoneinfo};
-use tests::{Guest, Run, any_host, for_each_host, kvm};
+use tests::{Guest, Run, any_host, for_each_host};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -22,21 +22,20 @@ fn zone(name: &str, start: u64, end: u64) -> (String, u64, u64) {
 
 #[test]
 fn t45a_zones_of_a_large_machine_have_linux_borders() {
-    let Some(host) = kvm() else { return };
-    let guest = Guest::on(host).mem("6G").cpus(1);
-    let run = guest
-        .run(&["zones", "zones verify", "cat /proc/zoneinfo", "cat /proc/buddyinfo"])
-        .start()
-        .assert_ok();
     // RAM is below 3 GiB and from 4 GiB on.
     let expected =
         [zone("DMA", 0, 16 * MIB), zone("DMA32", 16 * MIB, 4 * GIB), zone("Normal", 4 * GIB, 7 * GIB)];
-    assert_eq!(borders(&run, 0), expected, "{run}");
-    assert_eq!(run.output(1).number("mismatch"), 0, "{run}");
-    let starts: Vec<_> = zoneinfo(run.output(2)).iter().map(|zone| zone.start_pfn).collect();
-    assert_eq!(starts, expected.map(|(_, start, _)| start / PAGE_SIZE), "{run}");
-    let names: Vec<_> = buddyinfo(run.output(3)).into_iter().map(|zone| zone.zone).collect();
-    assert_eq!(names, ["DMA", "DMA32", "Normal"], "{run}");
+    for_each_host(|host| {
+        let guest = Guest::on(host).mem("6G").cpus(1);
+        let commands = ["zones", "zones verify", "cat /proc/zoneinfo", "cat /proc/buddyinfo"];
+        let run = guest.run(&commands).start().assert_ok();
+        assert_eq!(borders(&run, 0), expected, "{run}");
+        assert_eq!(run.output(1).number("mismatch"), 0, "{run}");
+        let starts: Vec<_> = zoneinfo(run.output(2)).iter().map(|zone| zone.start_pfn * PAGE_SIZE).collect();
+        assert_eq!(starts, expected.each_ref().map(|(_, start, _)| *start), "{run}");
+        let names: Vec<_> = buddyinfo(run.output(3)).into_iter().map(|zone| zone.zone).collect();
+        assert_eq!(names, ["DMA", "DMA32", "Normal"], "{run}");
+    });
 }
 
 #[test]
@@ -147,11 +146,12 @@ fn t46b_t48a_ordinary_requests_take_normal_first_and_dma_last() {
 
 #[test]
 fn t47a_dma32_memory_lies_below_4_gib() {
-    let Some(host) = kvm() else { return };
-    let guest = Guest::on(host).mem("6G").cpus(1);
-    let run = guest.run(&["alloc gfp=GFP_DMA32", "alloc gfp=GFP_KERNEL"]).start().assert_ok();
-    assert!(run.output(0).number("addr") < 4 * GIB && run.output(0).fact("zone") == "DMA32", "{run}");
-    assert!(run.output(1).number("addr") >= 4 * GIB && run.output(1).fact("zone") == "Normal", "{run}");
+    for_each_host(|host| {
+        let guest = Guest::on(host).mem("6G").cpus(1);
+        let run = guest.run(&["alloc gfp=GFP_DMA32", "alloc gfp=GFP_KERNEL"]).start().assert_ok();
+        assert!(run.output(0).number("addr") < 4 * GIB && run.output(0).fact("zone") == "DMA32", "{run}");
+        assert!(run.output(1).number("addr") >= 4 * GIB && run.output(1).fact("zone") == "Normal", "{run}");
+    });
     // The border that a parameter moves holds as well.
     let run = three_zones(&["alloc gfp=GFP_DMA32"]).start().assert_ok();
     assert!((16 * MIB..64 * MIB).contains(&run.all().number("addr")), "{run}");

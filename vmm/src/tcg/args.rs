@@ -105,14 +105,13 @@ fn block_device(index: usize, disk: &DiskConfig) -> String {
     format!("virtio-blk-device,drive=disk{index},serial={id},bus=virtio-mmio-bus.{}", index + 1)
 }
 
-/// The guest's command line. QEMU's machine has no SRAT, so the guest makes the nodes up.
+/// The guest's command line. QEMU's machine has no SRAT, so the guest makes the nodes up, unless the user's own parameters,
+/// which come later, say otherwise.
 fn cmdline(config: &MachineConfig, devices: usize) -> String {
     let nodes = config.topology.nodes().len();
-    let mut words: Vec<String> =
-        Some(config.cmdline.clone()).filter(|text| !text.is_empty()).into_iter().collect();
-    if nodes > 1 {
-        words.push(format!("numa=fake={nodes}"));
-    }
+    let fake = (nodes > 1).then(|| format!("numa=fake={nodes}"));
+    let given = Some(config.cmdline.clone()).filter(|text| !text.is_empty());
+    let mut words: Vec<String> = fake.into_iter().chain(given).collect();
     words.extend((0..devices as u64).map(|index| {
         let base = WINDOW_BASE + index * WINDOW_SIZE;
         format!("virtio_mmio.device={WINDOW_SIZE}@{base:#x}:{}", FIRST_GSI + index)

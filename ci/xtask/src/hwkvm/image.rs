@@ -1,4 +1,4 @@
-//! The initramfs of the harness: a shell, KVM's modules, `vmm`, the tests, and what one job runs.
+//! The initramfs of the harness: a shell, KVM's modules, `vmm`, the tests, and what each job runs.
 //!
 //! Invariant: `vmm` and the tests are the files that the suite builds for this machine, with its libraries, so that
 //! nothing is built twice.
@@ -23,38 +23,44 @@ const MODULES: [&str; 3] = ["irqbypass", "kvm", "kvm-amd"];
 /// What the last line of the output begins with; the job's status follows.
 pub const STATUS: &str = "hwkvm: status=";
 
-/// Mounts what programs expect, gives us KVM, runs the job, tells its status, and ends the machine. `keep_kvm` says so
-/// when it holds what it holds (ADR 0005); without it there is no job.
+/// Mounts what programs expect, gives us KVM, runs the job that the kernel's command line names, tells its status, and
+/// ends the machine. Two virtual CPUs that wait for each other share one CPU, so it changes hands more often than is
+/// usual.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin LD_LIBRARY_PATH=/lib64 HOME=/tmp TMPDIR=/disk VMM_BIN=/bin/vmm LINUX_GUEST=/linux
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
+mount -t debugfs debugfs /sys/kernel/debug
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 for module in MODULES; do insmod /modules/$module.ko; done
 mount -t ext4 /dev/nvme0n1 /disk
+cd /sys/kernel/debug/sched
+echo HRTICK >features
+echo 400000 >latency_ns
+echo 100000 >min_granularity_ns
+echo 50000 >wakeup_granularity_ns
 cd /tmp
 exec </dev/null >/dev/ttyS1 2>&1
 stty raw <&1
-keep_kvm >/kept &
-until [ -s /kept ] || ! kill -0 $!; do sleep 0.1; done
-[ -s /kept ] || poweroff -f
-sh /job
+sh /jobs/$JOB
 echo \"hwkvm: status=$?\"
 poweroff -f
 ";
 
-/// Builds what goes in and writes the archive for `job`, lines for the shell, to `path`.
-pub fn write(repo: &Repo, debian: &Debian, job: &str, path: &Path) -> Result<()> {
+/// Builds what goes in and writes the archive for `jobs`, names and lines for the shell, to `path`.
+pub fn write(repo: &Repo, debian: &Debian, jobs: &[(&str, String)], path: &Path) -> Result<()> {
     let programs = programs(repo)?;
     let sink = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(sink));
-    for folder in ["bin", "lib64", "proc", "sys", "dev", "tmp", "disk", "modules", "linux"] {
+    for folder in ["bin", "lib64", "proc", "sys", "dev", "tmp", "disk", "modules", "linux", "jobs"] {
         archive.directory(folder)?;
     }
     archive.file("init", INIT.replace("MODULES", &MODULES.join(" ")).as_bytes())?;
-    archive.file("job", job.as_bytes())?;
+    for (name, lines) in jobs {
+        archive.file(&format!("jobs/{name}"), lines.as_bytes())?;
+    }
     archive.file("bin/busybox", &debian::read(&debian.program("busybox")?)?)?;
     for module in MODULES {
         archive.file(&format!("modules/{module}.ko"), &debian.module(module)?)?;
@@ -75,7 +81,7 @@ pub fn write(repo: &Repo, debian: &Debian, job: &str, path: &Path) -> Result<()>
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Builds `vmm`, the integration tests and `keep_kvm` as the step `guest` does; the paths by name.
+/// Builds `vmm` and the integration tests as the step `guest` does; the paths by name.
 fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut vmm = cargo::host(repo);
     vmm.args(["build", "--release", "--package", "vmm"]);
@@ -94,11 +100,7 @@ fn programs(repo: &Repo) -> Result<Vec<(&'static str, PathBuf)>> {
         let path = messages.iter().filter(is_it).find_map(|built| built["executable"].as_str());
         path.map(PathBuf::from).with_context(|| format!("cargo names no program {name} that it built"))
     };
-    Ok(vec![
-        ("vmm", path("vmm", "bin")?),
-        ("tests", path("tests", "test")?),
-        ("keep_kvm", path("keep_kvm", "bin")?),
-    ])
+    Ok(vec![("vmm", path("vmm", "bin")?), ("tests", path("tests", "test")?)])
 }
 
 /// The shared libraries that `programs` need, and the loader, as this machine's loader finds them.

@@ -14,10 +14,11 @@ use super::debian::{self, Debian};
 /// Modules in the order in which they need each other.
 const MODULES: [&str; 4] = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk"];
 
-/// Tells what Linux sees, uses the disk, and switches off.
+/// Tells what Linux sees, uses the disk, and switches off; with the parameter `end=reset` it resets the machine at once.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
+[ \"$end\" != reset ] || reboot -f
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -34,6 +35,7 @@ for cpu in 0 1 2 3; do
   echo \"cpu=$cpu package=$(cat cpu$cpu/topology/physical_package_id) core=$(cat cpu$cpu/topology/core_id)\"
 done
 dmesg | grep 'same node'
+ls -1 /sys/bus/acpi/devices
 echo '=== 3 ==='
 mount -t ext4 /dev/vda /mnt && echo \"read: $(cat /mnt/hello)\" &&
   dd if=/dev/zero of=/mnt/new bs=64k count=32 conv=fsync 2>/dev/null && umount /mnt &&

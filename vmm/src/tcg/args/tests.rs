@@ -54,7 +54,7 @@ fn the_command_line_names_every_window_and_makes_nodes_up() {
     assert_eq!(
         values(&arguments, "-append"),
         [
-            "run=\"tour\" numa=fake=2 virtio_mmio.device=512@0xfeb00000:16 virtio_mmio.device=512@0xfeb00200:17"
+            "numa=fake=2 run=\"tour\" virtio_mmio.device=512@0xfeb00000:16 virtio_mmio.device=512@0xfeb00200:17"
         ]
     );
 }
