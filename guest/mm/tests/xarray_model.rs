@@ -279,6 +279,12 @@ impl Run<'_> {
         }
         let last = index.saturating_add(300);
         assert_eq!(self.array.next_hole(&section, index, last), self.model.gap(index, last, Entry::is_null));
+        let mut cursor = Cursor::new(index, last);
+        let found = std::iter::from_fn(|| cursor.next(&self.array, &section));
+        let one_by_one: Vec<_> = found.map(|found| (found.index.max(index), found.entry)).collect();
+        let in_a_row: Vec<_> = self.array.entries(&section, index, last).collect();
+        let is_last = |(at, _): &&(u64, Entry)| *at == u64::MAX;
+        assert_eq!(in_a_row, one_by_one[..one_by_one.len() - one_by_one.iter().filter(is_last).count()]);
         let miss = self.model.gap(index, last, |entry| !entry.is_pointer());
         assert_eq!(self.array.next_miss(&section, index, last), miss);
         let before = index.saturating_sub(300);

@@ -23,8 +23,15 @@ use super::{guest, record, watch};
 use crate::repo::Repo;
 
 /// What the guest runs, in order.
-const COMMANDS: &[&str] =
-    &["bench buddy", "bench slab", "bench vmalloc", "bench xarray", "bench fault", "bench cache"];
+const COMMANDS: &[&str] = &[
+    "bench buddy",
+    "bench slab",
+    "bench vmalloc",
+    "bench xarray",
+    "bench fault",
+    "bench cache",
+    "bench filemap",
+];
 const LIMIT: Duration = Duration::from_secs(300);
 /// What was measured last: a key and a count on each line.
 const RECORD: &str = "tests/data/icount.tsv";

@@ -12,10 +12,16 @@ impl Folio<'_> {
     /// Whether it holds what it should; then that can be read.
     #[inline(always)]
     pub(crate) fn is_uptodate(self) -> bool {
-        let is = self.flags().contains(FolioFlags::UPTODATE);
+        self.flags_acquired().contains(FolioFlags::UPTODATE)
+    }
+
+    /// Its flags; if it is up to date what it holds is seen.
+    #[inline(always)]
+    pub(crate) fn flags_acquired(self) -> FolioFlags {
+        let flags = self.flags();
         // Pairs with the change of the flag: what was read in before is seen.
         fence(Ordering::Acquire);
-        is
+        flags
     }
 
     /// Locks it, unless somebody has (Linux `folio_trylock`).

@@ -55,7 +55,8 @@ const ANON: u64 = 0b01;
 const FILE: u64 = 0b10;
 
 impl Mapping {
-    const fn word(self) -> u64 {
+    /// As it is kept.
+    pub(crate) const fn word(self) -> u64 {
         match self {
             Self::None => 0,
             Self::Anon(at) => at | ANON,
@@ -211,6 +212,13 @@ impl<'t> Folio<'t> {
     #[inline]
     pub(crate) fn mapping(self) -> Mapping {
         Mapping::of(self.frame().held_words()[0].load(Ordering::Acquire))
+    }
+
+    /// Whether it belongs to what has this [`Mapping::word`].
+    #[inline(always)]
+    pub(crate) fn belongs_to(self, word: u64) -> bool {
+        let [belongs, _] = self.frame().held_words();
+        belongs.load(Ordering::Acquire) == word
     }
 
     /// Its first page in what it belongs to.

@@ -24,7 +24,7 @@
 //! | `tree` | lookups |
 //! | `store`, `erase`, `marks` | changes |
 //! | `supply`, `limbo` | nodes from and to the slab cache, and what waits for the end of lookups |
-//! | `locked`, `ops`, `cursor` | what users call |
+//! | `locked`, `ops`, `cursor`, `row` | what users call |
 //! | `verify` | checks |
 
 #[cfg(not(all(loom, test)))]
@@ -39,6 +39,8 @@ mod marks;
 mod node;
 #[cfg(not(all(loom, test)))]
 mod ops;
+#[cfg(not(all(loom, test)))]
+mod row;
 mod store;
 #[cfg(not(all(loom, test)))]
 mod supply;
@@ -56,6 +58,8 @@ pub use locked::Locked;
 pub use node::Mark;
 #[cfg(not(all(loom, test)))]
 pub use ops::XArray;
+#[cfg(not(all(loom, test)))]
+pub use row::Entries;
 #[cfg(not(all(loom, test)))]
 pub use supply::{NodeCache, Source, Stock};
 pub use tree::Found;

@@ -5,7 +5,7 @@
 
 use super::supply::{NodeCache, Source, Stock};
 use super::tree::{Held, Tree, low_bits};
-use super::{Census, Entry, Found, Locked, Mark, Short, SplitError, Violation, XaError};
+use super::{Census, Entries, Entry, Found, Locked, Mark, Short, SplitError, Violation, XaError};
 use crate::phys::FrameAllocator;
 use crate::port::{Cpu, Machine};
 use crate::sync::SpinLock;
@@ -67,6 +67,13 @@ impl XArray {
     #[inline]
     pub fn find<S: Section>(&self, section: &S, first: u64, last: u64, mark: Option<Mark>) -> Option<Found> {
         self.tree.find(section, first, last, mark)
+    }
+
+    /// The entries that stand for an index in `first..=last`, each with the first of these, below the last index that there
+    /// can be.
+    #[inline(always)]
+    pub fn entries<'s, S: Section>(&'s self, section: &'s S, first: u64, last: u64) -> Entries<'s, S> {
+        Entries::new(&self.tree, section, first, last.min(u64::MAX - 1))
     }
 
     /// The first index in `first..=last` at which nothing stands.

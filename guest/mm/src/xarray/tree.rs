@@ -12,7 +12,7 @@ use core::marker::PhantomData;
 use core::ptr::null_mut;
 
 /// The last slot of a node.
-const LAST: u64 = SLOTS as u64 - 1;
+pub(super) const LAST: u64 = SLOTS as u64 - 1;
 
 /// What the lock of an array protects: the right to change its tree. Whoever has a reference holds the lock.
 pub(super) struct Held(PhantomData<Cell<()>>);

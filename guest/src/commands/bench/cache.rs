@@ -23,7 +23,7 @@ const PAGES: u64 = 4096;
 const READS: usize = 64;
 
 /// A disk that has done everything.
-struct Idle;
+pub(super) struct Idle;
 
 impl BlockDevice for Idle {
     fn name(&self) -> &str {
@@ -75,7 +75,7 @@ impl FileSystem for Idle {
     }
 }
 
-static IDLE: Idle = Idle;
+pub(super) static IDLE: Idle = Idle;
 
 /// Runs it.
 pub fn cache(rounds: u64) -> Outcome {

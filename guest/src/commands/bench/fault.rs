@@ -72,7 +72,7 @@ pub fn fault(rounds: u64) -> Outcome {
 }
 
 /// Touches a page every `step` bytes from `at` on, `count` times, in `context`; the time-stamp units that took.
-fn touch(context: &Context, at: VirtAddr, step: u64, count: u64, write: bool) -> u64 {
+pub(super) fn touch(context: &Context, at: VirtAddr, step: u64, count: u64, write: bool) -> u64 {
     let taken = AtomicU64::new(u64::MAX);
     let work = || {
         let start = crate::arch::cpu::rdtsc();

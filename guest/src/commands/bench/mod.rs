@@ -5,6 +5,7 @@
 
 mod cache;
 mod fault;
+mod filemap;
 mod vmalloc;
 mod xarray;
 
@@ -21,7 +22,7 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc|xarray|fault|cache [rounds=N]",
+    usage: "buddy|slab|vmalloc|xarray|fault|cache|filemap [rounds=N]",
     summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries, page faults and reads",
     run: bench,
 }];
@@ -50,9 +51,10 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("xarray") => (xarray::xarray, XARRAY_ROUNDS),
         Some("fault") => (fault::fault, FAULT_ROUNDS),
         Some("cache") => (cache::cache, CACHE_ROUNDS),
+        Some("filemap") => (filemap::filemap, FAULT_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            let known = "buddy, slab, vmalloc, xarray, fault or cache";
+            let known = "buddy, slab, vmalloc, xarray, fault, cache or filemap";
             return Err(usage(format_args!("bench: expected {known}, not '{other}'")));
         }
     };
