@@ -18,7 +18,7 @@ const RECORDS: u64 = 256;
 /// The longest time between the first record and the kill, in milliseconds.
 const SPAN_MS: u64 = 60;
 /// How long the guest may take to its first record.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The ways of doing I/O; the rounds take turns.
 const OPTIONS: [&str; 4] = ["", ",io=threads", ",cache=none", ",cache=none,io=threads"];
 
@@ -109,7 +109,7 @@ fn check(path: &Path, promised: u64, options: &str) {
 }
 
 /// No file but the image, nobody who has it open.
-fn nothing_left(folder: &Path, path: &Path) {
+pub(crate) fn nothing_left(folder: &Path, path: &Path) {
     let names =
         fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot list {}: {error}", folder.display()));
     let names: Vec<_> = names.flatten().map(|entry| entry.path()).filter(|name| name != path).collect();

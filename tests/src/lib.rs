@@ -7,6 +7,7 @@
 //! | `host` | what can run a guest here: software KVM, hardware KVM, QEMU's TCG |
 //! | `guest` | a guest to be: its machine, parameters and script |
 //! | `kill` | power cuts: the monitor is killed while its guest writes |
+//! | `storm` | swap storms on bad disks, while contexts and the monitor are killed |
 //! | `run` | a guest that has ended: status, output, time |
 //! | `text` | facts (`key=value`) and lines of an output |
 //! | `linux` | Linux's texts: memory map, /proc/buddyinfo, /proc/zoneinfo, /proc/meminfo |
@@ -23,6 +24,7 @@ mod host;
 mod kill;
 pub mod linux;
 mod run;
+mod storm;
 mod text;
 
 pub use binary::vmm;
@@ -30,4 +32,5 @@ pub use guest::Guest;
 pub use host::{Host, any_host, for_each_host, kvm, not_tested};
 pub use kill::kill_rounds;
 pub use run::Run;
+pub use storm::{Storms, swap_storms};
 pub use text::Text;

@@ -104,7 +104,12 @@ fn t23b_faults_of_files_and_swap_take_their_ways_and_are_major_if_they_read() {
         assert_eq!(run.output(0).line_with("anon_zero=").number("pgmajfault"), 0, "{run}");
     });
     // Without files and without swap there is nothing of either.
-    let run = Guest::on(any_host()).mem("128M").run(&["fault flavours"]).start().assert_ok();
+    let run = Guest::on(any_host())
+        .mem("128M")
+        .option("--swap", "none")
+        .run(&["fault flavours"])
+        .start()
+        .assert_ok();
     assert!(run.output(0).lines_with("major=").is_empty(), "{run}");
 }
 

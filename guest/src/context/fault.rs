@@ -46,6 +46,8 @@ enum Why {
     Chosen,
     /// The pool of huge pages has none for it.
     NoPage,
+    /// It lies behind the end of its file, or the disk that has it failed.
+    NotRead,
     /// No address at all.
     NotCanonical,
 }
@@ -95,6 +97,10 @@ impl fmt::Display for Killed {
             Why::NoPage => {
                 write!(f, "fault: no huge page for {access} addr={address:#x} (maps to SIGBUS ADRERR)")
             }
+            Why::NotRead => write!(
+                f,
+                "fault: no page of a file or of swap for {access} addr={address:#x} (maps to SIGBUS ADRERR)"
+            ),
             Why::NotCanonical => {
                 write!(f, "fault: #GP non-canonical addr={address:#x} (maps to SIGSEGV SI_KERNEL)")
             }
@@ -165,7 +171,11 @@ fn why_not(fault: Fault, id: u32, va: VirtAddr) -> Option<Why> {
         Fault::Oom if RECLAIM.try_again(GfpFlags::GFP_HIGHUSER_MOVABLE, Order::ZERO) => None,
         Fault::Oom if oom::out_of_memory(id) => None,
         Fault::Oom => Some(Why::NoMemory),
-        Fault::Sigbus => Some(Why::NoPage),
+        Fault::Sigbus => {
+            let area = VM.mm(id).and_then(|mm| VM.area_from(mm, va));
+            let is_pool = area.is_some_and(|area| area.flags.contains(VmFlags::HUGETLB));
+            Some(if is_pool { Why::NoPage } else { Why::NotRead })
+        }
         Fault::Segv(Segv::MapErr) => Some(Why::NoArea),
         Fault::Segv(Segv::AccErr) => {
             let area = VM.mm(id).and_then(|mm| VM.area_from(mm, va));

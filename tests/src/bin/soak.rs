@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     };
     let promised = tests::kill_rounds(host, rounds.into());
     println!("kill: rounds={rounds} flushed={promised} lost=0");
+    let storms = tests::swap_storms(host, rounds.into());
+    println!("swap: rounds={rounds} {storms:?} lost=0");
     ExitCode::SUCCESS
 }
 

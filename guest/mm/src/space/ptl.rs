@@ -51,7 +51,9 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// Whether `guard` is of the table that `slot` is in.
     pub(super) fn is_locked(&self, guard: &TableGuard<'p, M::Cpu>, slot: PteSlot<'_>) -> bool {
-        let (Some(held), Some(wanted)) = (guard.word, self.lock_of(self.frame_table(), slot)) else { return false };
+        let (Some(held), Some(wanted)) = (guard.word, self.lock_of(self.frame_table(), slot)) else {
+            return false;
+        };
         core::ptr::eq(held, wanted)
     }
 

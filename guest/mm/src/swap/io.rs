@@ -184,19 +184,22 @@ impl<'p, M: Machine> Swap<'p, M> {
         let mut requests = self.io.gather(device, frames, IoOp::Read, End::Read);
         let first = (entry.offset() & !(pages - 1)).max(1);
         let end = (entry.offset() | (pages - 1)).min(slots - 1) + 1;
-        for slot in (first..end).filter(|slot| *slot != entry.offset()) {
+        let mut brought = None;
+        // In order, so that slots in a row are one request.
+        for slot in first..end {
             let Some(beside) = SwapEntry::new(entry.area(), slot) else { continue };
-            if self.entries(beside) == 0 {
-                continue;
-            }
-            if let Ok((folio, Started::Yes)) = self.read(beside, &mut requests, frames) {
+            if slot == entry.offset() {
+                brought = Some(self.read(entry, &mut requests, frames));
+            } else if self.entries(beside) != 0
+                && let Ok((folio, Started::Yes)) = self.read(beside, &mut requests, frames)
+            {
                 folio.set_flags(FolioFlags::READAHEAD);
                 self.stat().count(self.cpu(), VmEvent::SwapRa, 1);
                 self.put(folio);
             }
         }
         loop {
-            match self.read(entry, &mut requests, frames) {
+            match brought.take().unwrap_or_else(|| self.read(entry, &mut requests, frames)) {
                 Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
                 Err(Refused::Cached) => {
                     // Somebody is about to put it in.
