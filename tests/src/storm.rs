@@ -144,7 +144,7 @@ fn to_the_end(host: Host, path: &Path, random: &mut Random) -> Storms {
     }
     let guest =
         Guest::on(host).mem("64M").option("--swap", "none").append(parameters(random)).flag("--stats");
-    let commands = script(random, 24);
+    let commands = script(random, 16);
     let commands: Vec<_> = commands.iter().map(String::as_str).collect();
     let run = guest.disk(path, &options).run(&commands).start().assert_ok();
     let mut done = Storms::default();
