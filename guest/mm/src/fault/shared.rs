@@ -2,11 +2,11 @@
 
 use super::{Flavour, GFP_PAGE, Stop, Touch};
 use crate::addr::Order;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags};
 use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{Level, Machine, Pte, PteBits, PteCodec};
-use crate::shmem::{AddError, Shmem};
+use crate::port::{Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
+use crate::shmem::{AddError, Found, Shmem};
 use crate::space::{Codec, Rss};
 use crate::vma::VmFlags;
 use crate::vmstat::NodeStat;
@@ -17,8 +17,13 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let (cpu, table) = (self.vm.machine().cpu(), self.vm.frame_table().ok_or(Stop::Corrupt)?);
         let index = self.vma.index_of(self.vpn);
         let folio = match object.find(cpu, table, index) {
-            Some(folio) => folio,
-            None => self.new_shared_page(object, index)?,
+            Found::Page(folio) => folio,
+            Found::Swapped(place) => self.swapped_shared_page(object, index, place)?,
+            Found::Nothing => self.new_shared_page(object, index)?,
+            Found::Other(folio) => {
+                self.vm.swap().put(folio);
+                return Err(Stop::Again);
+            }
         };
         let locked = self.vm.lock_table(slot);
         if !slot.load().is_none() {
@@ -36,6 +41,32 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         bits.set(PteBits::DIRTY, self.write);
         slot.set(Codec::<M>::present(folio.pfn().addr(), bits));
         Ok(Flavour::Shared)
+    }
+
+    /// The page at `index` of `object`, which is in swap, with a reference (Linux `shmem_swapin_folio`).
+    fn swapped_shared_page(&self, object: &Shmem, index: u64, place: SwapEntry) -> Result<Folio<'p>, Stop> {
+        let swap = self.vm.swap();
+        let folio = swap.lookup(place).ok_or(Stop::InSwap(place))?;
+        if !folio.try_lock() {
+            swap.put(folio);
+            return Err(Stop::InSwap(place));
+        }
+        let result = if swap.entry_of(folio) != Some(place) {
+            Err(Stop::Again)
+        } else if folio.flags().contains(FolioFlags::WRITEBACK) {
+            Err(Stop::InSwap(place))
+        } else if !folio.is_uptodate() {
+            // It could not be read.
+            Err(Stop::NoPoolPage)
+        } else {
+            swap.used(folio);
+            self.vm.swap_in_shared(object, folio, (index, place)).then_some(folio).ok_or(Stop::Again)
+        };
+        folio.unlock(self.vm.machine().cpu());
+        if result.is_err() {
+            swap.put(folio);
+        }
+        result
     }
 
     /// A page of zeroes at `index` of `object`.

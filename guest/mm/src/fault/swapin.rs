@@ -130,6 +130,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                     drop(held);
                 }
             }
+            while self.unuse_shared(area, frames)? {}
             self.empty_cache(area);
         }
         Ok(())
@@ -176,6 +177,10 @@ impl<'p, M: Machine> Vm<'p, M> {
                     mm.counters().count_major();
                 }
                 self.swap().wait_unlocked(folio, FolioFlags::LOCKED);
+                if folio.mapping() == Mapping::None {
+                    // Of shared memory: it leaves the cache when it is mapped, which it cannot while it is written.
+                    self.swap().wait_unlocked(folio, FolioFlags::WRITEBACK);
+                }
                 Ok(Some(Held { swap: self.swap(), folio }))
             }
             Ok(Brought::Gone) => Ok(None),

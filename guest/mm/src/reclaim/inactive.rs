@@ -2,8 +2,8 @@
 //!
 //! A clean page of a file is unmapped and goes, and leaves a shadow. A dirty one is marked to go as soon as it is written;
 //! writing pages of files is the flushers' job. An anonymous page gets a slot of swap, is unmapped and written, and goes
-//! the next time. CPUs forget what was unmapped once for all pages, before any of them is written or freed. Shared memory and
-//! huge pages stay active.
+//! the next time. Shared memory gets its slot when it is unmapped. CPUs forget what was unmapped once for all pages, before
+//! any of them is written or freed. Huge pages stay active.
 
 use super::pace::Seen;
 use super::references::Used;
@@ -110,6 +110,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
                 Fate::Kept | Fate::Unmapped => self.give_back(cpu, folio),
             }
         }
+        self.vm.end_left();
         done
     }
 
@@ -195,11 +196,9 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     /// A page that goes to swap, and was not used.
     fn unmap_page(&self, scan: &Scan, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
-        if !matches!(folio.mapping(), Mapping::Anon(_)) {
-            return Fate::Active;
-        }
+        let may_write = scan.gfp.contains(GfpFlags::__GFP_IO);
         if folio.order() != Order::ZERO {
-            let may_go = scan.gfp.contains(GfpFlags::__GFP_IO) && self.swap.free_slots() != 0;
+            let may_go = matches!(folio.mapping(), Mapping::Anon(_)) && may_write && self.can_swap();
             if !may_go || !self.vm.split_folio(folio, &self.reserve) {
                 return Fate::Active;
             }
@@ -208,18 +207,24 @@ impl<'p, M: Machine> Reclaim<'p, M> {
                 return Fate::Kept;
             }
         }
-        if !folio.flags().contains(FolioFlags::SWAPCACHE) {
-            if !scan.gfp.contains(GfpFlags::__GFP_IO) {
-                return Fate::Kept;
-            }
-            if !self.swap.add(folio, &self.reserve) {
-                return Fate::Active;
-            }
+        let is_cached = folio.flags().contains(FolioFlags::SWAPCACHE);
+        if !is_cached && !may_write {
+            return Fate::Kept;
         }
-        if folio.mapcount() != 0 && !self.vm.try_to_unmap(folio, forgotten) {
-            return Fate::Active;
-        }
-        Fate::Unmapped
+        let is_unmapped = match folio.mapping() {
+            // It gets its slot when no CPU can reach it.
+            Mapping::Space(_) => {
+                self.can_swap() && (folio.mapcount() == 0 || self.vm.try_to_unmap_page(folio, forgotten))
+            }
+            Mapping::Anon(_) => {
+                (is_cached || self.swap.add(folio, &self.reserve))
+                    && (folio.mapcount() == 0 || self.vm.try_to_unmap(folio, forgotten))
+            }
+            // It was brought back, and nobody has used it since.
+            Mapping::None => is_cached,
+            Mapping::File(_) => false,
+        };
+        if is_unmapped { Fate::Unmapped } else { Fate::Active }
     }
 
     /// Writes a locked page that nobody can reach, or frees it if its slot has what it holds; unlocks it.
@@ -229,6 +234,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         writer: &mut Writer<'_, 'p, M, super::Reserve<'p, M>>,
         done: &mut Outcome,
     ) -> Fate {
+        if matches!(folio.mapping(), Mapping::Space(_)) && !self.vm.swap_out_shared(folio, &self.reserve) {
+            folio.unlock(self.vm.machine().cpu());
+            return Fate::Kept;
+        }
         if folio.flags().contains(FolioFlags::DIRTY) {
             folio.set_flags(FolioFlags::READAHEAD);
             self.vm.stat().grow(self.vm.machine().cpu(), folio.node(), NodeStat::VmscanWrite, 1);

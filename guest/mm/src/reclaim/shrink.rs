@@ -4,7 +4,7 @@
 use super::pace::Seen;
 use super::scan::Targets;
 use super::{CLUSTER, Reclaim, Scan};
-use crate::folio::FolioFlags;
+use crate::folio::{FolioFlags, Mapping};
 use crate::lru::LruList;
 use crate::port::{Cpu, Machine};
 use crate::vma::VmFlags;
@@ -86,16 +86,16 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         // From the oldest on, so that the youngest comes to the head last.
         for folio in taken.iter() {
             let is_used_code = || {
-                // Who has a page of a file locked is about to say himself what becomes of it.
-                let is_file = list.is_file();
-                if is_file && !folio.try_lock() {
+                // Who has a page of a file or of shared memory locked is about to say himself what becomes of it.
+                let must_lock = !matches!(folio.mapping(), Mapping::Anon(_));
+                if must_lock && !folio.try_lock() {
                     return false;
                 }
                 let referenced = self.referenced(folio);
-                if is_file {
+                if must_lock {
                     folio.unlock(cpu);
                 }
-                is_file && referenced.entries != 0 && referenced.flags.contains(VmFlags::EXEC)
+                list.is_file() && referenced.entries != 0 && referenced.flags.contains(VmFlags::EXEC)
             };
             if folio.flags().contains(FolioFlags::UNEVICTABLE) {
                 self.give_back(cpu, folio);
@@ -110,6 +110,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             }
             self.give_back(cpu, folio);
         }
+        self.vm.end_left();
         stat.count(cpu, VmEvent::PgDeactivate, deactivated);
         lru.note_cost(cpu, scan.node, list.is_file(), 0, rotated);
     }

@@ -70,7 +70,7 @@ impl<M: Machine> Mm<'_, M> {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Shows every entry that maps a folio or a part of it, anonymous or locked and of a file, under the lock of its
+    /// Shows every entry that maps a folio or a part of it, anonymous, or locked and of a file or of shared memory, under the lock of its
     /// table, until it is told to stop; how many areas were left out because their contexts were being changed.
     pub(crate) fn each_entry(
         &self,
@@ -119,7 +119,12 @@ impl<'p, M: Machine> Vm<'p, M> {
                     inode.mapping().areas.each(cpu, folio.index(), 1, each);
                 }
             }
-            Mapping::Space(_) | Mapping::None => {}
+            Mapping::Space(_) => {
+                if let Some(object) = self.object_of(folio) {
+                    object.areas().each(cpu, folio.index(), 1, each);
+                }
+            }
+            Mapping::None => {}
         }
         busy
     }
@@ -144,18 +149,19 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.mapcount() == 0
     }
 
-    /// Takes away every entry that maps a locked, clean page of a file, which can be read again from there. What CPUs have to
-    /// forget goes to `forgotten`. Whether none maps it any more.
+    /// Takes away every entry that maps a locked page of a file, which is clean and can be read again from there, or of
+    /// shared memory, which has it still. What CPUs have to forget goes to `forgotten`. Whether none maps it any more.
     pub(crate) fn try_to_unmap_page(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> bool {
+        let is_file = matches!(folio.mapping(), Mapping::File(_));
         self.each_entry(folio, |mm, vma, slot, vpn| {
-            // Who may write through an entry has made the page dirty first, under its lock.
+            // Who may write through an entry of a file has made the page dirty first, under its lock.
             let may_write = Codec::<M>::bits(slot.load()).intersects(PteBits::WRITE | PteBits::DIRTY);
-            if may_write || vma.flags().contains(VmFlags::LOCKED) {
+            if is_file && may_write || vma.flags().contains(VmFlags::LOCKED) {
                 return Step::Stop;
             }
             mm.unflushed.store(true, Ordering::SeqCst);
             let _ = slot.take();
-            mm.counters.sub_rss(Rss::File, 1);
+            mm.counters.sub_rss(if is_file { Rss::File } else { Rss::Shmem }, 1);
             self.drop_file_rmap(folio);
             // Whoever unmaps it has another.
             let _ = folio.put(1);

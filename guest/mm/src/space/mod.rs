@@ -40,6 +40,7 @@ mod reap;
 mod remap;
 mod settings;
 mod shared;
+mod shared_swap;
 mod split;
 mod split_folio;
 mod swapoff;
@@ -137,6 +138,8 @@ pub struct Vm<'p, M: Machine> {
     /// The first frame of the huge page of zeroes; 0 until somebody has read from one.
     huge_zero: AtomicU64,
     mms: [AtomicPtr<Mm<'p, M>>; MAX_MMS],
+    /// Shared memory.
+    shared: shared_swap::Objects,
 }
 
 impl<'p, M: Machine> Ground<'p, M> {
@@ -180,6 +183,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             on_corruption,
             huge_zero: AtomicU64::new(0),
             mms: [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_MMS],
+            shared: shared_swap::Objects::new(),
         }
     }
 

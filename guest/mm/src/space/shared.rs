@@ -2,13 +2,11 @@
 
 use super::{Errno, Mm, Vm};
 use crate::addr::VirtAddr;
-use crate::folio::Folio;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::Machine;
 use crate::shmem::Shmem;
 use crate::vma::{Backing, VmFlags, VmaInit};
-use crate::vmstat::NodeStat;
-use core::ptr::NonNull;
+use crate::xarray::Entry;
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Makes an object for `pages` pages, which are promised unless they need not be.
@@ -30,6 +28,16 @@ impl<'p, M: Machine> Vm<'p, M> {
         let object = memory.cast::<Shmem>();
         // SAFETY: a new object of the cache for these, which is ours alone.
         unsafe { object.write(Shmem::new(charged)) };
+        let nodes = self.nodes().zip(Entry::pointer(object.cast()));
+        let added = nodes.map(|(nodes, entry)| {
+            self.shared.add(&nodes.with(frames, GfpFlags::GFP_KERNEL), object.cast(), entry)
+        });
+        if !matches!(added, Some(Ok(()))) {
+            // SAFETY: nobody else knows it.
+            let _ = unsafe { self.slabs.free(ground.shmem, memory) };
+            self.uncharge_all(charged);
+            return Err(Errno::Enomem);
+        }
         Ok(Backing::Shmem(object))
     }
 
@@ -60,23 +68,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             return unsafe { self.cache.close(self.cache.file_of(file)) };
         }
         let Some(object) = self.shmem_of(backing).filter(|object| object.put()) else { return };
-        let (Some(ground), Some(table), Some(nodes)) = (self.ground(), self.frame_table(), self.nodes())
-        else {
-            return;
-        };
-        let (cpu, stat) = (self.machine().cpu(), self.stat());
-        object.empty(nodes, cpu, table, |folio: Folio<'_>| {
-            for what in [NodeStat::Shmem, NodeStat::FilePages] {
-                stat.shrink(cpu, folio.node(), what, 1);
-            }
-            if folio.put(1) {
-                self.free_folio(folio);
-            }
-        });
-        self.uncharge_all(object.charged());
-        let memory = NonNull::from(object).cast::<u8>();
-        // SAFETY: nobody has a reference of the object any more, and it came from this cache.
-        let _ = unsafe { self.slabs.free(ground.shmem, memory) };
+        if !self.end_shared(object) {
+            // Reclaim has a page of it locked.
+            self.leave_shared(object);
+        }
     }
 
     /// Promises pages that belong to no context.
@@ -89,7 +84,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         is_fine
     }
 
-    fn uncharge_all(&self, pages: u64) {
+    pub(super) fn uncharge_all(&self, pages: u64) {
         self.commit.sub(pages);
     }
 

@@ -70,7 +70,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.phys().total_free_pages() > pages
     }
 
-    /// How many entries of all contexts name a slot.
+    /// How many entries of all contexts and pages of shared memory name a slot.
     pub fn entries_naming(&self, wanted: SwapEntry) -> u32 {
         let mut count = 0;
         for mm in self.mms() {
@@ -82,6 +82,6 @@ impl<'p, M: Machine> Vm<'p, M> {
                 }
             });
         }
-        count
+        count + self.shared_naming(wanted)
     }
 }

@@ -19,6 +19,7 @@ mod reclaim;
 mod remap;
 mod rmap;
 mod shared;
+mod shared_swap;
 mod swap;
 mod write;
 mod write_gap;

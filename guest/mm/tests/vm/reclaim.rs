@@ -21,7 +21,7 @@ const BOTH: FileMode = FileMode::READ.union(FileMode::WRITE);
 const PAGES: u64 = 256;
 
 /// Reclaim of a world, which must live as long.
-fn reclaim(world: &World) -> Reclaim<'static, Machine> {
+pub fn reclaim(world: &World) -> Reclaim<'static, Machine> {
     // SAFETY: tests keep the world while they use this.
     let vm: &'static mm::space::Vm<'static, Machine> = unsafe { &*std::ptr::from_ref(&world.vm) };
     let shrinkers: &'static Shrinkers<'static> = keep(Shrinkers::new());

@@ -63,7 +63,7 @@ impl Swapping {
         number
     }
 
-    fn off(&self, area: u32, slots: u64) -> Result<(), Errno> {
+    pub fn off(&self, area: u32, slots: u64) -> Result<(), Errno> {
         let memory = self.world.vm.swapoff(area, &self.world.frames)?;
         // SAFETY: it was allocated so, and nobody uses it any more.
         unsafe { dealloc(memory.0.as_ptr(), layout(slots)) };
