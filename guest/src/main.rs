@@ -183,12 +183,11 @@ fn start_cpu(cpu: u32, apic_id: u32) {
     // SAFETY: the frames are ours, zeroed and page-aligned.
     unsafe { area.write(PerCpu::new()) };
     let resources = smp::Resources { area, stack_bottom: stack.bottom(), stack_top: stack.top() };
+    // Also a CPU that comes too late runs on it.
+    core::mem::forget(stack);
     // SAFETY: `prepare` has run; area and stack are this CPU's for good; nothing changed the boot tables.
     match unsafe { smp::start(apic_id, cpu, &resources) } {
-        Ok(()) => {
-            core::mem::forget(stack);
-            give_lists(cpu);
-        }
+        Ok(()) => give_lists(cpu),
         Err(silent) => console::print(format_args!("CPU {cpu}: APIC {} does not answer\n", silent.apic_id)),
     }
 }

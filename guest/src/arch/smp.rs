@@ -20,7 +20,8 @@ unsafe extern "C" {
 }
 
 const FIRST_TSS_SELECTOR: u32 = 0x40;
-const SIPI_TIMEOUT_NS: u64 = 500_000_000;
+/// As long as Linux waits: the host may have other things to do.
+const SIPI_TIMEOUT_NS: u64 = 10_000_000_000;
 
 static ONLINE: AtomicU32 = AtomicU32::new(1);
 static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
@@ -105,6 +106,8 @@ pub unsafe fn start(apic_id: u32, cpu: u32, resources: &Resources) -> Result<(),
     let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SIPI_TIMEOUT_NS));
     while online() == before {
         if cpu::rdtsc().wrapping_sub(start) > limit {
+            // It shall not come later, when nobody counts on it.
+            lapic::send_init(apic_id);
             return Err(silent);
         }
         core::hint::spin_loop();
