@@ -197,3 +197,11 @@ pub fn meminfo(text: Text<'_>, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests;
+
+/// A counter of `/proc/vmstat`.
+#[track_caller]
+#[must_use]
+pub fn vmstat(text: Text<'_>, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{}", text.as_str())).parse().unwrap()
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use shared::text::procps::{HEAD, Sample};
 use tempfile::TempDir;
 use tests::linux::meminfo;
 use tests::{Guest, Run, Text, any_host, for_each_host};
@@ -152,6 +153,99 @@ fn procps_agrees_with_the_console() {
         assert_eq!(before(vmstat, " CPU context switches"), of_stat("ctxt"), "{text}");
         assert_eq!(before(vmstat, " forks"), of_stat("processes"), "{text}");
     });
+}
+
+/// The numbers of the texts in `directory` as the guest's `vmstat` takes them.
+fn sample(directory: &Path) -> Sample {
+    let text = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
+    let (stat, info, counts) = (text("stat"), text("meminfo"), text("vmstat"));
+    let words = |text: &str, name: &str| -> Vec<u64> {
+        let line = text.lines().find(|line| line.split([' ', ':']).next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect()
+    };
+    let first = |text: &str, name: &str| words(text, name)[0];
+    let (memory, count) = (|name| first(&info, name), |name| first(&counts, name));
+    let [user, nice, system, idle, wait, irq, softirq, steal] = words(&stat, "cpu")[..8] else {
+        panic!("{stat}")
+    };
+    Sample {
+        tasks: [first(&stat, "procs_running"), first(&stat, "procs_blocked")],
+        memory: [
+            memory("SwapTotal") - memory("SwapFree"),
+            memory("MemFree"),
+            memory("Buffers"),
+            memory("Cached") + memory("SReclaimable"),
+        ],
+        swapped: [count("pswpin") * 4, count("pswpout") * 4],
+        moved: [count("pgpgin"), count("pgpgout")],
+        events: [first(&stat, "intr"), first(&stat, "ctxt")],
+        ticks: [user + nice, system + irq + softirq, idle, wait, steal],
+    }
+}
+
+/// The columns of the lines of a table of `vmstat`.
+fn rows(text: &str) -> Vec<Vec<u64>> {
+    let table = text.strip_prefix(HEAD).unwrap_or_else(|| panic!("another head:\n{text}"));
+    let row = |line: &str| line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    table.lines().filter(|line| line.split_whitespace().count() == 17).map(row).collect()
+}
+
+#[test]
+fn t90_vmstat_shows_swap_in_the_guest_and_on_the_host() {
+    let folder = TempDir::new().unwrap();
+    let directory = folder.path().join("proc");
+    let guest = Guest::on(any_host()).cpus(2).mem("64M").option("--swap", "128M");
+    let guest = guest.append("transparent_hugepage=never").procfs(&directory);
+    let commands = [
+        "vmstat 0.2 2 vm touch 96M",
+        "vmstat 0.2 2 vm verify",
+        "cat /proc/vmstat",
+        "vmstat",
+        "vmstat 0.01 3",
+    ];
+    let run = guest.run(&commands).start().assert_ok();
+    let (out, back) = (rows(run.output(0).as_str()), rows(run.output(1).as_str()));
+    // Columns: r b swpd free buff cache si so bi bo in cs us sy id wa st.
+    let sum = |rows: &[Vec<u64>], column: usize| rows[1..].iter().map(|row| row[column]).sum::<u64>() / 5;
+    let counted = |name: &str| tests::linux::vmstat(run.output(2), name);
+    assert!(out.len() >= 2 && sum(&out, 7) > 0, "{run}");
+    assert!(sum(&back, 6) > 0, "{run}");
+    for (column, name) in [(6, "pswpin"), (7, "pswpout")] {
+        let shown = sum(&out, column) + sum(&back, column);
+        let lines = (out.len() + back.len()) as u64;
+        assert!(shown <= counted(name) * 4 + lines, "{shown} of {name}: {run}");
+        assert!(shown + lines >= counted(name) * 2, "{shown} of {name}: {run}");
+    }
+    // What goes to swap goes to the disk.
+    assert!(sum(&out, 9) * 10 >= sum(&out, 7) * 9, "{run}");
+    assert!(out.last().unwrap()[2] > 30 << 10, "{run}");
+    assert_eq!((rows(run.output(3).as_str()).len(), rows(run.output(4).as_str()).len()), (1, 3), "{run}");
+    // The host's tools, of the last numbers.
+    let text = instead_of_proc(&directory, "meminfo vmstat stat", "vmstat; echo; vmstat -s");
+    let (table, list) = text.split_once("\n\n").unwrap();
+    let mut ours = HEAD.to_owned();
+    sample(&directory).write_since_boot(&mut ours).unwrap();
+    assert_eq!(format!("{table}\n"), ours, "procps and we make the same of the same numbers");
+    let exported = fs::read_to_string(directory.join("vmstat")).unwrap();
+    let last = |name: &str| tests::linux::vmstat(Text::new(&exported), name);
+    assert!(last("pswpin") > 8192 && last("pswpout") > 8192, "{exported}");
+    for (label, name) in [
+        (" pages swapped in", "pswpin"),
+        (" pages swapped out", "pswpout"),
+        (" K paged in", "pgpgin"),
+        (" K paged out", "pgpgout"),
+    ] {
+        assert_eq!(before(list, label), last(name), "{list}");
+    }
+    let script = "import psutil, sys; psutil.PROCFS_PATH = sys.argv[1]; s = psutil.swap_memory(); \
+                  print(s.total, s.used, s.sin, s.sout)";
+    let printed = host_tool(PYTHON, &["-c", script, directory.to_str().unwrap()]);
+    let numbers: Vec<u64> = printed.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let info = fs::read_to_string(directory.join("meminfo")).unwrap();
+    let swap = |name| meminfo(Text::new(&info), name) * 1024;
+    let (total, free) = (swap("SwapTotal"), swap("SwapFree"));
+    assert_eq!(numbers, [total, total - free, last("pswpin") * 4096, last("pswpout") * 4096], "{printed}");
 }
 
 /// Every cache is in slabtop's table with the numbers of the console, and its sums are those of all lines.

@@ -35,6 +35,7 @@
 //! | `input` | long scripts, the prompt |
 //! | `page_cache` | T53 to T61, B1: files through the page cache |
 //! | `reclaim` | T62, T63: what is taken back, and what stays |
+//! | `vmstat` | T89: every counter of /proc/vmstat |
 //! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
 //! | `refusals` | T01f, T79c, B30: bad input |
 
@@ -78,5 +79,6 @@ mod tables;
 mod thp;
 mod vm_refusals;
 mod vmalloc;
+mod vmstat;
 mod writeback;
 mod zones;

@@ -103,6 +103,51 @@ fn t87c_who_asks_can_be_the_one_who_goes() {
 }
 
 #[test]
+fn t87d_what_is_out_is_memory_and_swap_together() {
+    let commands = [
+        "ctx new big",
+        "vm touch 48M",
+        "swap out",
+        "ctx new one",
+        "vm touch 24M",
+        "ctx new two",
+        "vm touch 24M",
+        "grep oom_kill /proc/vmstat",
+        "ctx new small",
+        "vm touch 44M",
+        "grep oom_kill /proc/vmstat",
+        "cat /proc/meminfo",
+        "vm verify",
+        "ctx use one",
+        "vm verify",
+        "ctx use two",
+        "vm verify",
+        "ctx list",
+        "swap verify",
+    ];
+    let guest = Guest::on(any_host()).mem("96M").cpus(1).option("--swap", "52M");
+    let run = guest.append("transparent_hugepage=never").run(&commands).start().assert_ok();
+    assert_eq!((kills(&run, 7), kills(&run, 10)), ("oom_kill 0".into(), "oom_kill 1".into()), "{run}");
+    // What is in swap counts as what is in memory: the one that has all there goes.
+    let said = run.output(9);
+    let pid = run.output(0).number("pid");
+    let _ = said.line_with(&format!("Out of memory: Killed process {pid} (big) total-vm:"));
+    let row = said.lines().find(|line| line.starts_with('[') && line.ends_with(" big")).unwrap();
+    let swapped: u64 = row.trim_start_matches('[').split_whitespace().nth(9).unwrap().parse().unwrap();
+    assert!(swapped > 40 * 256, "{row}: {run}");
+    // Nobody was killed while there was somewhere to go.
+    let free = said.line_with("Free swap").as_str();
+    let free: u64 = free.trim_end_matches("kB").rsplit('=').next().unwrap().trim().parse().unwrap();
+    assert!(free < 1024, "{free} kB: {run}");
+    assert!(meminfo(run.output(11), "SwapFree") > 16 << 10, "{run}");
+    for verify in [12, 14, 16] {
+        assert_eq!(run.output(verify).line_with("verify=").fact("verify"), "ok", "{run}");
+    }
+    assert!(run.output(17).lines_with("name=big").is_empty(), "{run}");
+    assert_eq!(run.output(18).fact("swap_verify"), "ok", "{run}");
+}
+
+#[test]
 fn t88a_scores_are_those_of_the_formula() {
     let run = machine(&[
         "oom adj 100 mid",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tests::linux::meminfo;
-use tests::{Guest, Host, Run, Text, any_host};
+use tests::{Guest, Host, Run, Text, any_host, for_each_host};
 
 use crate::swap_areas::area;
 
@@ -145,4 +145,70 @@ fn t68_slots_are_counted_exactly() {
     let (total, free) = (meminfo(run.output(3), "SwapTotal"), meminfo(run.output(3), "SwapFree"));
     assert_eq!(run.output(2).number("used"), 4096, "{run}");
     assert_eq!((total - free) / 4, 4096, "{run}");
+}
+
+#[test]
+fn t62_advice_takes_pages_without_writes_or_at_once() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let commands = [
+        "vm touch 8M",
+        "vm advise free",
+        "grep LazyFree /proc/self/smaps",
+        "vm touch 1/4",
+        "vm advise pageout",
+        "vm verify",
+        "cat /proc/vmstat",
+        "vm advise cold",
+        "vm advise pageout",
+        "cat /proc/vmstat",
+        "vm verify",
+        "swap verify",
+    ];
+    for_each_host(|host| {
+        let run = guest(host, &swap).report().run(&commands).start().assert_ok();
+        assert_eq!(run.output(1).number("pglazyfree"), 2048, "{run}");
+        let lazy: u64 = run
+            .output(2)
+            .lines()
+            .map(|line| line.split_whitespace().nth(1).unwrap())
+            .map(|kb| kb.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(lazy, 8192, "{run}");
+        // A quarter was written since, and stays; nothing is written to the disk.
+        assert_eq!(
+            (run.output(4).number("pglazyfreed"), run.output(4).number("pswpout")),
+            (1536, 0),
+            "{run}"
+        );
+        assert_eq!((run.output(5).fact("verify"), run.output(5).number("checked")), ("ok", 512), "{run}");
+        assert_eq!(event(run.output(6), "pglazyfree"), 2048, "{run}");
+        assert_eq!(event(run.output(6), "pglazyfreed"), 1536, "{run}");
+        assert_eq!(event(run.output(6), "pswpout"), 0, "{run}");
+        // They became active, and are not when they are cold; then they go to swap.
+        assert_eq!(run.output(7).number("pgdeactivate"), 512, "{run}");
+        assert_eq!((run.output(8).number("pglazyfreed"), run.output(8).number("pswpout")), (0, 512), "{run}");
+        assert_eq!(event(run.output(9), "pswpout"), 512, "{run}");
+        assert_eq!((run.output(10).fact("verify"), run.output(10).number("checked")), ("ok", 512), "{run}");
+        if host.is_kvm() {
+            assert_eq!(written(&run), 512 * PAGE, "{run}");
+        }
+    });
+}
+
+#[test]
+fn t71_a_disk_costs_what_it_is_told_to_and_memory_does_not() {
+    let folder = TempDir::new().unwrap();
+    let (swap, other) = (area(&folder, "swap.img", 16), area(&folder, "other.img", 16));
+    let host = any_host();
+    let guest = Guest::on(host).mem("64M").option("--swap", "none");
+    let guest = guest.disk(&swap, ",latency=5ms").disk(&other, ",latency=2ms").append("swap=vda");
+    let run = guest.run(&["latency /dev/vdb", "cat /proc/vmstat"]).start().assert_ok();
+    let us = |fact: &str| -> f64 { run.output(0).fact(fact).strip_suffix("us").unwrap().parse().unwrap() };
+    let dram: u64 = run.output(0).fact("dram").strip_suffix("ns").unwrap().parse().unwrap();
+    assert!(us("swapin") >= 5000.0 && us("fileread") >= 2000.0, "{run}");
+    assert!(us("minor") < 2000.0 && us("filehit") < us("fileread"), "{run}");
+    assert!(dram > 0 && run.output(0).number("ratio") >= 1000, "{run}");
+    // All of it was read, and written before.
+    assert!(event(run.output(1), "pswpin") >= 38 && event(run.output(1), "pswpout") == 38 * 32, "{run}");
 }

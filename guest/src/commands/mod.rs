@@ -11,6 +11,7 @@ mod buddy;
 mod crash;
 mod disk;
 mod dma;
+mod evict;
 mod faults;
 mod features;
 mod file;
@@ -19,6 +20,7 @@ mod frag;
 mod hostile;
 mod hugetlb;
 mod kmap;
+mod latency;
 mod layout;
 mod machine;
 mod mempool;
@@ -40,6 +42,7 @@ mod tlb;
 mod tour;
 mod traps;
 mod vm;
+mod vmstat;
 mod words;
 mod zones;
 
@@ -77,6 +80,7 @@ static FAMILIES: &[&[Command]] = &[
     crash::CRASH,
     disk::DISK,
     dma::DMA,
+    evict::EVICT,
     faults::FAULTS,
     features::FEATURES,
     file::FILE,
@@ -85,6 +89,7 @@ static FAMILIES: &[&[Command]] = &[
     hostile::HOSTILE,
     hugetlb::HUGETLB,
     kmap::KMAP,
+    latency::LATENCY,
     layout::LAYOUT,
     machine::MACHINE,
     mempool::MEMPOOL,
@@ -107,6 +112,7 @@ static FAMILIES: &[&[Command]] = &[
     vm::VM,
     vm::CTX,
     vm::DEMOS,
+    vmstat::VMSTAT,
     zones::ZONES,
 ];
 

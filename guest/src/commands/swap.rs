@@ -8,7 +8,7 @@ use crate::console;
 use crate::context;
 use crate::memory::slab::FRAMES;
 use crate::memory::swap;
-use crate::memory::vm::{STAT, SWAP, VM};
+use crate::memory::vm::{RECLAIM, STAT, SWAP, VM};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::errno::Errno;
 use mm::space::MapRequest;
@@ -117,13 +117,19 @@ fn verify() -> Outcome {
 }
 
 /// Sends a range of context `id` to swap, and has it written.
-fn send(id: u32, start: u64, bytes: u64) -> Result<u64, ExitStatus> {
+pub(super) fn send(id: u32, start: u64, bytes: u64) -> Result<u64, ExitStatus> {
     let (Some(mm), Some(at)) = (VM.mm(id), VirtAddr::new(start)) else { return Ok(0) };
-    let sent = VM.page_out(mm, at, bytes, &FRAMES);
+    let sent = RECLAIM.page_out_shared(mm, at, bytes, &FRAMES);
     VM.settle_swap(mm, at, bytes);
     // Those that are written now go.
-    let _ = VM.page_out(mm, at, bytes, &FRAMES);
-    sent.map_err(|errno| fail(ExitStatus::Corruption, format_args!("swap out: {errno}")))
+    let _ = RECLAIM.page_out_shared(mm, at, bytes, &FRAMES);
+    match sent {
+        Err(Errno::Ecorrupt) => {
+            Err(fail(ExitStatus::Corruption, format_args!("swap out: {}", Errno::Ecorrupt)))
+        }
+        // What is locked or gone stays.
+        sent => Ok(sent.unwrap_or(0)),
+    }
 }
 
 fn cache(args: &mut Args<'_>) -> Outcome {

@@ -5,11 +5,13 @@
 
 use super::PHYS;
 use super::areas::AREAS;
+use super::vm::STAT;
 use crate::machine::CPU;
 use crate::report;
 use mm::addr::NodeId;
 use mm::phys::{GfpFlags, Node};
 use mm::shrinker::{Shrink, ShrinkControl, Shrinker, Shrinkers};
+use mm::vmstat::VmEvent;
 
 /// Everybody who can be asked.
 pub static SHRINKERS: Shrinkers<'static> = Shrinkers::new();
@@ -50,5 +52,6 @@ pub fn shrink_slab(gfp: GfpFlags, node: NodeId, priority: u32) -> u64 {
 
 /// Asks everybody for everything on all nodes (`vm.drop_caches=2`).
 pub fn drop_slab() -> u64 {
+    STAT.count(&CPU, VmEvent::DropSlab, 1);
     SHRINKERS.drop_slab(&CPU, || PHYS.nodes().map(Node::id))
 }

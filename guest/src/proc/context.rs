@@ -138,6 +138,7 @@ fn smaps(context: &Context, w: &mut dyn Write) -> fmt::Result {
             private_dirty: kb(has.private_dirty),
             referenced: kb(has.referenced),
             anonymous: kb(has.anonymous),
+            lazy_free: kb(has.lazy_free),
             anon_huge_pages: kb(has.huge),
             shared_hugetlb: kb(has.shared_hugetlb),
             private_hugetlb: kb(has.private_hugetlb),

@@ -13,6 +13,7 @@ use mm::addr::Order;
 use mm::frame::{MigrateType, ZoneKind};
 use mm::lru::LruList;
 use mm::phys::{Event, Node, Zone};
+use mm::port::Level;
 use mm::vmstat::{NodeStat, VmEvent};
 use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use shared::text::vmstat::Vmstat;
@@ -31,6 +32,7 @@ const ZONE_LISTS: [(LruList, usize); LruList::COUNT] = [
     (LruList::ActiveFile, place(&ZONE_STATS, "nr_zone_active_file")),
     (LruList::Unevictable, place(&ZONE_STATS, "nr_zone_unevictable")),
 ];
+const ANON_THPS: usize = place(&NODE_STATS, "nr_anon_transparent_hugepages");
 const KERNEL_STACK: usize = place(&NODE_STATS, "nr_kernel_stack");
 const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
 const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
@@ -191,6 +193,8 @@ pub fn node_stats(node: &Node) -> NodeStats {
     for (stat, place) in NODE {
         stats[place] = STAT.on_node(node.id(), stat);
     }
+    // Linux shows these in huge pages, and only here.
+    stats[ANON_THPS] /= Level::PMD.pages();
     let slabs = SLABS.totals(Some(node.id()));
     stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
     stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable + slabs.large;

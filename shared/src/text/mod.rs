@@ -17,6 +17,7 @@ pub mod oom;
 pub mod page_owner;
 pub mod pagetypeinfo;
 pub mod pressure;
+pub mod procps;
 pub mod slabinfo;
 pub mod stat;
 pub mod status;

@@ -26,6 +26,17 @@ fn sum(times: &[CpuTimes]) -> CpuTimes {
     })
 }
 
+/// Ticks of all CPUs together: those of the kernel, and those without work.
+pub(super) fn ticks(tasks: &TaskGroup, cpus: u64) -> (u64, u64) {
+    let all = sum(times(tasks, cpus));
+    (all.system_ns / TICK_NS, all.idle_ns / TICK_NS)
+}
+
+/// All interrupts.
+pub(super) fn interrupts(traps: &TrapGroup) -> u64 {
+    traps.irq.wrapping_add(traps.timer).wrapping_add(traps.ipi)
+}
+
 /// Writes `/proc/stat` of a machine with `cpus` CPUs. The guest has no wall clock, so `btime` is 0.
 ///
 /// # Errors
@@ -38,8 +49,7 @@ pub fn write_stat(w: &mut dyn fmt::Write, cpus: u64, tasks: &TaskGroup, traps: &
         write!(w, "cpu{cpu}")?;
         write_cpu(w, *times)?;
     }
-    let interrupts = traps.irq.wrapping_add(traps.timer).wrapping_add(traps.ipi);
-    writeln!(w, "intr {interrupts}\nctxt {}\nbtime 0\nprocesses {}", tasks.switches, tasks.started)?;
+    writeln!(w, "intr {}\nctxt {}\nbtime 0\nprocesses {}", interrupts(traps), tasks.switches, tasks.started)?;
     write!(w, "procs_running {}\nprocs_blocked 0\nsoftirq 0", tasks.running)?;
     (0..SOFTIRQS).try_for_each(|_| w.write_str(" 0"))?;
     w.write_char('\n')

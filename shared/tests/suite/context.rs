@@ -72,6 +72,7 @@ fn numbers_of_areas_have_the_bytes_of_linux() {
             private_dirty: kb(&text, "Private_Dirty"),
             referenced: kb(&text, "Referenced"),
             anonymous: kb(&text, "Anonymous"),
+            lazy_free: kb(&text, "LazyFree"),
             anon_huge_pages: kb(&text, "AnonHugePages"),
             shared_hugetlb: kb(&text, "Shared_Hugetlb"),
             private_hugetlb: kb(&text, "Private_Hugetlb"),

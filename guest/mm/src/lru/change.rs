@@ -26,14 +26,18 @@ impl Lru<'_> {
         folio.flip_flags(FolioFlags::LRU);
     }
 
-    /// Takes a folio off its list, or lets no list have it, until it is put back (Linux `folio_isolate_lru`).
-    pub(crate) fn isolate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+    /// Takes a folio off its list, or lets no list have it, until it is put back (Linux `folio_isolate_lru`). False if
+    /// somebody else has.
+    #[must_use = "what another has taken is not ours to put back"]
+    pub(crate) fn isolate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) -> bool {
+        const EITHER: FolioFlags = FolioFlags::LRU.union(FolioFlags::PENDING);
         let mut session = Session::new(self, cpu, folio.table());
         let flags = session.look(folio);
         if flags.contains(FolioFlags::LRU) {
             session.unlink(folio, flags);
         }
-        folio.clear_flags(FolioFlags::LRU | FolioFlags::PENDING);
+        folio.clear_flags(EITHER);
+        flags.intersects(EITHER)
     }
 
     /// A folio was used (Linux `folio_mark_accessed`): the first time it is remembered, the second time it becomes active.
@@ -58,6 +62,31 @@ impl Lru<'_> {
         session.change(folio, FolioFlags::ACTIVE, FolioFlags::empty(), End::Head);
         if flags.contains(FolioFlags::LRU) {
             self.stat().count(cpu, VmEvent::PgActivate, folio.order().pages());
+        }
+    }
+
+    /// Makes a folio inactive (Linux `folio_deactivate`).
+    pub(crate) fn deactivate<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        // Of one that reclaim has taken, reclaim decides.
+        let is_ours = flags.intersects(FolioFlags::LRU | FolioFlags::PENDING);
+        if is_ours && flags.contains(FolioFlags::ACTIVE) && !flags.contains(FolioFlags::UNEVICTABLE) {
+            session.change(folio, FolioFlags::WORKINGSET, FolioFlags::ACTIVE, End::Head);
+            self.stat().count(cpu, VmEvent::PgDeactivate, folio.order().pages());
+        }
+    }
+
+    /// What a locked anonymous folio holds is not needed until somebody writes to it: it is among the first to go, as
+    /// if it were of a file (Linux `folio_mark_lazyfree`).
+    pub(crate) fn mark_lazyfree<C: Cpu>(&self, cpu: &C, folio: Folio<'_>) {
+        let mut session = Session::new(self, cpu, folio.table());
+        let flags = session.look(folio);
+        let kept = FolioFlags::SWAPCACHE | FolioFlags::UNEVICTABLE;
+        if flags.contains(FolioFlags::SWAPBACKED) && !flags.intersects(kept) {
+            let clear = FolioFlags::SWAPBACKED | FolioFlags::ACTIVE | FolioFlags::REFERENCED;
+            session.change(folio, FolioFlags::empty(), clear, End::Head);
+            self.stat().count(cpu, VmEvent::PgLazyFree, folio.order().pages());
         }
     }
 

@@ -10,7 +10,7 @@
 //! | `list` | which list a folio belongs on |
 //! | `batch` | new folios, collected by each CPU |
 //! | `session` | linking, unlinking and counting |
-//! | `change` | used, not used, locked, freed |
+//! | `change` | used, not used, not needed, locked, freed |
 //! | `take` | many folios at once, for reclaim |
 //! | `workingset` | pages that come back soon |
 //! | `writes` | waiting until pages are written |

@@ -37,6 +37,17 @@ impl<'t> Taken<'t> {
 }
 
 impl Lru<'_> {
+    /// As [`Lru::isolate`], into `taken`, of a folio that can be reclaimed; whether there is room for another.
+    #[must_use = "there may be no room for another"]
+    pub(crate) fn take_one<'t, C: Cpu>(&self, cpu: &C, folio: Folio<'t>, taken: &mut Taken<'t>) -> bool {
+        let is_wanted = taken.len < TAKEN && !folio.flags().contains(FolioFlags::UNEVICTABLE);
+        if is_wanted && self.isolate(cpu, folio) {
+            folio.get(1);
+            taken.push(folio);
+        }
+        taken.len < TAKEN
+    }
+
     /// Takes folios of up to `pages` pages, but no more than [`TAKEN`] folios, off the end of a list: those in zones up to
     /// `highest`. Those in higher zones, and those that are just being freed, go to the head.
     pub(crate) fn take<'t, C: Cpu>(

@@ -2,8 +2,8 @@
 //!
 //! A clean page of a file is unmapped and goes, and leaves a shadow. A dirty one is marked to go as soon as it is written;
 //! writing pages of files is the flushers' job. An anonymous page gets a slot of swap, is unmapped and written, and goes
-//! the next time. Shared memory gets its slot when it is unmapped. CPUs forget what was unmapped once for all pages, before
-//! any of them is written or freed. Huge pages stay active.
+//! the next time; one that is not needed goes at once. Shared memory gets its slot when it is unmapped. CPUs forget what was
+//! unmapped once for all pages, before any of them is written or freed. Huge pages are divided, or stay active.
 
 use super::pace::Seen;
 use super::references::Used;
@@ -33,10 +33,10 @@ enum Fate {
 
 /// What came of a look at some pages.
 #[derive(Default)]
-struct Outcome {
-    reclaimed: u64,
-    activated: u64,
-    written: u64,
+pub(super) struct Outcome {
+    pub(super) reclaimed: u64,
+    pub(super) activated: u64,
+    pub(super) written: u64,
     seen: Seen,
 }
 
@@ -77,7 +77,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     }
 
     /// Decides about pages that are on no list and of which we have a reference each, and puts those that stay back.
-    fn reclaim_all(&self, scan: &Scan, taken: &Taken<'p>) -> Outcome {
+    pub(super) fn reclaim_all(&self, scan: &Scan, taken: &Taken<'p>) -> Outcome {
         let (mut forgotten, mut done) = (Forgotten::new(), Outcome::default());
         let mut fates = [(Fate::Kept, 0); TAKEN];
         for (folio, (fate, pages)) in taken.iter().zip(&mut fates) {
@@ -94,10 +94,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         let mut writer = Writer::new(self.swap, &self.reserve);
         for (folio, (mut fate, pages)) in taken.iter().zip(fates) {
             if fate == Fate::Unmapped {
-                fate = if is_file(folio) {
-                    self.drop_page(folio)
-                } else {
-                    self.swap_out(folio, &mut writer, &mut done)
+                fate = match (is_file(folio), folio.mapping()) {
+                    (true, Mapping::Anon(_)) => self.drop_lazily_freed(folio),
+                    (true, _) => self.drop_page(folio),
+                    (false, _) => self.swap_out(folio, &mut writer, &mut done),
                 };
             }
             match fate {
@@ -152,7 +152,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             }
             return Fate::Active;
         }
-        match self.check_references(folio) {
+        let used = if scan.ignore_references { Used::No } else { self.check_references(folio) };
+        match used {
             Used::Locked => {
                 self.vm.lru().set_unevictable(self.vm.machine().cpu(), folio, true);
                 return Fate::Kept;
@@ -161,10 +162,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             Used::Once | Used::Unknown => return Fate::Kept,
             Used::No => {}
         }
-        if is_file(folio) {
-            self.unmap_file_page(folio, forgotten)
-        } else {
-            self.unmap_page(scan, folio, forgotten)
+        match (is_file(folio), folio.mapping()) {
+            (true, Mapping::Anon(_)) => self.discard(folio, forgotten),
+            (true, _) => self.unmap_file_page(folio, forgotten),
+            (false, _) => self.unmap_page(scan, folio, forgotten),
         }
     }
 
@@ -184,13 +185,34 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     /// Takes a locked, clean page that nobody can reach out of its file and frees it; unlocks it if it stays.
     fn drop_page(&self, folio: Folio<'p>) -> Fate {
+        let index = folio.index();
         if let Some(inode) = self.vm.cache().inode_of(folio)
             && self.vm.cache().remove(inode, folio, true)
         {
+            self.note(Some(inode.number()), index);
             self.free(folio);
             return Fate::Gone;
         }
         folio.unlock(self.vm.machine().cpu());
+        Fate::Kept
+    }
+
+    /// A page that is not needed, and goes unless somebody has written to it since.
+    fn discard(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> Fate {
+        let is_small = folio.order() == Order::ZERO;
+        if is_small && self.vm.try_to_discard(folio, forgotten) { Fate::Unmapped } else { Fate::Active }
+    }
+
+    /// Frees a locked page that nobody can reach and whose owner does not need it; unlocks it if it stays.
+    fn drop_lazily_freed(&self, folio: Folio<'p>) -> Fate {
+        let cpu = self.vm.machine().cpu();
+        if folio.freeze(1) {
+            self.vm.stat().count(cpu, VmEvent::PgLazyFreed, 1);
+            self.note(None, folio.index());
+            self.free(folio);
+            return Fate::Gone;
+        }
+        folio.unlock(cpu);
         Fate::Kept
     }
 
@@ -251,6 +273,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             }
         }
         if self.swap.evict(folio, 1, self.vm.lru().eviction(folio).and_then(Entry::as_value)) {
+            self.note(None, folio.index());
             self.free(folio);
             return Fate::Gone;
         }

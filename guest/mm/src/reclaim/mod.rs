@@ -15,13 +15,17 @@
 //! | `kswapd` | keeping a node above its high mark |
 //! | `direct` | making room for who cannot wait for kswapd |
 //! | `thrash` | whether memory is too small |
+//! | `log` | what went, in order |
+//! | `pageout` | what an owner does not need soon |
 //! | `allocator` | [`Reclaiming`] and [`Reserve`] |
 
 mod allocator;
 mod direct;
 mod inactive;
 mod kswapd;
+mod log;
 mod pace;
+mod pageout;
 mod references;
 mod scan;
 mod shrink;
@@ -34,8 +38,10 @@ use crate::port::Machine;
 use crate::shrinker::Shrinkers;
 use crate::space::Vm;
 use crate::swap::Swap;
+use crate::sync::Once;
 pub use allocator::{Reclaiming, Reserve};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub use log::{EvictLog, Evicted};
 use pace::{Pace, Seen};
 pub use thrash::Traffic;
 
@@ -61,6 +67,7 @@ pub struct Reclaim<'p, M: Machine> {
     swap: &'p Swap<'p, M>,
     reserve: Reserve<'p, M>,
     shrinkers: &'p Shrinkers<'p>,
+    log: Once<Option<&'p EvictLog>>,
     swappiness: AtomicU32,
     nodes: [Node; NodeId::MAX_NODES],
 }
@@ -78,6 +85,8 @@ struct Scan {
     reclaimed: u64,
     scanned: u64,
     may_swap: bool,
+    /// Pages go whether they were used or not.
+    ignore_references: bool,
     /// Whether active pages of each kind may become inactive.
     deactivate_anon: bool,
     deactivate_file: bool,
@@ -107,6 +116,7 @@ impl Scan {
             reclaimed: 0,
             scanned: 0,
             may_swap: true,
+            ignore_references: false,
             deactivate_anon: false,
             deactivate_file: false,
             force_deactivate: false,
@@ -134,6 +144,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             swap,
             reserve: Reserve::new(ZoneAllocator::new(phys)),
             shrinkers,
+            log: Once::new(None),
             swappiness: AtomicU32::new(60),
             nodes: [const {
                 Node { anon_refaults: AtomicU64::new(0), file_refaults: AtomicU64::new(0), pace: Pace::new() }
@@ -143,6 +154,22 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     fn node(&self, node: NodeId) -> Option<&Node> {
         self.nodes.get(node.index())
+    }
+
+    /// What goes is told to `log`, as long as that is on. Once.
+    pub fn log_to(&self, log: &'p EvictLog) {
+        // Whoever came first keeps it.
+        let _ = self.log.init(|slot| {
+            *slot = Some(log);
+            Ok::<(), ()>(())
+        });
+    }
+
+    /// Page `index` of a file, or of anonymous memory, has gone.
+    fn note(&self, inode: Option<u64>, index: u64) {
+        if let Some(Some(log)) = self.log.get() {
+            log.note(inode, index);
+        }
     }
 
     /// How readily anonymous pages go to swap (`vm.swappiness`).

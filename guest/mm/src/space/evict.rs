@@ -171,6 +171,37 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.mapcount() == 0
     }
 
+    /// Takes away every entry that maps a locked folio of one page which nobody may have written to since it was not needed
+    /// (Linux `try_to_unmap_one` of `MADV_FREE`). The caller has the only other reference, and has taken the folio off its
+    /// list. Whether none maps it any more; a page that was written to is one of swap again.
+    pub(crate) fn try_to_discard(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> bool {
+        self.each_entry(folio, |mm, vma, slot, vpn| {
+            if vma.flags().contains(VmFlags::LOCKED) {
+                return Step::Stop;
+            }
+            mm.unflushed.store(true, Ordering::SeqCst);
+            // Who writes through what a CPU has cached as clean looks for the entry first, and finds none.
+            let old = slot.take();
+            let is_dirty = Codec::<M>::bits(old).contains(PteBits::DIRTY)
+                && !planted("vm::advice.write_is_lost")
+                || folio.flags().contains(FolioFlags::DIRTY);
+            // Another reference may be somebody's who is about to write.
+            if is_dirty || u64::from(folio.refs()) != 1 + folio.mapcount() {
+                slot.set(old);
+                if is_dirty {
+                    folio.set_flags(FolioFlags::SWAPBACKED);
+                }
+                return Step::Stop;
+            }
+            mm.counters.sub_rss(Rss::Anon, 1);
+            self.drop_anon_rmap(folio, Level::PTE);
+            let _ = folio.put(1);
+            forgotten.add(mm.cpus(), vpn);
+            Step::On
+        });
+        folio.mapcount() == 0
+    }
+
     /// A page that was mapped is mapped less now: if nothing needs its slot any more, that is given up (Linux
     /// `free_swap_cache`). The caller has a reference.
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Advice (Linux `mm/madvise.c`).
 
+use super::advised::Walk;
 use super::unmap::{checked, pages_of};
 use super::zap::Tables;
 use super::{Errno, Mm, Vm};
@@ -22,6 +23,10 @@ pub enum Advice {
     WillNeed,
     /// What it holds is not needed: pages go, the area stays.
     DontNeed,
+    /// What it holds is not needed: pages may go until they are written again.
+    Free,
+    /// It is not needed soon.
+    Cold,
     /// A clone does not get it.
     DontFork,
     /// A clone gets it.
@@ -41,7 +46,7 @@ impl Advice {
             Self::Normal => old - reads,
             Self::Random => (old - reads) | VmFlags::RAND_READ,
             Self::Sequential => (old - reads) | VmFlags::SEQ_READ,
-            Self::WillNeed | Self::DontNeed => old,
+            Self::WillNeed | Self::DontNeed | Self::Free | Self::Cold => old,
             Self::DontFork => old | VmFlags::DONTCOPY,
             Self::DoFork => old - VmFlags::DONTCOPY,
             Self::HugePage => (old - huge) | VmFlags::HUGEPAGE,
@@ -54,7 +59,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Takes advice about the areas from `addr` on for `len` bytes (Linux `madvise`).
     ///
     /// # Errors
-    /// `Einval` for a bad range, or locked pages that would go; `Enomem` where nothing is mapped (what is mapped is
+    /// `Einval` for a bad range, for locked pages that would go, and for pages of files that are to be free; `Enomem` where nothing is mapped (what is mapped is
     /// advised all the same), or without memory to divide an area.
     pub fn madvise<A: FrameAllocator<'p>>(
         &self,
@@ -66,6 +71,11 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> Result<(), Errno> {
         if len == 0 && addr.page_offset() == 0 {
             return Ok(());
+        }
+        match advice {
+            Advice::Free => return self.free_lazily(mm, Walk::new(addr, len)?, frames),
+            Advice::Cold => return self.cool(mm, Walk::new(addr, len)?, frames),
+            _ => {}
         }
         let (first, end) = checked(addr, len)?;
         if advice == Advice::WillNeed {

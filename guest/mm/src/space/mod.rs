@@ -16,6 +16,7 @@
 //! Addresses: each context has a part of the lower half of its own ([`layout`]), so that an address means the same
 //! everywhere; the overlay window at the top is the exception, where a clone has the addresses of its parent.
 
+mod advised;
 mod brk;
 mod clean;
 mod clone;
@@ -31,7 +32,6 @@ mod locked;
 mod madvise;
 mod map;
 mod mapped;
-mod pageout;
 mod pool;
 mod protect;
 mod ptl;
@@ -65,6 +65,7 @@ use crate::sync::{Once, RwLock};
 use crate::vma::{Areas, Objects};
 use crate::vmstat::VmStat;
 use crate::xarray::NodeCache;
+pub(crate) use advised::{Walk, may_be_reclaimed};
 pub use brk::Brk;
 pub use commit::{Commit, CommitInfo};
 use core::fmt::Display;

@@ -35,6 +35,8 @@ pub struct Resident {
     pub shared_hugetlb: u64,
     /// Pages of pools that are mapped here only.
     pub private_hugetlb: u64,
+    /// Anonymous pages that may go without being written (`LazyFree`).
+    pub lazy_free: u64,
     /// Entries that name a slot of swap (`Swap`).
     pub swap: u64,
     /// Each divided by how many name it (`SwapPss`).
@@ -81,6 +83,12 @@ impl Resident {
         self.rss += pages;
         self.pss += share;
         let is_dirty = bits.contains(PteBits::DIRTY) || folio.flags().contains(FolioFlags::DIRTY);
+        if !is_dirty
+            && !folio.flags().contains(FolioFlags::SWAPBACKED)
+            && matches!(folio.mapping(), Mapping::Anon(_))
+        {
+            self.lazy_free += pages;
+        }
         if is_dirty {
             self.pss_dirty += share;
         }

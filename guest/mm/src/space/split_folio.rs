@@ -82,7 +82,9 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// As [`Vm::split_folio`], of a folio that may be on a list.
     pub(crate) fn split_listed<A: FrameAllocator<'p>>(&self, folio: Folio<'p>, frames: &A) -> bool {
         let cpu = self.machine().cpu();
-        self.lru().isolate(cpu, folio);
+        if !self.lru().isolate(cpu, folio) {
+            return false;
+        }
         let is_split = self.split_folio(folio, frames);
         self.lru().putback(cpu, folio);
         is_split

@@ -2,6 +2,7 @@
 
 mod basic;
 mod errors;
+mod lru_model;
 mod model;
 mod race;
 mod reclaim;

@@ -1,6 +1,7 @@
 //! Contexts' memory on a simulated machine: its CPUs touch pages through the tables, and what they cannot is handed to
 //! the fault handler, as the guest's trap does.
 
+mod advice;
 mod areas;
 mod basic;
 mod clone;
@@ -39,6 +40,8 @@ use mm::phys::{
     AllocError, FrameAllocator, Frames, FreeError, GfpFlags, PageChecks, PageHooks, PageReport, Phys,
 };
 use mm::port::{Access, CpuId, Machine as _, Mmu as _, PteBits};
+use mm::reclaim::Reclaim;
+use mm::shrinker::Shrinkers;
 use mm::slab::Slabs;
 use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
 use mm::swap::Swap;
@@ -91,7 +94,8 @@ unsafe impl TableFrames for Source<'_> {
 /// its RAM, which goes with the world.
 pub struct World {
     pub board: &'static Board,
-    pub vm: Vm<'static, Machine>,
+    pub vm: &'static Vm<'static, Machine>,
+    pub reclaim: Reclaim<'static, Machine>,
     pub frames: Source<'static>,
     slabs: &'static Slabs<'static, Machine>,
     pub pool: &'static HugePool<'static, Machine>,
@@ -176,12 +180,14 @@ impl World {
         io.boot(&frames).unwrap();
         let cache: &'static PageCache<'static, Machine> = keep(PageCache::new(board, slabs, lru, io));
         cache.boot(&frames).unwrap();
-        let vm = Vm::new(board, slabs, cache, keep(Swap::new(&**board, io, lru)), corrupt);
+        let swap: &'static Swap<'static, Machine> = keep(Swap::new(&**board, io, lru));
+        let vm: &'static Vm<'static, Machine> = keep(Vm::new(board, slabs, cache, swap, corrupt));
         let pool: &'static HugePool<'static, Machine> = keep(HugePool::new(board, 512));
         let config = Config { kernel, user: PteBits::USER, pools: [Some(pool), None] };
         // SAFETY: nothing is ever mapped in the upper half.
         unsafe { vm.boot(&config, &frames) }.unwrap();
-        Self { board, vm, frames, slabs, pool, allocated: allocated.expose_provenance() }
+        let reclaim = Reclaim::new(board, vm, swap, keep(Shrinkers::new()));
+        Self { board, vm, reclaim, frames, slabs, pool, allocated: allocated.expose_provenance() }
     }
 
     pub fn machine(&self) -> &'static Machine {

@@ -80,7 +80,8 @@ impl Swapping {
     /// Sends pages to swap, has them written and freed.
     pub fn out(&self, mm: &Mm<'static, Machine>, at: mm::addr::VirtAddr, pages: u64) {
         for _ in 0..2 {
-            self.world.vm.page_out(mm, at, pages * PAGE_SIZE, &self.world.frames).unwrap();
+            // Holes and locked pages do not matter here.
+            let _ = self.world.reclaim.page_out_shared(mm, at, pages * PAGE_SIZE, &self.world.frames);
             self.settle();
         }
     }
@@ -95,7 +96,7 @@ impl Swapping {
             .unwrap()
     }
 
-    fn event(&self, event: VmEvent) -> u64 {
+    pub fn event(&self, event: VmEvent) -> u64 {
         self.world.event(event)
     }
 }
@@ -282,7 +283,7 @@ fn errors_of_the_disk_lose_nothing() {
         world.store(mm, page(at, n), n + 1).unwrap();
     }
     swapping.disk.fail(DiskFault::new(IoOp::Write, 0..u64::MAX, u32::MAX));
-    world.vm.page_out(mm, at, 64 * PAGE_SIZE, &world.frames).unwrap();
+    world.reclaim.page_out_shared(mm, at, 64 * PAGE_SIZE, &world.frames).unwrap();
     swapping.settle();
     assert_eq!(world.vm.swap().write_errors(), 64);
     swapping.disk.heal();
@@ -302,7 +303,7 @@ fn errors_of_the_disk_lose_nothing() {
 }
 
 /// A context with one huge page at the start of the memory that is returned; each page has its number and one more.
-fn huge<'a>(world: &'a World, pages: u64) -> (&'a Mm<'static, Machine>, mm::addr::VirtAddr) {
+pub fn huge<'a>(world: &'a World, pages: u64) -> (&'a Mm<'static, Machine>, mm::addr::VirtAddr) {
     world.vm.settings().set_thp(mm::space::ThpMode::Always);
     let mm = world.context();
     let flags = mm::space::MapFlags::OVERLAY;
@@ -376,7 +377,7 @@ fn a_huge_page_that_is_locked_in_memory_or_has_no_tables_stays_whole() {
     swapping.on(1024, &[], None).unwrap();
     let (mm, at) = huge(world, 512);
     world.frames.set_credit(0);
-    let _ = world.vm.page_out(mm, at, 512 * PAGE_SIZE, &world.frames);
+    let _ = world.reclaim.page_out_shared(mm, at, 512 * PAGE_SIZE, &world.frames);
     world.frames.set_credit(i64::MAX);
     assert_eq!((swapping.event(VmEvent::ThpSplitPageFailed), mm.counters().rss(Rss::Anon)), (1, 512));
     world.vm.mlock(mm, at, 512 * PAGE_SIZE, &world.frames).unwrap();
@@ -461,7 +462,7 @@ fn run(seed: u64, ops: Vec<Op>) {
             Op::Out(m, p, n) => {
                 let (first, pages) = span(p, n);
                 let mm = mm_of(&known, pick(m));
-                world.vm.page_out(mm, page(at, first), pages * PAGE_SIZE, &world.frames).unwrap();
+                let _ = world.reclaim.page_out_shared(mm, page(at, first), pages * PAGE_SIZE, &world.frames);
             }
             Op::Clone(m) if known.len() < 5 => {
                 let n = pick(m);

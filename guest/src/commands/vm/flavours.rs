@@ -9,7 +9,7 @@ use crate::console;
 use crate::context::trace::{self, HANDLERS};
 use crate::files::{self, File};
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::{CACHE, STAT, SWAP, VM};
+use crate::memory::vm::{CACHE, RECLAIM, STAT, SWAP, VM};
 use crate::text::Text;
 use core::fmt::Write;
 use core::ptr::NonNull;
@@ -211,7 +211,7 @@ fn of_swap() -> Outcome {
     scratch.run(|| scratch::store(at, 7))?;
     // It is written first, and gone when that is done.
     for _ in 0..2 {
-        let sent = VM.page_out(mm, VirtAddr::truncate(at), PAGE_SIZE, &FRAMES);
+        let sent = RECLAIM.page_out(mm, VirtAddr::truncate(at), PAGE_SIZE, &FRAMES);
         sent.map_err(|errno| super::refused(errno, "page_out"))?;
         VM.settle_swap(mm, VirtAddr::truncate(at), PAGE_SIZE);
     }

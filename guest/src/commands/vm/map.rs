@@ -213,3 +213,16 @@ pub fn populate(args: &mut Args<'_>) -> Outcome {
         Ok(())
     })
 }
+
+/// `vm lock [ADDR SIZE]`, `vm unlock [ADDR SIZE]`: whether pages must stay in memory.
+pub fn lock(args: &mut Args<'_>, lock: bool) -> Outcome {
+    session::with(|session| {
+        let (at, len) = range("vm lock", args, session)?;
+        let mm = session.context.mm();
+        let done = if lock { VM.mlock(mm, at, len, &FRAMES) } else { VM.munlock(mm, at, len, &FRAMES) };
+        done.map_err(|errno| refused(errno, ""))?;
+        let what = if lock { "locked" } else { "unlocked" };
+        console::print(format_args!("{what}={:#x} pages={}\n", at.get(), len.div_ceil(PAGE_SIZE)));
+        Ok(())
+    })
+}

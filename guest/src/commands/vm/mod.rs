@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `session` | the context that commands work on, and what they have mapped in it |
 //! | `map` | mapping, unmapping, rights |
+//! | `advise` | advice about the use of a range |
 //! | `touch` | reading and writing, checking what was written |
 //! | `msync` | making stable what was written through mappings |
 //! | `contig` | addresses that lie together, frames that do not |
@@ -14,6 +15,7 @@
 //! | `scratch` | contexts of one command's own |
 //! | `cow`, `faults`, `flavours`, `leaves` | demonstrations: copy-on-write, the ways of faults, sizes of leaves |
 
+mod advise;
 mod contig;
 mod cow;
 mod ctx;
@@ -46,7 +48,7 @@ pub const VM: &[Command] = &[
     Command {
         name: "vm",
         usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] [file=PATH [at=N] [shared]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
-                protect RIGHTS [ADDR SIZE] | msync sync|async|invalidate [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
+                protect RIGHTS [ADDR SIZE] | advise WHAT [ADDR SIZE] | lock|unlock [ADDR SIZE] | msync sync|async|invalidate [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
                  poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,
@@ -103,6 +105,9 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("unmap") => map::unmap(args),
         Some("protect") => map::protect(args),
         Some("msync") => msync::msync(args),
+        Some("advise") => advise::advise(args),
+        Some("lock") => map::lock(args, true),
+        Some("unlock") => map::lock(args, false),
         Some("populate") => map::populate(args),
         Some("touch") => touch::touch(args),
         Some("read") => touch::read(args),
@@ -113,8 +118,8 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("sparse") => sparse(args),
         Some("leaves") => leaves::leaves(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, msync, populate, touch, read, write, verify, poke, contig, sparse \
-              or leaves, not '{}'",
+            "vm: expected map, map-fixed, unmap, protect, msync, advise, lock, unlock, populate, touch, read, write, verify, poke, \
+             contig, sparse or leaves, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }

@@ -97,6 +97,15 @@ impl Session {
         }
     }
 
+    /// What was written in a range of bytes need not be there any more.
+    pub fn unmark(&mut self, start: u64, bytes: u64) {
+        let end = start.saturating_add(bytes);
+        let mappings = self.mappings.get_mut(..self.count).unwrap_or(&mut []);
+        for mapping in mappings.iter_mut().filter(|m| m.start < end && m.start + m.bytes > start) {
+            mapping.marked = mapping.marked.min(start.saturating_sub(mapping.start) / PAGE_SIZE);
+        }
+    }
+
     /// Forgets what lies in a range of bytes.
     pub fn forget(&mut self, start: u64, bytes: u64) {
         let end = start.saturating_add(bytes);
