@@ -169,7 +169,8 @@ impl port::PhysMem for DirectMap {
         if addr.get() >= paging::direct_map_end() {
             return None;
         }
-        NonNull::new((DIRECT_MAP + addr.get()) as *mut u8)
+        // SAFETY: the direct map ends in the upper half, so nothing in it is at 0.
+        Some(unsafe { NonNull::new_unchecked((DIRECT_MAP + addr.get()) as *mut u8) })
     }
 
     #[inline]

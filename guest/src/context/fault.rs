@@ -13,7 +13,7 @@ use crate::{report, task};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use mm::addr::{Order, VirtAddr};
-use mm::fault::{Fault, Segv};
+use mm::fault::{Fault, Flavour, Segv};
 use mm::phys::GfpFlags;
 use mm::port::Access;
 use mm::vma::VmFlags;
@@ -115,8 +115,9 @@ pub fn on_trap(frame: &mut TrapFrame) -> bool {
     if percpu::mask_depth() != 1 {
         return false;
     }
-    if frame.vector == trap::PAGE_FAULT && frame.cr2 < LOWER_END && frame.error & ERROR_RESERVED == 0 {
-        return page_fault(frame, id);
+    let (address, error) = (frame.cr2, frame.error);
+    if frame.vector == trap::PAGE_FAULT && address < LOWER_END && error & ERROR_RESERVED == 0 {
+        return page_fault(address, error, id);
     }
     other_trap(frame, id)
 }
@@ -133,11 +134,12 @@ fn other_trap(frame: &mut TrapFrame, id: u32) -> bool {
 }
 
 #[inline(always)]
-fn page_fault(frame: &TrapFrame, id: u32) -> bool {
-    let (Some(mm), Some(va)) = (VM.mm(id), VirtAddr::new(frame.cr2)) else { return false };
-    let access = if frame.error & ERROR_FETCH != 0 {
+fn page_fault(address: u64, error: u64, id: u32) -> bool {
+    let Some(mm) = VM.mm(id) else { return false };
+    let Some(va) = VirtAddr::new(address) else { return false };
+    let access = if error & ERROR_FETCH != 0 {
         Access::Execute
-    } else if frame.error & ERROR_WRITE != 0 {
+    } else if error & ERROR_WRITE != 0 {
         Access::Write
     } else {
         Access::Read
@@ -148,12 +150,15 @@ fn page_fault(frame: &TrapFrame, id: u32) -> bool {
         irq::disable();
         task::abandon();
     }
-    let fault = VM.touch(mm, va, access, &FRAMES);
-    trace::record(frame.cr2, frame.error, id, &fault);
-    let why = match fault {
-        Fault::Minor(_) => None,
-        fault => why_not(fault, id, va),
+    let done = move |flavour: Flavour| {
+        trace::record(address, error, id, flavour as usize);
+        None
     };
+    let other = move |fault: Fault| {
+        trace::record(address, error, id, trace::handler(&fault));
+        why_not(fault, id, va)
+    };
+    let why = VM.touch_then(mm, va, access, &FRAMES, done, other);
     irq::disable();
     // Whoever faults may wait, for a page or for others.
     pause.end();

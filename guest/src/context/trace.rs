@@ -41,8 +41,9 @@ const _: () =
     assert!(Flavour::FileShared as usize == 13 && Flavour::COUNT == 14, "the names of the flavours");
 
 /// Which way a fault took, as a place in [`HANDLERS`]: the flavours come first.
-#[inline(always)]
-fn handler(fault: &Fault) -> usize {
+#[cold]
+#[inline(never)]
+pub fn handler(fault: &Fault) -> usize {
     match fault {
         Fault::Minor(flavour) => *flavour as usize,
         Fault::Oom => 14,
@@ -98,11 +99,10 @@ fn add_one(counter: &AtomicU64) -> u64 {
     before
 }
 
-/// Records a fault that the running CPU has just handled.
+/// Records a fault that the running CPU has just handled, in the way at `handler` in [`HANDLERS`].
 #[inline(always)]
-pub fn record(address: u64, code: u64, space: u32, fault: &Fault) {
+pub fn record(address: u64, code: u64, space: u32, handler: usize) {
     let Some(part) = PARTS.get(percpu::cpu() as usize) else { return };
-    let handler = handler(fault);
     part.handlers.get(handler).into_iter().for_each(|counter| _ = add_one(counter));
     let place = add_one(&part.count) as usize % RECORDS;
     let words = [rdtsc(), address, code, space.into(), handler as u64];

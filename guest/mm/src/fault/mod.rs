@@ -182,33 +182,47 @@ impl<'p, M: Machine> Vm<'p, M> {
         access: Access,
         frames: &A,
     ) -> Fault {
-        self.fault_here(mm, va, access, frames)
+        self.fault_then(mm, va, access, frames, Fault::Minor, |fault| fault)
     }
 
-    /// As [`Vm::fault`], at the place of the call: for the way of a trap, where every instruction counts.
+    /// As [`Vm::fault`], at the place of the call, which goes on in one of two ways: for a trap, where every instruction
+    /// counts. What is common there needs no memory to tell what is rare.
     #[inline(always)]
-    fn fault_here<A: FrameAllocator<'p>>(
+    fn fault_then<A: FrameAllocator<'p>, T>(
         &self,
         mm: &Mm<'p, M>,
         va: VirtAddr,
         access: Access,
         frames: &A,
-    ) -> Fault {
+        done: impl FnOnce(Flavour) -> T,
+        other: impl FnOnce(Fault) -> T,
+    ) -> T {
         let cpu = self.machine().cpu();
         let vpn = va.get() >> PAGE_SHIFT;
         let areas = mm.areas().read(cpu);
         let Some(vma) = areas.find(vpn) else {
             drop(areas);
-            return self.fault_outside(mm, va, access, frames);
+            return other(self.fault_outside(mm, va, access, frames));
         };
-        if !allows(vma.flags(), access) {
-            return Fault::Segv(Segv::AccErr);
-        }
-        let Some(ground) = self.ground() else { return Fault::Corrupt };
+        let (true, Some(ground)) = (allows(vma.flags(), access), self.ground()) else {
+            drop(areas);
+            return other(Fault::Segv(Segv::AccErr));
+        };
         self.stat().count_masked(cpu, ReadGuard::masked(&areas), VmEvent::PgFault, 1);
         mm.counters().count_fault();
         let write = access == Access::Write;
-        Touch { vm: self, mm, areas: &areas, vma, ground, vpn, write, resumed: false, frames }.outcome()
+        let touch = Touch { vm: self, mm, areas: &areas, vma, ground, vpn, write, resumed: false, frames };
+        match touch.handle() {
+            Ok(flavour) => {
+                drop(areas);
+                done(flavour)
+            }
+            Err(stop) => {
+                let fault = touch.stopped(stop);
+                drop(areas);
+                other(fault)
+            }
+        }
     }
 
     /// As [`Vm::fault`], of one that was counted and has waited.
@@ -251,7 +265,6 @@ impl<'p, M: Machine> Vm<'p, M> {
 }
 
 impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
-    #[inline(always)]
     fn outcome(&self) -> Fault {
         match self.handle() {
             Ok(flavour) => Fault::Minor(flavour),

@@ -5,7 +5,7 @@
 //! [`Vm::wait`], which does the I/O and sleeps, and then tries again with what that gives him: it keeps the page where it is
 //! until then. The fault was counted when it came; it becomes a major one when a page had to be read.
 
-use super::{Fault, Vm};
+use super::{Fault, Flavour, Vm};
 use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::cache::{FileRef, MmapHint, OpenFile};
 use crate::errno::Errno;
@@ -51,9 +51,8 @@ impl Ticket {
 }
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Makes the page at `va` what the access needs, however long that takes: what a trap does. Only where this code can
-    /// wait, with no lock held. Never gives [`Fault::Wait`] or [`Fault::InSwap`].
-    #[inline(always)]
+    /// Makes the page at `va` what the access needs, however long that takes. Only where this code can wait, with no lock
+    /// held. Never gives [`Fault::Wait`] or [`Fault::InSwap`].
     pub fn touch<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -61,10 +60,23 @@ impl<'p, M: Machine> Vm<'p, M> {
         access: Access,
         frames: &A,
     ) -> Fault {
-        match self.fault_here(mm, va, access, frames) {
-            Fault::Minor(flavour) => Fault::Minor(flavour),
-            fault => self.touch_waiting(mm, va, access, fault, frames),
-        }
+        self.touch_then(mm, va, access, frames, Fault::Minor, |fault| fault)
+    }
+
+    /// As [`Vm::touch`], for a trap: at the place of the call, which goes on with `done` where nothing had to be waited
+    /// for, and else with `other`.
+    #[inline(always)]
+    pub fn touch_then<A: FrameAllocator<'p>, T>(
+        &self,
+        mm: &Mm<'p, M>,
+        va: VirtAddr,
+        access: Access,
+        frames: &A,
+        done: impl FnOnce(Flavour) -> T,
+        other: impl FnOnce(Fault) -> T,
+    ) -> T {
+        let wait = |fault| other(self.touch_waiting(mm, va, access, fault, frames));
+        self.fault_then(mm, va, access, frames, done, wait)
     }
 
     /// The rest of [`Vm::touch`], of a fault that may have to wait.

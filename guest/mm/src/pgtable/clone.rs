@@ -9,8 +9,8 @@ use crate::port::{Level, Machine, Pte, PteCodec};
 
 /// What the other tree gets.
 pub trait CopyEntry<'m> {
-    /// What it says where this one has the entry in `slot`, of the last level.
-    fn small(&mut self, slot: PteSlot<'m>) -> Pte;
+    /// What it says where this one has `entry`, which is in `slot`, of the last level.
+    fn small(&mut self, slot: PteSlot<'m>, entry: Pte) -> Pte;
 
     /// The same for a large leaf of `level`.
     fn large(&mut self, slot: PteSlot<'m>, level: Level) -> Pte;
@@ -76,11 +76,10 @@ impl<'m, M: Machine> PageTable<'m, M> {
 /// Copies the entries of one last table.
 #[inline]
 fn clone_last<'m>(from: Table<'m>, into: Table<'m>, range: PageRange, copy: &mut impl CopyEntry<'m>) {
-    let first = range.index(Level::PTE);
-    for index in first..first + range.pages() as usize {
-        let slot = from.slot(index);
-        if !slot.load().is_none() {
-            into.slot(index).set(copy.small(slot));
+    for (slot, twin) in from.slots_of(range).zip(into.slots_of(range)) {
+        let entry = slot.load();
+        if !entry.is_none() {
+            twin.set(copy.small(slot, entry));
         }
     }
 }

@@ -66,8 +66,7 @@ fn is_stale<C: PteCodec>(old: Pte, new: Pte) -> bool {
     if old == new {
         return false;
     }
-    let (was, is) = (C::bits(old), C::bits(new));
-    (was - is).intersects(LOSS) || (is - was).intersects(GAIN) || (was ^ is).intersects(CHANGE)
+    C::loses(old, new, LOSS.union(CHANGE)) || C::loses(new, old, GAIN.union(CHANGE))
 }
 
 impl<'m, M: Machine> PageTable<'m, M> {

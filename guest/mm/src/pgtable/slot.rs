@@ -70,8 +70,13 @@ impl PteSlot<'_> {
     /// Makes the entry `change` of itself and gives old and new. `change` may run again if the MMU
     /// interferes.
     #[inline]
-    pub fn update(self, mut change: impl FnMut(Pte) -> Pte) -> (Pte, Pte) {
-        let mut old = self.load();
+    pub fn update(self, change: impl FnMut(Pte) -> Pte) -> (Pte, Pte) {
+        self.update_from(self.load(), change)
+    }
+
+    /// As [`PteSlot::update`], by who has just loaded `old` from there.
+    #[inline]
+    pub fn update_from(self, mut old: Pte, mut change: impl FnMut(Pte) -> Pte) -> (Pte, Pte) {
         loop {
             let new = change(old);
             if new == old {
@@ -113,6 +118,14 @@ impl<'m> Table<'m> {
     /// Every entry with its index.
     pub fn slots(self) -> impl Iterator<Item = PteSlot<'m>> {
         self.0.iter().map(PteSlot)
+    }
+
+    /// The entries of `range`, seen as a table of the last level that maps all of it.
+    #[inline]
+    pub fn slots_of(self, range: PageRange) -> impl Iterator<Item = PteSlot<'m>> {
+        let first = range.index(Level::PTE);
+        let slots = self.0.get(first..first + range.pages() as usize).unwrap_or_default();
+        slots.iter().map(PteSlot)
     }
 
     /// The entries that cover `range`, seen as a table of `level`, each with its part of the range.

@@ -134,6 +134,11 @@ impl PteCodec for X86_64 {
     }
 
     #[inline]
+    fn loses(old: Pte, new: Pte, bits: PteBits) -> bool {
+        old.raw() & !new.raw() & pack(bits) != 0
+    }
+
+    #[inline]
     fn prot_none(pte: Pte) -> Pte {
         Pte::from_raw(pte.raw() & (ADDR | FLAGS) & !P | PROT_NONE)
     }

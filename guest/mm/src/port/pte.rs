@@ -81,10 +81,10 @@ impl core::fmt::Debug for Pte {
 
 /// Where a page went: a swap area and a page offset in it (Linux `swp_entry_t`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SwapEntry {
-    area: u8,
-    offset: u64,
-}
+pub struct SwapEntry(u64);
+
+/// The bits of an offset in a [`SwapEntry`]; the number of the area stands above.
+const OFFSET_BITS: u32 = SwapEntry::MAX_PAGES.trailing_zeros();
 
 impl SwapEntry {
     /// How many swap areas an entry can name (Linux `MAX_SWAPFILES` is about as large).
@@ -96,7 +96,7 @@ impl SwapEntry {
     #[must_use]
     pub const fn new(area: u32, offset: u64) -> Option<Self> {
         if area < Self::MAX_AREAS && offset < Self::MAX_PAGES {
-            Some(Self { area: area as u8, offset })
+            Some(Self((area as u64) << OFFSET_BITS | offset))
         } else {
             None
         }
@@ -105,13 +105,13 @@ impl SwapEntry {
     /// The number of the swap area (Linux `swp_type`).
     #[must_use]
     pub const fn area(self) -> u32 {
-        self.area as u32
+        (self.0 >> OFFSET_BITS) as u32
     }
 
     /// The page in the area (Linux `swp_offset`).
     #[must_use]
     pub const fn offset(self) -> u64 {
-        self.offset
+        self.0 & (Self::MAX_PAGES - 1)
     }
 }
 
@@ -196,6 +196,11 @@ pub trait PteCodec: 'static {
     #[inline]
     fn has(pte: Pte, bits: PteBits) -> bool {
         Self::bits(pte).contains(bits)
+    }
+    /// Whether `old` has one of the flag bits that `new` has not.
+    #[inline]
+    fn loses(old: Pte, new: Pte, bits: PteBits) -> bool {
+        (Self::bits(old) - Self::bits(new)).intersects(bits)
     }
     /// What the present entry `pte` is as [`PteView::ProtNone`].
     fn prot_none(pte: Pte) -> Pte;

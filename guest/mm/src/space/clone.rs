@@ -126,10 +126,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
         let into = MmTables::new(self, child, frames);
-        let mut shared = Sharing { vm: self, table, could_write: false, got: Shared::default() };
+        let mut shared = Sharing { vm: self, table, seen: 0, got: Shared::default() };
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, &mut shared);
-        let Sharing { could_write, got: shared, .. } = shared;
+        let Sharing { seen, got: shared, .. } = shared;
+        let could_write = Codec::<M>::has(Pte::from_raw(seen), PteBits::WRITE);
         // One flush for all of them, if any could be written.
         if could_write && !planted("vm::flush.clone") {
             gather.add(range);
@@ -148,18 +149,18 @@ impl<'p, M: Machine> Vm<'p, M> {
 struct Sharing<'a, 'p, M: Machine> {
     vm: &'a Vm<'p, M>,
     table: &'p FrameTable,
-    /// An entry of the parent could be written.
-    could_write: bool,
+    /// All bits that entries of the parent had.
+    seen: u64,
     got: Shared,
 }
 
 impl<M: Machine> Sharing<'_, '_, M> {
     /// Makes the entry in `slot` one of a page that others have, too; what it says then.
     #[inline(always)]
-    fn share(&mut self, slot: PteSlot<'_>) -> Pte {
+    fn share(&mut self, slot: PteSlot<'_>, entry: Pte) -> Pte {
         let sole = if planted("vm::clone.both_exclusive") { PteBits::WRITE } else { SOLE };
-        let (old, new) = slot.update(|now| Codec::<M>::clear(now, sole));
-        self.could_write |= Codec::<M>::has(old, PteBits::WRITE);
+        let (old, new) = slot.update_from(entry, |now| Codec::<M>::clear(now, sole));
+        self.seen |= old.raw();
         new
     }
 
@@ -188,8 +189,8 @@ impl<M: Machine> Sharing<'_, '_, M> {
 
 impl<'m, M: Machine> CopyEntry<'m> for Sharing<'_, '_, M> {
     #[inline(always)]
-    fn small(&mut self, slot: PteSlot<'m>) -> Pte {
-        let new = self.share(slot);
+    fn small(&mut self, slot: PteSlot<'m>, entry: Pte) -> Pte {
+        let new = self.share(slot, entry);
         // Anonymous memory first; pages of pools are larger.
         if Codec::<M>::is_present(new)
             && !Codec::<M>::has(new, PteBits::SPECIAL)
@@ -205,7 +206,7 @@ impl<'m, M: Machine> CopyEntry<'m> for Sharing<'_, '_, M> {
     }
 
     fn large(&mut self, slot: PteSlot<'m>, level: Level) -> Pte {
-        let new = self.share(slot);
+        let new = self.share(slot, slot.load());
         self.other(new, level)
     }
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// The entries of one table are this CPU's to change.
 #[must_use = "dropping the guard unlocks at once"]
 pub(crate) struct TableGuard<'a, C: Cpu> {
-    word: Option<&'a AtomicU32>,
+    word: &'a AtomicU32,
     irq: IrqGuard<'a, C>,
 }
 
@@ -27,9 +27,7 @@ impl<C: Cpu> TableGuard<'_, C> {
 impl<C: Cpu> Drop for TableGuard<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(word) = self.word {
-            word.store(0, Ordering::Release);
-        }
+        self.word.store(0, Ordering::Release);
     }
 }
 
@@ -46,15 +44,12 @@ impl<'p, M: Machine> Vm<'p, M> {
     pub(super) fn try_lock_table(&self, slot: PteSlot<'_>) -> Option<TableGuard<'p, M::Cpu>> {
         let irq = self.machine().cpu().irq_guard();
         let word = self.lock_of(self.frame_table(), slot).filter(|word| is_taken(word))?;
-        Some(TableGuard { word: Some(word), irq })
+        Some(TableGuard { word, irq })
     }
 
     /// Whether `guard` is of the table that `slot` is in.
     pub(super) fn is_locked(&self, guard: &TableGuard<'p, M::Cpu>, slot: PteSlot<'_>) -> bool {
-        let (Some(held), Some(wanted)) = (guard.word, self.lock_of(self.frame_table(), slot)) else {
-            return false;
-        };
-        core::ptr::eq(held, wanted)
+        self.lock_of(self.frame_table(), slot).is_some_and(|wanted| core::ptr::eq(guard.word, wanted))
     }
 
     /// Locks the table that `slot` is in.
@@ -72,15 +67,16 @@ impl<'p, M: Machine> Vm<'p, M> {
     ) -> TableGuard<'p, M::Cpu> {
         let machine = self.machine();
         let irq = machine.cpu().irq_guard();
-        let word = self.lock_of(table, slot);
-        if let Some(word) = word
-            && !is_taken(word)
-        {
+        let Some(word) = self.lock_of(table, slot) else { return TableGuard { word: &NOBODYS, irq } };
+        if !is_taken(word) {
             wait_for(word, machine.cpu());
         }
         TableGuard { word, irq }
     }
 }
+
+/// For a table before there are descriptors: then there is nobody else.
+static NOBODYS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the lock was open, and is the caller's now.
 #[inline(always)]
