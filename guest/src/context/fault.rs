@@ -11,7 +11,6 @@ use crate::memory::slab::FRAMES;
 use crate::memory::vm::{RECLAIM, VM};
 use crate::{report, task};
 use core::fmt;
-use core::sync::atomic::Ordering;
 use mm::addr::{Order, VirtAddr};
 use mm::fault::{Fault, Flavour, Segv};
 use mm::phys::GfpFlags;
@@ -146,7 +145,7 @@ fn page_fault(address: u64, error: u64, id: u32) -> bool {
     };
     let pause = task::pause();
     irq::enable();
-    if slot(id).is_some_and(|slot| slot.dying.load(Ordering::Acquire)) {
+    if mm.is_unstable() {
         irq::disable();
         task::abandon();
     }

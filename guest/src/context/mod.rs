@@ -66,8 +66,6 @@ struct Slot {
     holders: AtomicU32,
     /// The table is one of them.
     listed: AtomicBool,
-    /// It was killed for its memory, which may have gone already: none of its tasks goes on after a fault.
-    dying: AtomicBool,
     info: SpinLock<Info>,
 }
 
@@ -75,7 +73,6 @@ static SLOTS: [Slot; MAX_MMS] = [const {
     Slot {
         holders: AtomicU32::new(0),
         listed: AtomicBool::new(false),
-        dying: AtomicBool::new(false),
         info: SpinLock::new(Info { pid: 0, name: Text::new(), killed: None, adj: 0, nice: 0, born: 0 }),
     }
 }; MAX_MMS];
@@ -127,7 +124,6 @@ fn list(mm: &Mm<'static, Kernel>, name: &str) -> Result<Context, Errno> {
         // What is too long is cut off.
         let _ = info.name.write_str(name);
     }
-    slot.dying.store(false, Ordering::Relaxed);
     slot.listed.store(true, Ordering::Relaxed);
     // The table's and the caller's.
     slot.holders.store(2, Ordering::Release);

@@ -189,7 +189,6 @@ fn kill(victim: &Context, why: &str) {
     let _ = row.write_killed(&mut console::writer(), why);
     if let Some(slot) = slot(victim.id) {
         slot.info.lock(&CPU).killed.get_or_insert(Killed::chosen());
-        slot.dying.store(true, Ordering::Release);
     }
     STAT.count(&CPU, VmEvent::OomKill, 1);
     match VM.reap(victim.mm(), &FRAMES) {

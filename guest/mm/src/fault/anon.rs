@@ -21,7 +21,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let locked = self.lock(slot);
         if !slot.load().is_none() {
             drop(locked);
-            return self.lost(folio);
+            return self.aside().lost(folio);
         }
         self.count_mapped(&locked, folio, Level::PTE);
         slot.set(self.exclusive_entry(pfn, Level::PTE));

@@ -162,6 +162,14 @@ struct Touch<'a, 'p, M: Machine, A> {
     frames: &'a A,
 }
 
+impl<M: Machine, A> Clone for Touch<'_, '_, M, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Machine, A> Copy for Touch<'_, '_, M, A> {}
+
 /// Whether an area with `flags` allows the access (Linux `access_error`).
 #[inline]
 fn allows(flags: VmFlags, access: Access) -> bool {
@@ -218,7 +226,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 done(flavour)
             }
             Err(stop) => {
-                let fault = touch.stopped(stop);
+                let fault = touch.aside().stopped(stop);
                 drop(areas);
                 other(fault)
             }
@@ -293,11 +301,11 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     #[inline(always)]
     fn handle(&self) -> Result<Flavour, Stop> {
         if let Backing::Hugetlb(level) = self.vma.backing() {
-            return self.pool_page(level);
+            return self.aside().pool_page(level);
         }
         match self.tree().last_entry(self.va()) {
             Some(slot) => self.small(slot),
-            None => self.first_of_table(),
+            None => self.aside().first_of_table(),
         }
     }
 
@@ -331,14 +339,14 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         if entry.is_none() {
             return match self.vma.backing() {
                 Backing::Anon => self.anon_page(slot),
-                _ => self.shown_page(slot),
+                _ => self.aside().shown_page(slot),
             };
         }
         let wants_more = self.write && !Codec::<M>::has(entry, PteBits::WRITE);
         if Codec::<M>::is_present(entry) && wants_more && !self.vma.flags().contains(VmFlags::SHARED) {
             return self.write_protected(slot, entry);
         }
-        self.other_entry(slot, entry)
+        self.aside().other_entry(slot, entry)
     }
 
     /// The empty entry of a page that shows something.
@@ -369,6 +377,12 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
         Ok(Flavour::Spurious)
     }
 
+    /// A copy, for what is rare and stands elsewhere: this one need not be in memory then.
+    #[inline(always)]
+    fn aside(&self) -> Self {
+        *self
+    }
+
     /// Locks the table that `slot` is in.
     #[inline(always)]
     fn lock(&self, slot: PteSlot<'_>) -> TableGuard<'p, M::Cpu> {
@@ -396,11 +410,11 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     }
 
     /// The address of the area's anchor, made if it has none (Linux `anon_vma_prepare`).
-    #[inline]
+    #[inline(always)]
     fn anchor(&self) -> Result<u64, Stop> {
         match self.vma.link.anchor() {
             Some(anchor) => Ok(anchor.as_ptr().expose_provenance() as u64),
-            None => self.make_anchor(),
+            None => self.aside().make_anchor(),
         }
     }
 

@@ -25,11 +25,11 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         }
         if Codec::<M>::has(now, PteBits::SPECIAL) {
             drop(locked);
-            return self.copy(slot, now, None);
+            return self.aside().copy(slot, now, None);
         }
         let folio = Folio::of(self.ground.table(), Codec::<M>::addr(now).pfn()).ok_or(Stop::Corrupt)?;
         if folio.flags().contains(FolioFlags::SWAPCACHE) {
-            self.leave_swap(folio);
+            self.aside().leave_swap(folio);
         }
         if Codec::<M>::has(now, PteBits::EXCLUSIVE) || is_sole(folio) && is_anon(folio) {
             self.reuse(slot, &locked);
@@ -38,7 +38,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         // The page stays until it is copied, even if the other owner lets it go.
         folio.get(1);
         drop(locked);
-        self.copy(slot, now, Some(folio))
+        self.aside().copy(slot, now, Some(folio))
     }
 
     /// Takes the folio out of the swap cache, if that is the only other one that has it.

@@ -126,7 +126,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
         let into = MmTables::new(self, child, frames);
-        let mut shared = Sharing { vm: self, table, seen: 0, got: Shared::default() };
+        let mut shared = Sharing { vm: self, table: *table, seen: 0, got: Shared::default() };
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, &mut shared);
         let Sharing { seen, got: shared, .. } = shared;
@@ -148,7 +148,8 @@ impl<'p, M: Machine> Vm<'p, M> {
 /// Entries on their way to the clone.
 struct Sharing<'a, 'p, M: Machine> {
     vm: &'a Vm<'p, M>,
-    table: &'p FrameTable,
+    /// A copy: no step to it.
+    table: FrameTable,
     /// All bits that entries of the parent had.
     seen: u64,
     got: Shared,
@@ -194,7 +195,7 @@ impl<'m, M: Machine> CopyEntry<'m> for Sharing<'_, '_, M> {
         // Anonymous memory first; pages of pools are larger.
         if Codec::<M>::is_present(new)
             && !Codec::<M>::has(new, PteBits::SPECIAL)
-            && let Some(folio) = Folio::of(self.table, Codec::<M>::addr(new).pfn())
+            && let Some(folio) = Folio::of(&self.table, Codec::<M>::addr(new).pfn())
             && matches!(folio.mapping(), Mapping::Anon(_))
         {
             folio.get(1);

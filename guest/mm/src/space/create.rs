@@ -108,6 +108,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             areas: RwLock::new(Areas::new()),
             cpus: AtomicU64::new(0),
             unflushed: AtomicBool::new(false),
+            unstable: AtomicBool::new(false),
             counters: Counters::new(),
             layout,
             brk: AtomicU64::new(layout.heap << PAGE_SHIFT),

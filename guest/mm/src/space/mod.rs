@@ -102,6 +102,8 @@ pub struct Mm<'p, M: Machine> {
     cpus: AtomicU64,
     /// Entries were taken away that CPUs may not have forgotten yet.
     unflushed: AtomicBool,
+    /// Its pages were taken away although tasks still run in it (Linux `MMF_UNSTABLE`).
+    unstable: AtomicBool,
     counters: Counters,
     layout: Layout,
     /// Where the heap ends, in bytes.
@@ -306,6 +308,13 @@ impl<'p, M: Machine> Mm<'p, M> {
         // SAFETY: the root was made by `create` as a tree of its own; everybody who changes entries goes through this
         // module or `fault`, whose rules these are.
         unsafe { PageTable::from_root(self.machine, self.root) }
+    }
+
+    /// Whether what it had was taken away because its end is certain: no task goes on after a fault, for it would find zeroes.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unstable(&self) -> bool {
+        self.unstable.load(Ordering::Acquire)
     }
 
     /// The root, for a CPU that switches to it.

@@ -6,9 +6,10 @@ use super::{Errno, Mm, Vm};
 use crate::phys::FrameAllocator;
 use crate::port::Machine;
 use crate::vma::VmFlags;
+use core::sync::atomic::Ordering;
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Empties what is private in `mm`; areas and tables stay. Nobody who still runs in the context may go on after his
+    /// Empties what is private in `mm`, which is unstable from then on; areas and tables stay. Nobody who still runs in the context may go on after his
     /// next fault: his memory has become zeroes. Pages of pools stay, too. How many pages went.
     ///
     /// # Errors
@@ -17,6 +18,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let before = mm.counters.resident();
         // Nobody faults meanwhile. What a write lock usually needs is not needed here: there is no memory to be had.
         let areas = mm.areas.write(self.machine().cpu());
+        mm.unstable.store(true, Ordering::Release);
         mm.flush_evicted();
         for vma in areas.iter(0..u64::MAX) {
             let flags = vma.flags();
