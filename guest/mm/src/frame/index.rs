@@ -13,6 +13,14 @@ use core::num::NonZeroU32;
 #[repr(transparent)]
 pub(crate) struct FrameIdx(NonZeroU32);
 
+impl From<Option<FrameIdx>> for Pfn {
+    /// The frame number of a place that may hold none: then that of the frame that is never handed out.
+    #[inline(always)]
+    fn from(place: Option<FrameIdx>) -> Self {
+        place.map_or(Self::from_u32(0), FrameIdx::pfn)
+    }
+}
+
 impl FrameIdx {
     /// `pfn` without a check; only for the table and the links.
     #[inline(always)]
@@ -27,15 +35,6 @@ impl FrameIdx {
     #[inline(always)]
     pub(crate) const fn get(self) -> u32 {
         self.0.get()
-    }
-
-    /// The frame number of a place that may hold none: then that of the frame that is never handed out.
-    #[inline(always)]
-    pub(crate) const fn number(place: Option<Self>) -> Pfn {
-        match place {
-            Some(idx) => idx.pfn(),
-            None => Pfn::from_u32(0),
-        }
     }
 
     /// The frame number for the outside.

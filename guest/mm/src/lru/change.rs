@@ -153,6 +153,6 @@ impl Lru<'_> {
         }
         drop(session);
         // SAFETY: promised by the caller; nothing says any more that they are folios.
-        unsafe { phys.free_pages_bulk(heads, FrameIdx::number) }
+        unsafe { phys.free_raw_pages_bulk(heads) }
     }
 }

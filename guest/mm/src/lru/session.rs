@@ -142,7 +142,7 @@ impl<'a, 'p, C: Cpu> Session<'a, 'p, C> {
         let list = LruList::of(flags);
         let mut listed = flags.contains(FolioFlags::LRU).then(|| lists.list(list));
         let mut done = 0;
-        for idx in heads.iter().map_while(|&head| first.in_pageblock(FrameIdx::number(head))) {
+        for idx in heads.iter().map_while(|&head| first.in_pageblock(head.into())) {
             if table.frame(idx).state() != state {
                 break;
             }

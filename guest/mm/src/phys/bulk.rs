@@ -97,37 +97,20 @@ impl<M: Machine> Phys<M> {
     ///
     /// # Safety
     /// The caller owns every page that is allocated as a single one, and no other handle to it exists.
-    pub unsafe fn free_raw_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
-        // SAFETY: promised by the caller.
-        unsafe { self.free_pages_bulk(pages, |page| page) }
-    }
-
-    /// As [`Phys::free_raw_pages_bulk`], of pages whose numbers `pfn` tells.
-    ///
-    /// # Errors
-    /// As there.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline]
-    pub(crate) unsafe fn free_pages_bulk<P: Copy>(
-        &self,
-        pages: &[P],
-        pfn: impl Fn(P) -> Pfn + Copy,
-    ) -> Result<(), FreeError> {
+    pub unsafe fn free_raw_pages_bulk<P: Copy + Into<Pfn>>(&self, pages: &[P]) -> Result<(), FreeError> {
         let (mut rest, mut result) = (pages, Ok(()));
         loop {
-            let given = self.give_near(rest, pfn);
+            let given = self.give_near(rest);
             let Some((&page, after)) = rest.get(given..).and_then(<[P]>::split_first) else { return result };
             // SAFETY: promised by the caller.
-            result = self.free_pages(unsafe { self.frames_from_raw(pfn(page), Order::ZERO) }).and(result);
+            result = self.free_pages(unsafe { self.frames_from_raw(page.into(), Order::ZERO) }).and(result);
             rest = after;
         }
     }
 
     /// Gives pages to the lists of the running CPU until one does not belong there; how many.
     #[inline]
-    fn give_near<P: Copy>(&self, pages: &[P], pfn: impl Fn(P) -> Pfn + Copy) -> usize {
+    fn give_near<P: Copy + Into<Pfn>>(&self, pages: &[P]) -> usize {
         if self.debug.is_on() {
             return 0;
         }
@@ -136,7 +119,7 @@ impl<M: Machine> Phys<M> {
         let Some(area) = self.pagesets.of(cpu.id()) else { return 0 };
         let mut given = 0;
         while let Some(rest) = pages.get(given..)
-            && let Some((run, slot, list, length)) = area.give_run(rest, pfn)
+            && let Some((run, slot, list, length)) = area.give_run(rest)
         {
             given += run;
             self.shorten_if(slot, list, length);

@@ -97,19 +97,18 @@ impl CpuArea {
         Some((slot, list, length))
     }
 
-    /// As [`CpuArea::give`], of the single pages at the first of `pages`, whose numbers `pfn` tells, as long as they lie in
-    /// one pageblock and belong on the list, and until it is too long; how many. At least one, or `None`.
+    /// As [`CpuArea::give`], of the single pages at the first of `pages`, as long as they lie in one pageblock and belong on
+    /// the list, and until it is too long; how many. At least one, or `None`.
     #[inline(always)]
-    pub(super) fn give_run<P: Copy>(
+    pub(super) fn give_run<P: Copy + Into<Pfn>>(
         &self,
         pages: &[P],
-        pfn: impl Fn(P) -> Pfn,
     ) -> Option<(usize, usize, ListNo, Length)> {
-        let (first, block) = self.table.lookup(pfn(*pages.first()?))?;
+        let (first, block) = self.table.lookup((*pages.first()?).into())?;
         let mt = block.migrate_type();
         let (list, slot) = (ListNo::of(Order::ZERO, mt)?, block.zone_slot());
         let set = self.set(slot);
-        let near = pages.iter().map_while(|&page| first.in_pageblock(pfn(page)));
+        let near = pages.iter().map_while(|&page| first.in_pageblock(page.into()));
         let is_held = |&idx: &_| self.table.frame(idx).state().release(Order::ZERO, Owner::Zone).is_ok();
         let (run, length) = set.push_run(&self.table, list, near.take_while(is_held), mt);
         set.events.add(Event::PgFree, run.into());
