@@ -22,7 +22,7 @@ impl<M: Machine> Phys<M> {
     /// [`AllocError`].
     #[inline]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'_>, AllocError> {
-        self.alloc_near(Attempt::new(gfp, order))
+        self.alloc_near(gfp, order, Attempt::new)
     }
 
     /// As [`Phys::alloc_pages`], for who makes room if it fails, as far as the flags allow, and tries again: what is tried last
@@ -32,13 +32,17 @@ impl<M: Machine> Phys<M> {
     /// [`AllocError`].
     #[inline]
     pub(crate) fn alloc_pages_first(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'_>, AllocError> {
-        self.alloc_near(Attempt { first: true, ..Attempt::new(gfp, order) })
+        self.alloc_near(gfp, order, |gfp, order| Attempt { first: true, ..Attempt::new(gfp, order) })
     }
 
-    /// Allocates a block near the running CPU.
+    /// Allocates a block near the running CPU; `attempt` says what is tried where its lists have none.
     #[inline(always)]
-    fn alloc_near(&self, attempt: Attempt) -> Result<Frames<'_>, AllocError> {
-        let Attempt { gfp, order, .. } = attempt;
+    fn alloc_near(
+        &self,
+        gfp: GfpFlags,
+        order: Order,
+        attempt: impl FnOnce(GfpFlags, Order) -> Attempt,
+    ) -> Result<Frames<'_>, AllocError> {
         let idx = match self.take_cached(gfp, order) {
             Some(idx) => {
                 if gfp.contains(GfpFlags::__GFP_ZERO) {
@@ -46,7 +50,7 @@ impl<M: Machine> Phys<M> {
                 }
                 idx
             }
-            None => self.alloc_slow(&attempt, &mut |_| {})?,
+            None => self.alloc_missed(&attempt(gfp, order))?,
         };
         Ok(Frames::new(idx.pfn(), order, &self.leaks))
     }
@@ -58,17 +62,20 @@ impl<M: Machine> Phys<M> {
     /// [`AllocError`].
     #[inline(always)]
     pub fn alloc_raw_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
-        let Some(idx) = self.take_cached(gfp, Order::ZERO) else { return self.alloc_raw_slow(gfp) };
+        let Some(idx) = self.take_cached(gfp, Order::ZERO) else {
+            return self.alloc_missed(&Attempt::new(gfp, Order::ZERO)).map(FrameIdx::pfn);
+        };
         if gfp.contains(GfpFlags::__GFP_ZERO) {
             self.zero_here(idx, Order::ZERO);
         }
         Ok(idx.pfn())
     }
 
+    /// A block that the CPU's lists do not have.
     #[cold]
     #[inline(never)]
-    fn alloc_raw_slow(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
-        Ok(self.alloc_slow(&Attempt::new(gfp, Order::ZERO), &mut |_| {})?.pfn())
+    fn alloc_missed(&self, attempt: &Attempt) -> Result<FrameIdx, AllocError> {
+        self.alloc_slow(attempt, &mut |_| {})
     }
 
     /// As [`Phys::alloc_pages`], past the CPU's lists; `trace` sees every split. It runs under a lock and must not
