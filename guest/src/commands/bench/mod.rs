@@ -107,6 +107,8 @@ fn freed(result: Result<(), FreeError>) {
     }
 }
 
+/// At the place of the call, as in code that knows the order.
+#[inline(always)]
 fn pair(order: Order) {
     if let Ok(frames) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, order) {
         freed(PHYS.free_pages(frames));
