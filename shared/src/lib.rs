@@ -10,6 +10,7 @@
 pub mod acpi;
 pub mod disk;
 pub mod exit;
+pub mod journal;
 pub mod layout;
 pub mod numa;
 pub mod params;

@@ -25,19 +25,26 @@ const OPTIONS: [&str; 4] = ["", ",io=threads", ",cache=none", ",cache=none,io=th
 /// Kills the monitor in `rounds` rounds on `host`, a KVM. Panics when a record is missing or something is left behind.
 /// Returns how many records were promised in all.
 pub fn kill_rounds(host: Host, rounds: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut seed = now.as_nanos() as u64 | 1;
-    eprintln!("seed {seed}");
     let mut promised = 0;
-    for round in 0..rounds {
-        // xorshift64.
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
+    for (round, chance) in (0..rounds).zip(chances()) {
         let options = OPTIONS[round as usize % OPTIONS.len()];
-        promised += kill_round(host, options, Duration::from_micros(seed % (SPAN_MS * 1000)));
+        promised += kill_round(host, options, Duration::from_micros(chance % (SPAN_MS * 1000)));
     }
     promised
+}
+
+/// Numbers by chance, which are others in every run; where they begin is printed.
+pub(crate) fn chances() -> impl Iterator<Item = u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = now.as_nanos() as u64 | 1;
+    eprintln!("seed {seed}");
+    std::iter::successors(Some(seed), |&seed| {
+        // xorshift64.
+        let seed = seed ^ (seed << 13);
+        let seed = seed ^ (seed >> 7);
+        Some(seed ^ (seed << 17))
+    })
+    .skip(1)
 }
 
 fn kill_round(host: Host, options: &str, delay: Duration) -> u64 {

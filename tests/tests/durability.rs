@@ -1,6 +1,6 @@
 //! What has been flushed survives the sudden end of the monitor. `cargo xtask soak` does more of it.
 
-use tests::{Guest, any_host, kill_rounds, kvm, swap_storms};
+use tests::{Guest, any_host, kill_file_rounds, kill_rounds, kvm, swap_storms};
 
 use crate::swap_areas::area;
 
@@ -9,6 +9,13 @@ fn flushed_records_survive_the_kill_of_the_monitor() {
     let Some(host) = kvm() else { return };
     let promised = kill_rounds(host, 10);
     assert!(promised >= 10, "each round waits for its first record: {promised}");
+}
+
+#[test]
+fn what_a_sync_of_a_file_promised_survives_the_kill_of_the_monitor() {
+    let Some(host) = kvm() else { return };
+    let promised = kill_file_rounds(host, 10);
+    assert!(promised >= 30, "rounds get somewhere: {promised}");
 }
 
 #[test]

@@ -34,6 +34,9 @@
 //! | `neighbours` | machines side by side; what a killed one leaves behind |
 //! | `input` | long scripts, the prompt |
 //! | `page_cache` | T53 to T61, B1: files through the page cache |
+//! | `file_input` | bad input of files |
+//! | `flushers` | T57: who writes behind |
+//! | `readahead` | T55: requests of a guest against a model |
 //! | `reclaim` | T62, T63: what is taken back, and what stays |
 //! | `vmstat` | T89: every counter of /proc/vmstat |
 //! | `export`, `report` | what the host sees of a guest, for its tools and for programs |
@@ -49,6 +52,8 @@ mod disks;
 mod durability;
 mod export;
 mod faults;
+mod file_input;
+mod flushers;
 mod fragmentation;
 mod highmem;
 mod hostile;
@@ -67,6 +72,7 @@ mod oom;
 mod page_cache;
 mod pressure;
 mod procfs;
+mod readahead;
 mod readme;
 mod reclaim;
 mod refusals;

@@ -19,6 +19,7 @@ mod table;
 mod volume;
 
 use crate::drivers::blk;
+use crate::memory::flusher;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{CACHE, IO};
 use mm::cache::{FileMode, FileSystem, OpenFile};
@@ -115,7 +116,11 @@ pub fn find(path: &str) -> Result<(&'static dyn FileSystem, u64, u64), Errno> {
 /// `Enoent`, `Erofs`, `Enomem`.
 pub fn open(path: &str, mode: FileMode) -> Result<File, Errno> {
     let (fs, number, size) = find(path)?;
-    Ok(File(CACHE.open(fs, number, size, mode, &FRAMES)?))
+    let file = File(CACHE.open(fs, number, size, mode, &FRAMES)?);
+    if mode.contains(FileMode::WRITE) {
+        flusher::start(fs.device());
+    }
+    Ok(file)
 }
 
 /// As [`open`], for reading and, where that can be, for writing.

@@ -16,7 +16,7 @@ use mm::errno::Errno;
 use mm::port::{BlockDevice, PAGE_SECTORS};
 use mm::sync::SpinLock;
 use shared::disk::BLOCK;
-use shared::disk::files::{FileEntry, Plan, Volume, VolumeError};
+use shared::disk::files::{FileEntry, Plan, Volume, VolumeError, seal};
 
 /// Blocks of zeroes that are written at once.
 const ZERO_BLOCKS: usize = 16;
@@ -222,7 +222,9 @@ impl FileSystem for DataVolume {
         let Some((slot, length)) = prepared else {
             return self.disk.flush().map_err(|_| Errno::Eio);
         };
-        let bytes = buffer.bytes().get(..length).ok_or(Errno::Ecorrupt)?;
+        let bytes = buffer.bytes().get_mut(..length).ok_or(Errno::Ecorrupt)?;
+        // Without the lock of the state: interrupts come meanwhile.
+        seal(bytes).map_err(|_| Errno::Ecorrupt)?;
         match table::write(self.disk, self.first, slot, bytes) {
             Ok(()) => {
                 self.state.lock(&CPU).commit();

@@ -89,6 +89,8 @@ pub fn apply_settings() {
         number("sysctl.vm.dirty_expire_centisecs", 3000),
         number("sysctl.vm.dirty_writeback_centisecs", 500),
     );
+    // They may have to look more often.
+    VM.wake_flushers();
     CACHE.set_ra_pages((number("read_ahead_kb", 128) * 1024 / PAGE_SIZE) as u32);
     hugetlb::default_pool().set_overcommit(number("sysctl.vm.nr_overcommit_hugepages", 0));
     // The same seed gives the same layouts; no seed is one, too.

@@ -65,6 +65,7 @@ const FILES: &[(&str, Render)] = &[
     ("/proc/slabinfo", slabinfo::slabinfo),
     ("/proc/stat", tasks::stat),
     ("/proc/swaps", crate::memory::swap::show),
+    ("/proc/sys/vm/nr_pdflush_threads", tasks::nr_pdflush_threads),
     ("/proc/uptime", tasks::uptime),
     ("/proc/version", machine::version),
     ("/proc/vmallocinfo", vmallocinfo::vmallocinfo),

@@ -1,6 +1,7 @@
 //! `/proc/stat`, `/proc/uptime`, `/proc/loadavg`, `/proc/cpuinfo`.
 
 use crate::arch::{smp, time};
+use crate::memory::flusher;
 use crate::{stats, task};
 use core::fmt::{self, Write};
 use shared::stats::{CpuTimes, MAX_CPUS, TaskGroup};
@@ -30,6 +31,11 @@ pub fn numbers() -> TaskGroup {
 /// Writes `/proc/stat`.
 pub fn stat(w: &mut dyn Write) -> fmt::Result {
     stat::write_stat(w, smp::online().into(), &numbers(), &stats::traps())
+}
+
+/// Writes `/proc/sys/vm/nr_pdflush_threads`, which Linux had up to 2.6.31.
+pub fn nr_pdflush_threads(w: &mut dyn Write) -> fmt::Result {
+    writeln!(w, "{}", flusher::threads())
 }
 
 /// Writes `/proc/uptime`: seconds since boot, and seconds of idleness of all CPUs.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use shared::disk::BLOCK;
 use shared::disk::files::{
     AREA_BYTES, Copies, FileEntry, MAX_EXTENTS, MAX_FILES, SLOT_BYTES, Table, TableHeader, Volume,
-    VolumeError,
+    VolumeError, seal,
 };
 use shared::disk::uuid::Uuid;
 use zerocopy::{FromZeros, IntoBytes};
@@ -123,6 +123,7 @@ impl World {
         let mut bytes = vec![0; SLOT_BYTES];
         let (slot, length) = self.volume.prepare(&mut bytes).unwrap();
         bytes.truncate(length);
+        seal(&mut bytes).unwrap();
         let at = slot as usize * SLOT_BYTES;
         let torn = if lands { bytes.len() } else { bytes.len() / 2 };
         self.slots[at..at + torn].copy_from_slice(&bytes[..torn]);

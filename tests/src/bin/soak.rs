@@ -25,6 +25,8 @@ fn main() -> ExitCode {
     println!("kill: rounds={rounds} flushed={promised} lost=0");
     let storms = tests::swap_storms(host, rounds.into());
     println!("swap: rounds={rounds} {storms:?} lost=0");
+    let promised = tests::kill_file_rounds(host, rounds.into());
+    println!("kill: rounds={rounds} of a file operations={promised} lost=0");
     ExitCode::SUCCESS
 }
 

@@ -5,7 +5,6 @@ use crate::addr::PAGE_SIZE;
 use crate::errno::Errno;
 use crate::folio::Mapping;
 use crate::port::Cpu;
-use crate::xarray::Mark;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -184,7 +183,7 @@ impl<'p> Inode<'p> {
 
     /// All that was dirty of it was to be sent; if something was left out it is dirty from now on (Linux `requeue_inode`).
     pub(crate) fn requeue(&self, now: u64) {
-        if self.mapping.pages.is_marked(Mark::Dirty) {
+        if self.mapping.is_dirty() {
             self.mark_dirty(now);
         }
     }

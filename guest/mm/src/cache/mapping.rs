@@ -35,9 +35,14 @@ impl AddressSpace {
         }
     }
 
+    /// Whether pages are dirty.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.pages.is_marked(Mark::Dirty)
+    }
+
     /// Whether pages are dirty or being written.
     pub fn is_writing(&self) -> bool {
-        self.pages.is_marked(Mark::Dirty) || self.pages.is_marked(Mark::Writeback)
+        self.is_dirty() || self.pages.is_marked(Mark::Writeback)
     }
 
     /// How many pages could not be written so far.

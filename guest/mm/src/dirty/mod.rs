@@ -5,13 +5,16 @@
 //! | file | job |
 //! |---|---|
 //! | `limits` | how much may be dirty |
+//! | `pool` | how many threads write behind, where they are common to all disks |
 //! | `rate` | how fast disks take pages, and how long a writer pauses |
 
 mod limits;
+mod pool;
 mod rate;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 pub use limits::{DirtyLimits, DirtySettings};
+pub use pool::Pool;
 pub use rate::Throttle;
 pub(crate) use rate::pause;
 

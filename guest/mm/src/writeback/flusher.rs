@@ -14,6 +14,17 @@ use crate::vmstat::NodeStat;
 
 /// Pages of one file that are sent before the next has its turn (Linux `MAX_WRITEBACK_PAGES`).
 const CHUNK: u64 = 1024;
+/// The same where a thread is common to all disks, and waits for them.
+const SLICE: u64 = 64;
+
+/// Why something is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushKind {
+    /// It has been dirty for too long.
+    Old,
+    /// Too much is dirty.
+    Background,
+}
 
 /// What a flusher did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -62,35 +73,102 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Writes what is due of the files on `device`: all that is older than it may be, and as much as is over the background
     /// limit. Only where this code can wait.
     pub fn flush_due<A: FrameAllocator<'p>>(&self, device: &dyn BlockDevice, frames: &A) -> FlushStats {
-        let (cpu, mut stats) = (self.machine().cpu(), FlushStats::default());
-        let expire = self.cache().dirty().settings.expire_ns();
-        self.cache().for_each_inode(|inode| {
-            let is_old = |when: u64| cpu.now().saturating_sub(when) >= expire;
-            if is_on(inode, device) && inode.is_changed() {
-                self.cache().settle(inode, inode.size());
-            }
-            if is_on(inode, device) && inode.dirtied_when().is_some_and(is_old) {
-                inode.mark_clean();
-                self.flush_inode(inode, u64::MAX, frames, &mut stats);
-                // A page that was still being written from the last time is for the next.
-                inode.requeue(cpu.now());
-            } else if is_on(inode, device) && inode.is_changed() && !inode.mapping().is_writing() {
-                // All pages are there: what names them can follow.
-                stats.errors += u64::from(self.sync_inode(inode, false, frames).is_err());
-            }
-        });
+        let mut stats = FlushStats::default();
+        self.flush_old(device, u64::MAX, frames, &mut stats);
         while self.is_over_background() {
             let before = stats.pages;
-            self.cache().for_each_inode(|inode| {
-                if is_on(inode, device) && self.is_over_background() {
-                    self.flush_inode(inode, CHUNK, frames, &mut stats);
-                }
-            });
+            self.flush_much(device, CHUNK, frames, &mut stats);
             if stats.pages == before {
                 break;
             }
         }
         stats
+    }
+
+    /// Whether something of this kind is due on `device`.
+    pub fn has_due(&self, device: &dyn BlockDevice, kind: FlushKind) -> bool {
+        let (now, mut due) = (self.machine().cpu().now(), false);
+        self.cache().for_each_inode(|inode| {
+            due |= is_on(inode, device)
+                && match kind {
+                    FlushKind::Old => {
+                        self.is_old(inode, now) || inode.is_changed() && !inode.mapping().is_writing()
+                    }
+                    FlushKind::Background => inode.mapping().is_dirty(),
+                };
+        });
+        due && (kind == FlushKind::Old || self.is_over_background())
+    }
+
+    /// A part of what is due of one kind. Waits until it is written, so whoever does this is as busy as the disk.
+    pub fn flush_some<A: FrameAllocator<'p>>(
+        &self,
+        device: &dyn BlockDevice,
+        kind: FlushKind,
+        frames: &A,
+    ) -> FlushStats {
+        let mut stats = FlushStats::default();
+        match kind {
+            FlushKind::Old => self.flush_old(device, SLICE, frames, &mut stats),
+            FlushKind::Background => self.flush_much(device, SLICE, frames, &mut stats),
+        }
+        self.cache().for_each_inode(|inode| {
+            if is_on(inode, device) {
+                self.wait_pages(inode, ALL);
+            }
+        });
+        stats
+    }
+
+    fn is_old(&self, inode: &Inode<'p>, now: u64) -> bool {
+        let expire = self.cache().dirty().settings.expire_ns();
+        inode.dirtied_when().is_some_and(|when| now.saturating_sub(when) >= expire)
+    }
+
+    /// Up to `limit` pages of each file that is dirty for too long; what names pages that are there follows (Linux
+    /// `wb_check_old_data_flush`).
+    fn flush_old<A: FrameAllocator<'p>>(
+        &self,
+        device: &dyn BlockDevice,
+        limit: u64,
+        frames: &A,
+        stats: &mut FlushStats,
+    ) {
+        let cpu = self.machine().cpu();
+        self.cache().for_each_inode(|inode| {
+            if !is_on(inode, device) {
+                return;
+            }
+            if inode.is_changed() {
+                self.cache().settle(inode, inode.size());
+            }
+            let when = inode.dirtied_when().filter(|_| self.is_old(inode, cpu.now()));
+            if let Some(when) = when {
+                inode.mark_clean();
+                let before = stats.pages;
+                self.flush_inode(inode, limit, frames, stats);
+                // A page that was still being written from the last time is for the next; what was left out is as old as it was.
+                inode.requeue(if stats.pages - before < limit { cpu.now() } else { when });
+            } else if inode.is_changed() && !inode.mapping().is_writing() {
+                // All pages are there: what names them can follow.
+                stats.errors += u64::from(self.sync_inode(inode, false, frames).is_err());
+            }
+        });
+    }
+
+    /// Up to `limit` pages of each file, while too much is dirty (Linux `wb_check_background_flush`).
+    fn flush_much<A: FrameAllocator<'p>>(
+        &self,
+        device: &dyn BlockDevice,
+        limit: u64,
+        frames: &A,
+        stats: &mut FlushStats,
+    ) {
+        self.cache().for_each_inode(|inode| {
+            if is_on(inode, device) && self.is_over_background() {
+                self.flush_inode(inode, limit, frames, stats);
+            }
+        });
     }
 
     /// Sends up to `limit` dirty pages of a file.

@@ -14,7 +14,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Pages that could be dirty: free ones above the reserves, and those of files that could go.
     fn dirtyable(&self) -> u64 {
         let (free, stat) = (self.phys().total_free_pages(), self.stat());
-        let reserved: u64 = self.phys().populated_zones().map(|zone| zone.watermarks().high).sum();
+        let reserved = self.phys().reserved_pages();
         let files = stat.total(NodeStat::InactiveFile) + stat.total(NodeStat::ActiveFile);
         free.saturating_sub(reserved) + files + 1
     }

@@ -17,8 +17,10 @@
 //! | `flusher` | what is written when nobody asks |
 //! | `direct` | around the cache |
 //! | `swapfile` | files that are swapped to |
+//! | `dontneed` | what nobody needs soon |
 
 mod direct;
+mod dontneed;
 mod flusher;
 mod limits;
 mod msync;
@@ -28,7 +30,7 @@ mod sync;
 mod throttle;
 mod write;
 
-pub use flusher::FlushStats;
+pub use flusher::{FlushKind, FlushStats};
 pub use msync::MsFlags;
 pub use pages::SyncMode;
 pub use sync::RangeSync;

@@ -5,6 +5,7 @@ mod errors;
 mod lru_model;
 mod model;
 mod race;
+mod readahead_model;
 mod reclaim;
 mod window;
 

@@ -1,196 +1,20 @@
 //! Windows of readahead: what the disk is asked for equals what a model of Linux's rules says (row T55).
 
 use super::Files;
+use super::readahead_model::Model;
 use mm::addr::PAGE_SIZE;
 use mm::cache::FileAdvice;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
 
-/// Pages of one request at most.
-const REQUEST: u64 = 32;
 /// What the disk says that a request can have.
 const IO_PAGES: u64 = 64;
-
-/// Linux's rules, written as Linux has them: numbers wrap, and nothing is known before the first read.
-struct Model {
-    /// Pages of the file.
-    pages: u64,
-    cached: BTreeSet<u64>,
-    marked: BTreeSet<u64>,
-    runs: Vec<(u64, u64)>,
-    ra_pages: u64,
-    random: bool,
-    start: u64,
-    size: u64,
-    async_size: u64,
-    prev_pos: u64,
-}
-
-impl Model {
-    fn new(pages: u64, ra_pages: u64) -> Self {
-        Self {
-            pages,
-            cached: BTreeSet::new(),
-            marked: BTreeSet::new(),
-            runs: Vec::new(),
-            ra_pages,
-            random: false,
-            start: 0,
-            size: 0,
-            async_size: 0,
-            prev_pos: u64::MAX,
-        }
-    }
-
-    fn fetch(&mut self, index: u64, count: u64, lookahead: u64) {
-        if index >= self.pages {
-            return;
-        }
-        let count = count.min(self.pages - index);
-        let mark = if lookahead != 0 && lookahead <= count { index + count - lookahead } else { u64::MAX };
-        let mut open = false;
-        for at in index..index + count {
-            if !self.cached.insert(at) {
-                open = false;
-                continue;
-            }
-            match self.runs.last_mut() {
-                Some(run) if open && run.1 < REQUEST => run.1 += 1,
-                _ => self.runs.push((at, 1)),
-            }
-            open = true;
-            if at == mark {
-                self.marked.insert(at);
-            }
-        }
-    }
-
-    fn force(&mut self, index: u64, count: u64) {
-        self.fetch(index, count.min(self.ra_pages.max(IO_PAGES)), 0);
-    }
-
-    fn max_pages(&self, req: u64) -> u64 {
-        if req > self.ra_pages && IO_PAGES > self.ra_pages { req.min(IO_PAGES) } else { self.ra_pages }
-    }
-
-    fn next_size(&self, max: u64) -> u64 {
-        let cur = self.size;
-        if cur < max / 16 {
-            return 4 * cur;
-        }
-        if cur <= max / 2 {
-            return 2 * cur;
-        }
-        max
-    }
-
-    fn sync(&mut self, index: u64, req: u64) {
-        if self.ra_pages == 0 {
-            return self.force(index, 1);
-        }
-        if self.random {
-            return self.force(index, req);
-        }
-        let max = self.max_pages(req);
-        let prev_index = self.prev_pos >> 12;
-        if index == 0 || req > max || index.wrapping_sub(prev_index) <= 1 {
-            let mut new = 1;
-            while new < req {
-                new *= 2;
-            }
-            new = if new <= max / 32 {
-                new * 4
-            } else if new <= max / 4 {
-                new * 2
-            } else {
-                max
-            };
-            (self.start, self.size) = (index, new);
-            self.async_size = if new > req { new - req } else { new >> 1 };
-        } else {
-            let (mut miss, mut scan) = (index - 1, max);
-            let mut contig = 0;
-            while scan != 0 && self.cached.contains(&miss) {
-                contig += 1;
-                scan -= 1;
-                if miss == 0 {
-                    // The whole file so far.
-                    contig *= 2;
-                    break;
-                }
-                miss -= 1;
-            }
-            let whole = miss == 0 && self.cached.contains(&0) && contig == 2 * index;
-            let seen = if whole { contig / 2 } else { contig };
-            if seen <= req {
-                return self.fetch(index, req, 0);
-            }
-            (self.start, self.size, self.async_size) = (index, (contig + req).min(max), 1);
-        }
-        self.fetch(self.start, self.size, self.async_size);
-    }
-
-    fn r#async(&mut self, index: u64, req: u64) {
-        if self.ra_pages == 0 {
-            return;
-        }
-        self.marked.remove(&index);
-        let max = self.max_pages(req);
-        if index == self.start.wrapping_add(self.size).wrapping_sub(self.async_size) {
-            self.start += self.size;
-            self.size = self.size.max(self.next_size(max));
-        } else {
-            let mut miss = index + 1;
-            while miss - index <= max && self.cached.contains(&miss) {
-                miss += 1;
-            }
-            if miss - index > max {
-                return;
-            }
-            self.start = miss;
-            self.size = miss - index + req;
-            self.size = self.next_size(max);
-        }
-        let mut align = 4;
-        while !max.is_multiple_of(align) {
-            align /= 2;
-        }
-        let end = self.start + self.size;
-        let aligned = end - end % align;
-        if aligned > self.start {
-            self.size -= end - aligned;
-        }
-        self.async_size = self.size;
-        self.fetch(self.start, self.size, self.async_size);
-    }
-
-    fn read(&mut self, pos: u64, len: u64) {
-        let end = (pos + len).min(self.pages * PAGE_SIZE);
-        let last = (pos + len).div_ceil(PAGE_SIZE);
-        let mut at = pos;
-        while at < end {
-            let index = at / PAGE_SIZE;
-            if !self.cached.contains(&index) {
-                self.sync(index, last - index);
-            }
-            assert!(self.cached.contains(&index));
-            if self.marked.contains(&index) {
-                self.r#async(index, last - index);
-            }
-            at = end.min((index + 1) * PAGE_SIZE);
-        }
-        if at > pos {
-            self.prev_pos = at;
-        }
-    }
-}
 
 /// Reads as `trace` says, and compares after each read.
 fn agree(pages: u64, ra_pages: u32, advice: Option<FileAdvice>, seed: u64, trace: &[(u64, u64)]) {
     let files = Files::with_file(1, seed, pages);
     files.cache().set_ra_pages(ra_pages);
     let file = files.open();
-    let mut model = Model::new(pages, ra_pages.into());
+    let mut model = Model::new(pages, ra_pages.into(), IO_PAGES);
     if let Some(advice) = advice {
         files.cache().fadvise(file, 0, 0, advice, &files.world.frames);
         model.random = advice == FileAdvice::Random;

@@ -10,6 +10,7 @@ mod file;
 mod file_race;
 mod files;
 mod flush;
+mod flushers;
 mod huge;
 mod hugetlb;
 mod model;

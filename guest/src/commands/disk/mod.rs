@@ -2,6 +2,7 @@
 
 mod bench;
 mod journal;
+mod rescan;
 
 use super::support::parse;
 use super::{Args, Command, Outcome, fail, usage};
@@ -13,13 +14,16 @@ use mm::addr::PAGE_SIZE;
 use shared::exit::ExitStatus;
 
 /// The family.
-pub const DISK: &[Command] = &[Command {
-    name: "disk",
-    usage: "list | crc NAME [sector=N] [sectors=N] | fill NAME [seed=N] [sector=N] [sectors=N] | \
+pub const DISK: &[Command] = &[
+    rescan::BLK,
+    Command {
+        name: "disk",
+        usage: "list | crc NAME [sector=N] [sectors=N] | fill NAME [seed=N] [sector=N] [sectors=N] | \
             bench NAME [mode=read|write|randread|randwrite] [bs=4K] [depth=32] [seconds=2] | journal NAME [count=N]",
-    summary: "lists disks; CRC-32 of a region; writes a pattern and flushes; measures; writes and flushes sector by sector",
-    run: disk,
-}];
+        summary: "lists disks; CRC-32 of a region; writes a pattern and flushes; measures; writes and flushes sector by sector",
+        run: disk,
+    },
+];
 
 const SECTOR: usize = 512;
 /// A region's default length: 1 MiB.

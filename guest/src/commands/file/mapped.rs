@@ -5,10 +5,10 @@
 use super::open::with;
 use super::write::{Job, byte_at};
 use super::{failed, path};
+use crate::commands::support::parse;
 use crate::commands::vm::Scratch;
 use crate::commands::{Args, Outcome};
 use crate::console;
-use crate::memory::flusher;
 use crate::memory::vm::STAT;
 use crc32fast::Hasher;
 use mm::addr::{PAGE_SHIFT, PAGE_SIZE};
@@ -64,7 +64,10 @@ pub fn sum(args: &mut Args<'_>) -> Outcome {
 /// `file mmap-write PATH SIZE [at=N] [seed=N]`: writes what `file write` does, through a shared mapping. The file does not grow.
 pub fn write(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
-    let job = Job::parse(args, "file mmap-write")?;
+    let (job, expected) = Job::parse(args, "file mmap-write")?;
+    if expected.is_some() {
+        return Err(parse::unexpected("file mmap-write", "expect="));
+    }
     with(path, |file| {
         let before = counts();
         let end = job.at.checked_add(job.bytes).filter(|end| *end <= file.inode().size() && job.bytes != 0);
@@ -72,7 +75,6 @@ pub fn write(args: &mut Args<'_>) -> Outcome {
         if !file.mode().contains(FileMode::WRITE) {
             return Err(failed(path, Errno::Eacces));
         }
-        flusher::start(file.inode().fs().device());
         let scratch = Scratch::new("mmap-write")?;
         let first = job.at >> PAGE_SHIFT;
         let rights = VmFlags::READ | VmFlags::WRITE | VmFlags::SHARED;

@@ -7,12 +7,16 @@
 //! | `open` | files stay open from one command to the next, with what readahead and errors remember |
 //! | `read` | reading, with what came from the disk and what did not |
 //! | `show` | what files there are, and what of them is in memory |
+//! | `direct` | around the cache |
+//! | `journal` | a file that is written until the machine stops |
 //! | `write` | writing, and making that stable |
 //! | `change` | making and removing files |
 //! | `mapped` | reading and writing through mappings |
 //! | `storm` | all of that at once, on all CPUs |
 
 mod change;
+mod direct;
+mod journal;
 mod mapped;
 mod open;
 mod read;
@@ -23,6 +27,8 @@ mod write;
 pub use open::with;
 
 use super::{Args, Command, Outcome, fail, usage};
+use crate::text::Text;
+use core::fmt::Write;
 use mm::errno::Errno;
 use shared::exit::ExitStatus;
 
@@ -31,9 +37,11 @@ pub const FILE: &[Command] = &[Command {
     name: "file",
     usage: "ls | stat PATH | as PATH|all | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
             read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
-            write PATH SIZE [at=N] [bs=4K] [seed=N] | mmap-sum PATH | mmap-write PATH SIZE [at=N] [seed=N] | \
+            write PATH SIZE [at=N] [bs=4K] [seed=N] [expect=ENOSPC] | mmap-sum PATH | mmap-write PATH SIZE [at=N] [seed=N] | \
             storm PATH [ms=N] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
-            fadvise PATH normal|sequential|random|willneed [at=N] [SIZE]",
+            dread PATH [SIZE] [at=N] [bs=64K] [expect=EINVAL] | dwrite PATH SIZE [at=N] [bs=64K] [seed=N] [expect=EINVAL] | \
+            journal PATH [seed=N] [count=N] | \
+            fadvise PATH normal|sequential|random|willneed|dontneed [at=N] [SIZE]",
     summary: "files through the page cache: PATH is NAME, /mnt/N/NAME or /dev/vda",
     run,
 }];
@@ -52,6 +60,9 @@ fn run(args: &mut Args<'_>) -> Outcome {
         Some("mmap-sum") => mapped::sum(args),
         Some("mmap-write") => mapped::write(args),
         Some("storm") => storm::storm(args),
+        Some("journal") => journal::journal(args),
+        Some("dread") => direct::read(args),
+        Some("dwrite") => direct::write(args),
         Some("truncate") => write::truncate(args),
         Some("fsync") => write::fsync(args, false),
         Some("fdatasync") => write::fsync(args, true),
@@ -67,6 +78,23 @@ fn run(args: &mut Args<'_>) -> Outcome {
 /// The next word as a path.
 fn path<'a>(args: &mut Args<'a>) -> Result<&'a str, ExitStatus> {
     args.next_word().ok_or_else(|| usage(format_args!("file: expected a path")))
+}
+
+/// Whether a call on `path` has ended as `expected`, the name of an error, says; well without that.
+fn as_expected(path: &str, result: Result<(), Errno>, expected: Option<&str>) -> Outcome {
+    let is_expected = match (result, expected) {
+        (Ok(()), None) => true,
+        (Err(error), Some(name)) => {
+            let mut said = Text::<16>::new();
+            write!(said, "{error}").is_ok() && said.as_str() == name
+        }
+        _ => false,
+    };
+    match result {
+        _ if is_expected => Ok(()),
+        Err(error) if expected.is_none() => Err(failed(path, error)),
+        _ => Err(fail(ExitStatus::CheckFailed, format_args!("{path}: not as expected"))),
+    }
 }
 
 /// A call on `path` has failed.

@@ -6,6 +6,7 @@ use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::files::{self, File};
 use crate::task::Mutex;
+use mm::cache::FileMode;
 use mm::errno::Errno;
 use shared::exit::ExitStatus;
 
@@ -30,6 +31,14 @@ pub fn with<T>(path: &str, work: impl FnOnce(&File) -> T) -> Result<T, ExitStatu
     let slot = open.iter_mut().find(|slot| slot.is_none());
     let slot = slot.ok_or_else(|| failed(path, Errno::Enfile))?;
     Ok(work(slot.insert(files::open_for_all(path).map_err(|error| failed(path, error))?)))
+}
+
+/// As [`with`], of a file that can be written.
+pub fn with_writable<T>(path: &str, work: impl FnOnce(&File) -> T) -> Result<T, ExitStatus> {
+    with(path, |file| match file.mode().contains(FileMode::WRITE) {
+        true => Ok(work(file)),
+        false => Err(failed(path, Errno::Erofs)),
+    })?
 }
 
 /// `file open PATH [count=N]`

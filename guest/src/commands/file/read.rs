@@ -8,7 +8,7 @@ use crate::commands::{Args, Outcome, usage};
 use crate::console;
 use crate::files::File;
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::{CACHE, STAT};
+use crate::memory::vm::{CACHE, STAT, VM};
 use core::ptr::NonNull;
 use crc32fast::Hasher;
 use mm::addr::PAGE_SIZE;
@@ -107,6 +107,22 @@ pub fn read(args: &mut Args<'_>) -> Outcome {
     })?
 }
 
+/// `[at=N] [SIZE]`; no size is to the end.
+fn range(args: &mut Args<'_>) -> Result<(u64, u64), ExitStatus> {
+    let at = args.take_key("at").map_or(Ok(0), |text| parse::size("at", text))?;
+    Ok((at, args.next_word().map_or(Ok(0), |text| parse::size("size", text))?))
+}
+
+/// `file fadvise PATH dontneed [at=N] [SIZE]`: whole pages only.
+fn dont_need(path: &str, args: &mut Args<'_>) -> Outcome {
+    let (at, bytes) = range(args)?;
+    with(path, |file| {
+        let gone = VM.dont_need(file, at, bytes, &FRAMES).map_err(|error| failed(path, error))?;
+        console::print(format_args!("dropped={gone}\n"));
+        Ok(())
+    })?
+}
+
 /// `file fadvise PATH ADVICE [at=N] [SIZE]`
 pub fn fadvise(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
@@ -115,13 +131,13 @@ pub fn fadvise(args: &mut Args<'_>) -> Outcome {
         "sequential" => FileAdvice::Sequential,
         "random" => FileAdvice::Random,
         "willneed" => FileAdvice::WillNeed,
+        "dontneed" => return dont_need(path, args),
         other => {
             return Err(usage(format_args!(
-                "file fadvise: expected normal, sequential, random or willneed, not '{other}'"
+                "file fadvise: expected normal, sequential, random, willneed or dontneed, not '{other}'"
             )));
         }
     };
-    let at = args.take_key("at").map_or(Ok(0), |text| parse::size("at", text))?;
-    let bytes = args.next_word().map_or(Ok(0), |text| parse::size("size", text))?;
+    let (at, bytes) = range(args)?;
     with(path, |file| CACHE.fadvise(file, at, bytes, advice, &FRAMES))
 }

@@ -15,7 +15,6 @@ use crate::commands::vm::{Scratch, ended, load, store};
 use crate::commands::{Args, Outcome, fail};
 use crate::context::{self, Place};
 use crate::files::File;
-use crate::memory::flusher;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{CACHE, VM};
 use crate::task::Mutex;
@@ -69,7 +68,6 @@ pub fn storm(args: &mut Args<'_>) -> Outcome {
         }
     }
     with(path, |file| {
-        flusher::start(file.inode().fs().device());
         let resize = |size| VM.truncate(file, size, &FRAMES).map_err(|error| failed(path, error));
         resize(0)?;
         let zeroes = |to: NonNull<u8>, length| {

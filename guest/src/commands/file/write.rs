@@ -1,17 +1,14 @@
 //! Writing: `file write`, `file truncate`, `file fsync`, `file fdatasync`, `sync`.
 
-use super::open::with;
-use super::{failed, path};
+use super::open::{with, with_writable};
+use super::{as_expected, failed, path};
 use crate::arch::time;
 use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::files::File;
-use crate::memory::flusher;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{CACHE, STAT, VM};
-use crate::text::Text;
-use core::fmt::Write;
 use core::ptr::NonNull;
 use crc32fast::Hasher;
 use mm::addr::PAGE_SIZE;
@@ -26,24 +23,28 @@ const DEFAULT_CALL: u64 = PAGE_SIZE;
 pub(super) struct Job {
     pub(super) at: u64,
     pub(super) bytes: u64,
-    call: u64,
+    pub(super) call: u64,
     pub(super) seed: u64,
 }
 
 impl Job {
-    /// The words after the path.
-    pub(super) fn parse(args: &mut Args<'_>, command: &str) -> Result<Self, ExitStatus> {
-        let mut job = Self { at: 0, bytes: 0, call: DEFAULT_CALL, seed: 1 };
+    /// The words after the path, and the error that is expected.
+    pub(super) fn parse<'a>(
+        args: &mut Args<'a>,
+        command: &str,
+    ) -> Result<(Self, Option<&'a str>), ExitStatus> {
+        let (mut job, mut expected) = (Self { at: 0, bytes: 0, call: DEFAULT_CALL, seed: 1 }, None);
         job.bytes = parse::size("size", args.next_word().unwrap_or(""))?;
         while let Some(word) = args.next_word() {
             match parse::setting(word) {
                 ("at", Some(text)) => job.at = parse::size("at", text)?,
                 ("bs", Some(text)) => job.call = parse::size("bs", text)?.max(1),
                 ("seed", Some(text)) => job.seed = parse::number("seed", text)?,
+                ("expect", Some(text)) => expected = Some(text),
                 _ => return Err(parse::unexpected(command, word)),
             }
         }
-        Ok(job)
+        Ok((job, expected))
     }
 }
 
@@ -90,12 +91,12 @@ fn perform(file: &File, job: &Job) -> Result<Done, Errno> {
     Ok(Done { bytes: total, crc: hasher.finalize(), peak })
 }
 
-/// `file write PATH SIZE [at=N] [bs=4K] [seed=N]`: the file grows if it is shorter. Less than SIZE where there is no room.
+/// `file write PATH SIZE [at=N] [bs=4K] [seed=N] [expect=ERROR]`: the file grows if it is shorter. Less than SIZE where there is
+/// no room, which is `ENOSPC`.
 pub fn write(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
-    let job = Job::parse(args, "file write")?;
-    with(path, |file| {
-        flusher::start(file.inode().fs().device());
+    let (job, expected) = Job::parse(args, "file write")?;
+    with_writable(path, |file| {
         let (paused, start) = (CACHE.dirty().throttle.paused(), time::since_boot_ns());
         let Done { bytes, crc, peak } = perform(file, &job).map_err(|error| failed(path, error))?;
         console::print(format_args!(
@@ -105,7 +106,7 @@ pub fn write(args: &mut Args<'_>) -> Outcome {
             CACHE.dirty().throttle.paused() - paused,
             (time::since_boot_ns() - start) / 1000
         ));
-        if bytes == job.bytes { Ok(()) } else { Err(failed(path, Errno::Enospc)) }
+        as_expected(path, if bytes == job.bytes { Ok(()) } else { Err(Errno::Enospc) }, expected)
     })?
 }
 
@@ -113,7 +114,7 @@ pub fn write(args: &mut Args<'_>) -> Outcome {
 pub fn truncate(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
     let size = parse::size("size", args.next_word().unwrap_or(""))?;
-    with(path, |file| {
+    with_writable(path, |file| {
         VM.truncate(file, size, &FRAMES).map_err(|error| failed(path, error))?;
         console::print(format_args!("truncated={size}\n"));
         Ok(())
@@ -132,19 +133,7 @@ pub fn fsync(args: &mut Args<'_>, data_only: bool) -> Outcome {
             Ok(()) => console::print(format_args!("fsync=0 us={us}\n")),
             Err(error) => console::print(format_args!("fsync={error} us={us}\n")),
         }
-        let is_expected = match (result, expected) {
-            (Ok(()), None) => true,
-            (Err(error), Some(name)) => {
-                let mut said = Text::<16>::new();
-                write!(said, "{error}").is_ok() && said.as_str() == name
-            }
-            _ => false,
-        };
-        if is_expected {
-            Ok(())
-        } else {
-            Err(fail(ExitStatus::CheckFailed, format_args!("{path}: not as expected")))
-        }
+        as_expected(path, result, expected)
     })?
 }
 

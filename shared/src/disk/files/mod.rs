@@ -117,15 +117,25 @@ impl TableHeader {
     /// What [`Table::read`] would find wrong with it, so that an unsound table is never written.
     pub fn next(&self, files: &[FileEntry]) -> Result<Self, TableError> {
         check_files(files, self.blocks.get())?;
-        let mut next = Self {
+        let mut next = self.successor(files.len())?;
+        next.checksum = U32::new(next.checksum_with(files));
+        Ok(next)
+    }
+
+    /// The header of the next table, of so many files, without its checksum.
+    fn successor(&self, files: usize) -> Result<Self, TableError> {
+        Ok(Self {
             checksum: U32::new(0),
             sequence: U64::new(self.sequence.get().wrapping_add(1)),
             slot: U32::new(1 - self.slot.get().min(1)),
-            count: U32::new(u32::try_from(files.len()).map_err(|_| TableError::Length)?),
+            count: U32::new(u32::try_from(files).map_err(|_| TableError::Length)?),
             ..*self
-        };
-        next.checksum = U32::new(crc32(&[next.as_bytes(), files.as_bytes()]));
-        Ok(next)
+        })
+    }
+
+    fn checksum_with(&self, files: &[FileEntry]) -> u32 {
+        let unsealed = Self { checksum: U32::new(0), ..*self };
+        crc32(&[unsealed.as_bytes(), files.as_bytes()])
     }
 
     /// Counts the tables that were written; the higher of two is the current one.
@@ -176,8 +186,7 @@ impl<'a> Table<'a> {
         let count = header.count.get() as usize;
         let (files, _) =
             <[FileEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| TableError::Length)?;
-        let unsealed = TableHeader { checksum: U32::new(0), ..*header };
-        if crc32(&[unsealed.as_bytes(), files.as_bytes()]) != header.checksum.get() {
+        if header.checksum_with(files) != header.checksum.get() {
             return Err(TableError::Checksum);
         }
         if header.slot() != slot || u64::from(header.blocks()) > blocks {
@@ -229,6 +238,20 @@ impl<'a> Copies<'a> {
             [Err(TableError::NoTable), Err(error)] | [Err(error), _] => Err(error),
         }
     }
+}
+
+/// Checks a table that [`Volume::prepare`] made, and gives it its checksum. Takes a while: compares each file with each.
+///
+/// # Errors
+/// What [`Table::read`] would find wrong with it.
+pub fn seal(table: &mut [u8]) -> Result<(), TableError> {
+    let (header, rest) = TableHeader::mut_from_prefix(table).map_err(|_| TableError::NoTable)?;
+    let count = header.count.get() as usize;
+    let (files, _) =
+        <[FileEntry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| TableError::Length)?;
+    check_files(files, header.blocks())?;
+    header.checksum = U32::new(header.checksum_with(files));
+    Ok(())
 }
 
 /// Checks each file, and that no two share a name or a block.

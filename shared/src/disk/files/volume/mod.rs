@@ -221,11 +221,11 @@ impl Volume {
         self.changes == self.stable_changes
     }
 
-    /// Makes the next table of what is known now, as it lies in a slot: which slot, and how many bytes of `into`, whole
-    /// blocks. Until [`Volume::commit`] its blocks are taken, too.
+    /// Makes the next table of what is known now, as it lies in a slot, but for what [`seal`](super::seal) does: which slot,
+    /// and how many bytes of `into`, whole blocks. Until [`Volume::commit`] its blocks are taken, too.
     ///
     /// # Errors
-    /// What is wrong with it; `into` is too short.
+    /// `into` is too short.
     pub fn prepare(&mut self, into: &mut [u8]) -> Result<(u32, usize), TableError> {
         let mut count = 0;
         let named = self.now.iter().filter(|file| !file.name_bytes().is_empty());
@@ -236,7 +236,7 @@ impl Volume {
         let (files, rest) = self.next.split_at_mut_checked(count).ok_or(TableError::Length)?;
         rest.iter_mut().for_each(FromZeros::zero);
         self.next_changes = self.changes;
-        self.next_header = self.header.next(files)?;
+        self.next_header = self.header.successor(count)?;
         let header = self.next_header.as_bytes();
         let end = header.len() + size_of_val(files);
         let whole = end.next_multiple_of(BLOCK as usize);

@@ -37,12 +37,6 @@ impl Window {
         let offset = block.checked_sub(self.logical).filter(|&offset| offset < self.blocks)?;
         Some((self.start + offset, self.blocks - offset))
     }
-
-    /// Whether a run of the file lies as the window would have it.
-    fn holds(&self, extent: &Extent) -> bool {
-        self.at(extent.logical())
-            .is_some_and(|(start, left)| start == extent.start() && left >= extent.blocks())
-    }
 }
 
 /// What a file is to become. See [`Volume::plan`].
@@ -171,20 +165,16 @@ impl Draft {
         }
     }
 
-    /// Fills the smallest hole between two extents of `window`, so that there is one extent less.
-    fn fill_a_hole(&mut self, window: &Window) -> Result<(), VolumeError> {
-        let between = |pair: &[Extent]| match *pair {
-            [a, b] if window.holds(&a) && window.holds(&b) => {
-                let end = a.logical() + a.blocks();
-                Some(Extent::new(end, a.start() + a.blocks(), b.logical() - end))
+    /// Holes between two extents that lie as far from each other on the disk as in the file: filled, one is left of the two.
+    fn holes(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.extents().windows(2).filter_map(|pair| match *pair {
+            [a, b] => {
+                let (end, blocks) = (a.logical() + a.blocks(), b.logical() - a.logical() - a.blocks());
+                let start = a.start() + a.blocks();
+                (start.checked_add(blocks) == Some(b.start())).then(|| Extent::new(end, start, blocks))
             }
             _ => None,
-        };
-        let smallest = self.extents().windows(2).filter_map(between).min_by_key(Extent::blocks);
-        let hole = smallest.ok_or(VolumeError::Full)?;
-        self.zero(hole.start(), hole.blocks())?;
-        self.add(hole);
-        Ok(())
+        })
     }
 }
 
@@ -217,8 +207,7 @@ impl Volume {
             }
             draft.add(Extent::new(hole, start, count));
             if draft.count > MAX_EXTENTS {
-                let window = self.windows.get(file).copied().unwrap_or(Window::NONE);
-                draft.fill_a_hole(&window)?;
+                self.fill_a_hole(file, &mut draft)?;
             }
             at = hole + count;
         }
@@ -272,25 +261,42 @@ impl Volume {
         }
         let rest = entry.size().div_ceil(BLOCK).saturating_sub(block.into());
         let room = rest.max(entry.blocks()).max(wanted.into()).clamp(MIN_WINDOW, MAX_WINDOW) as u32;
-        // Right behind the block before, if that is free: the extent goes on.
-        let before = draft.extents().iter().rfind(|extent| extent.logical() < block);
-        let goal = before.filter(|extent| extent.logical() + extent.blocks() == block);
-        let behind = goal.map(|extent| extent.start() + extent.blocks());
-        let found = behind.and_then(|start| {
-            let free = self.free_from(file, draft, start, room);
-            (free != 0).then_some((start, free))
-        });
-        let found = found.or_else(|| self.free_run(file, draft, room)).or_else(|| {
-            (0..self.windows.len())
-                .filter(|&other| other != file)
-                .for_each(|other| self.forget_window(other));
-            self.free_run(file, draft, room)
-        });
+        let found = self
+            .beside(file, draft, block, room)
+            .or_else(|| self.free_run(file, draft, room))
+            .or_else(|| {
+                (0..self.windows.len())
+                    .filter(|&other| other != file)
+                    .for_each(|other| self.forget_window(other));
+                self.free_run(file, draft, room)
+            });
         let (start, blocks) = found.ok_or(VolumeError::Full)?;
         if let Some(window) = self.windows.get_mut(file) {
             *window = Window { logical: block, start, blocks };
         }
         Ok((start, blocks))
+    }
+
+    /// Free blocks for `block` and what follows, as far from a neighbour on the disk as in the file, so that the two are one
+    /// extent, or will be: of the one before, else of the one behind.
+    fn beside(&self, file: usize, draft: &Draft, block: u32, room: u32) -> Option<(u32, u32)> {
+        let before = draft.extents().iter().rfind(|extent| extent.logical() < block);
+        let before = before.and_then(|extent| extent.start().checked_add(block - extent.logical()));
+        let behind = draft.extents().iter().find(|extent| extent.logical() > block);
+        let behind = behind.and_then(|extent| extent.start().checked_sub(extent.logical() - block));
+        let starts = [before, behind].into_iter().flatten().filter(|&start| start >= DATA_START);
+        starts.map(|start| (start, self.free_from(file, draft, start, room))).find(|&(_, free)| free != 0)
+    }
+
+    /// Fills the smallest hole that can be filled, so that there is one extent less.
+    fn fill_a_hole(&self, file: usize, draft: &mut Draft) -> Result<(), VolumeError> {
+        let is_free =
+            |hole: &Extent| self.free_from(file, draft, hole.start(), hole.blocks()) == hole.blocks();
+        let smallest = draft.holes().filter(is_free).min_by_key(Extent::blocks);
+        let hole = smallest.ok_or(VolumeError::Full)?;
+        draft.zero(hole.start(), hole.blocks())?;
+        draft.add(hole);
+        Ok(())
     }
 
     /// Whether a table, or the draft, has the block.
