@@ -268,6 +268,28 @@ fn t38_open_files_are_objects_and_disks_have_inodes_of_their_own() {
 }
 
 #[test]
+fn t04b_a_frame_goes_from_anonymous_memory_to_a_file() {
+    let folder = TempDir::new().unwrap();
+    let (image, _) = volume(&folder, 16 << 20);
+    let commands = [
+        "vm map-fixed 0x700000000000 1M nothp populate",
+        "mm history va=0x700000000000",
+        "vm unmap",
+        "mm history last",
+        "file read f bs=64K",
+        "mm history last",
+    ];
+    for_each_host(|host| {
+        let guest = Guest::on(host).mem("64M").cpus(1).disk(&image, ",ro").append("page_owner=on");
+        let run = guest.run(&commands).start().assert_ok();
+        let [mapped, free, read] = [1, 3, 5].map(|n| run.output(n).line_with("history=").fact("history"));
+        assert!(mapped.ends_with("anon"), "{run}");
+        assert_eq!(free, format!("{mapped}->free->"), "{run}");
+        assert_eq!(read, format!("{mapped}->free->file"), "{run}");
+    });
+}
+
+#[test]
 fn two_cpus_write_map_cut_and_sync_a_file_and_no_page_is_stale() {
     for_each_host(|host| {
         let folder = TempDir::new().unwrap();

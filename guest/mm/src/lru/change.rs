@@ -145,6 +145,9 @@ impl Lru<'_> {
         table: &FrameTable,
         heads: &[Option<FrameIdx>],
     ) -> Result<(), FreeError> {
+        if phys.keeps_history() {
+            heads.iter().flatten().for_each(|&idx| Folio::at(table, idx).note_use(phys));
+        }
         let mut session = Session::new(self, phys.machine().cpu(), table);
         let mut rest = heads;
         while !rest.is_empty() {

@@ -55,7 +55,7 @@ pub use boot::BootConfig;
 pub use borders::{MovableShare, ZoneLimits};
 use debug::Debug;
 pub use debug::{
-    Damage, FailPageAlloc, FailSlab, Injected, InvalidContext, PageChecks, PageHooks, PageOwner, PageReport,
+    Damage, FailPageAlloc, FailSlab, Injected, InvalidContext, PageChecks, PageHooks, PageOwner, PageReport, PageUse,
     Who,
 };
 pub use error::{AllocError, BootError, FreeError};

@@ -5,6 +5,7 @@ use super::{Codec, Errno, Mm, Vm};
 use crate::addr::{Order, PAGE_SHIFT, Pfn, VirtAddr};
 use crate::cache::OpenFile;
 use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::phys::PageUse;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Backing, Vma, VmaInit};
 
@@ -171,6 +172,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         let folio = Folio::of(self.frame_table()?, pfn)?;
         let entire = if folio.order() == Order::ZERO { 0 } else { folio.entire_mapcount() };
         Some(FolioUse { head: folio.pfn(), refs: folio.refs(), entries: folio.mapcount(), entire })
+    }
+
+    /// What the frame `pfn` is used for, if it is memory of contexts or files.
+    pub fn page_use(&self, pfn: Pfn) -> Option<PageUse> {
+        Some(Folio::of(self.frame_table()?, pfn)?.page_use())
     }
 
     /// What there is of pages `first..end`; nothing where the tables are corrupt.

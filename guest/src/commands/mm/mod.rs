@@ -2,6 +2,7 @@
 //! (`stress`).
 
 mod balance;
+mod history;
 mod stress;
 
 use super::support::{Agreement, Pool, Random, Window, parse};
@@ -20,7 +21,7 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const MM: &[Command] = &[Command {
     name: "mm",
-    usage: "pfns | va-pa N | folio PFN|va=ADDR | balance | verify | stress [ms=N] [seed=N]",
+    usage: "pfns | va-pa N | folio PFN|va=ADDR | history PFN|va=ADDR|last | balance | verify | stress [ms=N] [seed=N]",
     summary: "page counts, direct-map translation, the block around a frame, who has how much, all invariants, all CPUs \
               at all of it",
     run: mm,
@@ -33,11 +34,12 @@ fn mm(args: &mut Args<'_>) -> Outcome {
         Some("pfns") => pfns(),
         Some("va-pa") => va_pa(args),
         Some("folio") => folio(args),
+        Some("history") => history::history(args),
         Some("balance") => balance::balance(),
         Some("verify") => verify(),
         Some("stress") => stress::stress(args),
         other => Err(usage(format_args!(
-            "mm: expected pfns, va-pa, folio, balance, verify or stress, not '{}'",
+            "mm: expected pfns, va-pa, folio, history, balance, verify or stress, not '{}'",
             other.unwrap_or("nothing")
         ))),
     }

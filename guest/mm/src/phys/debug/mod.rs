@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use faults::Faults;
 pub use faults::{FailPageAlloc, FailSlab, Injected};
 use owner::{CHUNK_FRAMES, CHUNK_ORDER, CHUNKS, DEPTH, Owners, STACKS_ORDER};
-pub use owner::{PageOwner, Who};
+pub use owner::{PageOwner, PageUse, Who};
 pub use poison::Damage;
 use poison::PAGE_POISON;
 
@@ -244,6 +244,23 @@ impl<M: Machine> Phys<M> {
     /// The owner of the block that starts at a frame, if it was handed out since records are kept.
     pub fn page_owner(&self, pfn: Pfn) -> Option<PageOwner> {
         self.debug.owners.get(pfn)
+    }
+
+    /// Whether it is on record what pages were used for.
+    #[inline(always)]
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.debug.is_on() && self.debug.checks().contains(PageChecks::OWNER)
+    }
+
+    /// Records what a block was used for that is about to be given back.
+    #[cold]
+    pub(crate) fn note_use(&self, pfn: Pfn, order: Order, was: PageUse) {
+        self.debug.owners.note(pfn, order, was);
+    }
+
+    /// What a frame was used for before, the oldest first, since records are kept.
+    pub fn page_history(&self, pfn: Pfn) -> impl Iterator<Item = PageUse> {
+        self.debug.owners.past(pfn)
     }
 
     /// What is on.

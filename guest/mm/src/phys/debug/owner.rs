@@ -1,4 +1,5 @@
-//! Who has each block of pages: since when, asked for how, and by which code (`page_owner=on`).
+//! Who has each block of pages: since when, asked for how, and by which code; and what each frame was used for before
+//! (`page_owner=on`).
 //!
 //! Owns: a record for each frame and a table of stacks, each stored once. Stays outside: taking a stack, names of
 //! code. Invariants: the record of a frame is written by whoever holds its block; the first frame of a block that was
@@ -17,9 +18,13 @@ pub(super) const DEPTH: usize = 14;
 const NAME_BYTES: usize = 16;
 /// A record is in use.
 const USED: u64 = 1 << 63;
+/// What the block was used for is on record already.
+const NOTED: u64 = 1 << 62;
 const ORDER_SHIFT: u32 = 32;
-/// A record: use, order and flags; the time; task and stack; the name.
-const RECORD_WORDS: usize = 5;
+/// Bits of a use in the past of a frame, the last use in the lowest.
+const USE_BITS: u32 = 4;
+/// A record: use, order and flags; the time; task and stack; the past; the name.
+const RECORD_WORDS: usize = 6;
 /// A stack: its hash, the pages that it has now, the callers.
 const STACK_WORDS: usize = 2 + DEPTH;
 
@@ -31,7 +36,7 @@ pub(super) const CHUNK_ORDER: Order = Order::PAGEBLOCK;
 /// Frames of a chunk.
 pub(super) const CHUNK_FRAMES: u64 = bytes(CHUNK_ORDER) / size_of::<Record>() as u64;
 /// Chunks: enough for 64 GiB of RAM. Pages above have no records.
-pub(super) const CHUNKS: usize = 320;
+pub(super) const CHUNKS: usize = 384;
 /// The block behind the stacks.
 pub(super) const STACKS_ORDER: Order = match Order::new(6) {
     Some(order) => order,
@@ -43,6 +48,34 @@ const fn bytes(order: Order) -> u64 {
     PAGE_SIZE << order.get()
 }
 
+/// What a frame was used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageUse {
+    /// By the kernel itself.
+    Kernel = 1,
+    /// Anonymous memory.
+    Anon = 2,
+    /// A page of a file.
+    File = 3,
+    /// Shared memory.
+    Shmem = 4,
+}
+
+impl PageUse {
+    const ALL: [Self; 4] = [Self::Kernel, Self::Anon, Self::File, Self::Shmem];
+
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Anon => "anon",
+            Self::File => "file",
+            Self::Shmem => "shmem",
+        }
+    }
+}
+
 /// A task, as records name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Who {
@@ -50,6 +83,11 @@ pub struct Who {
     pub pid: u32,
     /// Its name; the first 16 bytes are kept.
     pub name: &'static str,
+}
+
+/// The order in the first word of a record.
+fn order_of(what: u64) -> Option<Order> {
+    Order::new(((what & !(USED | NOTED)) >> ORDER_SHIFT) as u32)
 }
 
 /// What is known of a block that somebody has.
@@ -140,7 +178,7 @@ impl Owners {
     /// Records that `who` has taken a block.
     pub(super) fn take(&self, pfn: Pfn, order: Order, gfp: GfpFlags, who: Who, ts_ns: u64, stack: u32) {
         let Some(record) = self.record(pfn) else { return };
-        let [what, when, by, name @ ..] = record;
+        let [what, when, by, _, name @ ..] = record;
         let mut bytes = [0; NAME_BYTES];
         bytes.iter_mut().zip(who.name.bytes()).for_each(|(kept, byte)| *kept = byte);
         let (words, _) = bytes.as_chunks();
@@ -175,11 +213,37 @@ impl Owners {
         }
     }
 
+    /// Records what each frame of a block was used for, which is about to be given back.
+    pub(super) fn note(&self, pfn: Pfn, order: Order, was: PageUse) {
+        (0..order.pages()).filter_map(|n| pfn.checked_add(n)).for_each(|pfn| self.remember(pfn, was));
+        if let Some([what, ..]) = self.record(pfn) {
+            what.fetch_or(NOTED, Relaxed);
+        }
+    }
+
+    fn remember(&self, pfn: Pfn, was: PageUse) {
+        if let Some([_, _, _, past, ..]) = self.record(pfn) {
+            past.store(past.load(Relaxed) << USE_BITS | was as u64, Relaxed);
+        }
+    }
+
+    /// What a frame was used for before, the oldest first.
+    pub(super) fn past(&self, pfn: Pfn) -> impl Iterator<Item = PageUse> {
+        let past = self.record(pfn).map_or(0, |[_, _, _, past, ..]| past.load(Relaxed));
+        (0..u64::BITS / USE_BITS).rev().filter_map(move |n| {
+            let number = past >> (n * USE_BITS) & ((1 << USE_BITS) - 1);
+            PageUse::ALL.into_iter().find(|known| *known as u64 == number)
+        })
+    }
+
     /// Records that a block was given back.
     pub(super) fn give(&self, pfn: Pfn) {
         let Some([what, _, by, ..]) = self.record(pfn) else { return };
         let was = what.swap(0, Relaxed);
-        if let Some(order) = Order::new(((was & !USED) >> ORDER_SHIFT) as u32).filter(|_| was & USED != 0) {
+        if was & (USED | NOTED) == USED {
+            self.remember(pfn, PageUse::Kernel);
+        }
+        if let Some(order) = order_of(was).filter(|_| was & USED != 0) {
             self.count(by.load(Relaxed) as u32, order.pages().wrapping_neg());
         }
     }
@@ -187,17 +251,19 @@ impl Owners {
     /// Makes the block at `to`, a part of the one at `from`, one of its own.
     pub(super) fn split(&self, from: Pfn, to: Pfn, order: Order) {
         let (Some(source), Some(target)) = (self.record(from), self.record(to)) else { return };
-        for (source, target) in source.iter().zip(target).rev() {
+        let [what, when, by, _, name @ ..] = target;
+        let [_, source_when, source_by, _, source_name @ ..] = source;
+        for (source, target) in source_name.iter().chain([source_by, source_when]).zip(name.iter().chain([by, when])) {
             target.store(source.load(Relaxed), Relaxed);
         }
-        let [what, ..] = target;
-        let flags = what.load(Relaxed) & u64::from(u32::MAX);
+        let [source_what, ..] = source;
+        let flags = source_what.load(Relaxed) & u64::from(u32::MAX);
         what.store(USED | u64::from(order.get()) << ORDER_SHIFT | flags, Release);
     }
 
     /// What is known of the block that starts at `pfn`.
     pub(super) fn get(&self, pfn: Pfn) -> Option<PageOwner> {
-        let [what, when, by, name @ ..] = self.record(pfn)?;
+        let [what, when, by, _, name @ ..] = self.record(pfn)?;
         let word = what.load(Acquire);
         if word & USED == 0 {
             return None;
@@ -205,7 +271,7 @@ impl Owners {
         let by = by.load(Relaxed);
         let mut owner = PageOwner {
             pfn,
-            order: Order::new(((word & !USED) >> ORDER_SHIFT) as u32)?,
+            order: order_of(word)?,
             gfp: GfpFlags::from_bits_retain(word as u32),
             pid: (by >> 32) as u32,
             ts_ns: when.load(Relaxed),
