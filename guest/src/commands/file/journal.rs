@@ -87,7 +87,8 @@ impl Journal<'_> {
                 bytes = bytes.add(count);
             }
         })?;
-        if written == length { Ok(()) } else { Err(Errno::Enospc) }
+        // Why it was not all of it is said by a call for the rest.
+        if written == length { Ok(()) } else { self.write(from + written / WORD, to) }
     }
 
     /// The same around the cache, in calls.
