@@ -4,6 +4,11 @@ use super::{State, Task};
 use core::sync::atomic::Ordering;
 
 impl Task {
+    /// Whether it has ended, and waits for somebody to join it.
+    pub fn is_dead(&self) -> bool {
+        self.state() == State::Dead
+    }
+
     /// What it does, in a word.
     pub fn condition(&self) -> &'static str {
         match self.state() {

@@ -278,11 +278,6 @@ impl Task {
         }
     }
 
-    /// Whether it has ended, and waits for somebody to join it.
-    pub fn is_dead(&self) -> bool {
-        self.state() == State::Dead
-    }
-
     /// Waits until the task has ended, and frees what it had.
     pub fn join(&'static self) {
         self.exited.wait_until(|| self.state() == State::Dead);
