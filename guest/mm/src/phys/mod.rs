@@ -55,8 +55,8 @@ pub use boot::BootConfig;
 pub use borders::{MovableShare, ZoneLimits};
 use debug::Debug;
 pub use debug::{
-    Damage, FailPageAlloc, FailSlab, Injected, InvalidContext, PageChecks, PageHooks, PageOwner, PageReport, PageUse,
-    Who,
+    Damage, FailPageAlloc, FailSlab, Injected, InvalidContext, PageChecks, PageHooks, PageOwner, PageReport,
+    PageUse, Who,
 };
 pub use error::{AllocError, BootError, FreeError};
 pub use events::Event;

@@ -253,7 +253,9 @@ impl Owners {
         let (Some(source), Some(target)) = (self.record(from), self.record(to)) else { return };
         let [what, when, by, _, name @ ..] = target;
         let [_, source_when, source_by, _, source_name @ ..] = source;
-        for (source, target) in source_name.iter().chain([source_by, source_when]).zip(name.iter().chain([by, when])) {
+        for (source, target) in
+            source_name.iter().chain([source_by, source_when]).zip(name.iter().chain([by, when]))
+        {
             target.store(source.load(Relaxed), Relaxed);
         }
         let [source_what, ..] = source;
