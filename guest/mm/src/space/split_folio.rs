@@ -176,7 +176,9 @@ impl<'p, M: Machine> Vm<'p, M> {
                 continue;
             };
             page.get(u32::from(maps));
-            page.add_mapped(maps.into());
+            if at == 0 || !planted("vm::swap.parts_are_not_mapped") {
+                page.add_mapped(maps.into());
+            }
             if at != 0 && maps == 0 && !planted("vm::swap.unmapped_parts_stay") {
                 let _ = page.put(1);
                 self.free_folio(page);

@@ -23,6 +23,7 @@ mod rmap;
 mod shared;
 mod shared_swap;
 mod swap;
+mod swap_model;
 mod write;
 mod write_gap;
 mod write_model;
