@@ -302,7 +302,7 @@ fn errors_of_the_disk_lose_nothing() {
 }
 
 /// A context with one huge page at the start of the memory that is returned; each page has its number and one more.
-pub fn huge<'a>(world: &'a World, pages: u64) -> (&'a Mm<'static, Machine>, mm::addr::VirtAddr) {
+pub fn huge(world: &World, pages: u64) -> (&Mm<'static, Machine>, mm::addr::VirtAddr) {
     world.vm.settings().set_thp(mm::space::ThpMode::Always);
     let mm = world.context();
     let flags = mm::space::MapFlags::OVERLAY;

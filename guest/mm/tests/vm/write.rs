@@ -241,20 +241,16 @@ fn direct_transfers_and_the_cache_agree() {
     write(&world, file, PAGE_SIZE, PAGE_SIZE, 8).unwrap();
     let pages = [buffer.pfn()];
     // SAFETY: the page is ours.
-    assert_eq!(
-        unsafe { world.vm.read_direct(file, PAGE_SIZE, &pages, PAGE_SIZE, &world.frames) },
-        Ok(PAGE_SIZE)
-    );
+    let done = unsafe { world.vm.read_direct(file, PAGE_SIZE, &pages, PAGE_SIZE, &world.frames) };
+    assert_eq!(done, Ok(PAGE_SIZE));
     // SAFETY: as above.
     assert_eq!(unsafe { bytes.as_ptr().read() }, 8);
     // A direct write is seen through the cache, where the page was.
     // SAFETY: as above.
     unsafe { bytes.as_ptr().write_bytes(9, PAGE_SIZE as usize) };
     // SAFETY: as above.
-    assert_eq!(
-        unsafe { world.vm.write_direct(file, PAGE_SIZE, &pages, PAGE_SIZE, &world.frames) },
-        Ok(PAGE_SIZE)
-    );
+    let done = unsafe { world.vm.write_direct(file, PAGE_SIZE, &pages, PAGE_SIZE, &world.frames) };
+    assert_eq!(done, Ok(PAGE_SIZE));
     assert_eq!(read(&world, file, PAGE_SIZE, 4), [9; 4]);
     // SAFETY: as above.
     let refused = unsafe { world.vm.write_direct(file, 100, &pages, PAGE_SIZE, &world.frames) };

@@ -187,10 +187,8 @@ fn a_direct_write_behind_what_is_dirty_is_read_through_the_cache() {
     let pfn = buffer(&world, 7);
     write(&world, file, 0, 2 * PAGE_SIZE, 1).unwrap();
     // SAFETY: the page is ours.
-    assert_eq!(
-        unsafe { world.vm.write_direct(file, 2 * PAGE_SIZE, &[pfn], PAGE_SIZE, &world.frames) },
-        Ok(PAGE_SIZE)
-    );
+    let done = unsafe { world.vm.write_direct(file, 2 * PAGE_SIZE, &[pfn], PAGE_SIZE, &world.frames) };
+    assert_eq!(done, Ok(PAGE_SIZE));
     assert_eq!(read(&world, file, 2 * PAGE_SIZE - 1, 3), [1, 7, 7]);
     sync(&world, file).unwrap();
     assert!(volume.fs.stable_sector(1, 2).is_some());
