@@ -43,7 +43,7 @@ pub const fn op(seed: u64, n: u64, size: u64) -> Op {
     let chance = mix(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let (at, count) = ((chance >> 8) % WORDS, (chance >> 32) % 2560 + 1);
     let count = if count < WORDS - at { count } else { WORDS - at };
-    if n % 16 == 0 {
+    if n.is_multiple_of(16) {
         return Op::Sync;
     }
     match chance % 16 {

@@ -58,7 +58,7 @@ fn pages_by_map(map: &[Range], kind: &str) -> (u64, u64) {
 
 #[test]
 fn t01d_page_counts_follow_from_the_map() {
-    for_each_host(|host| counts_follow_from_the_map(host));
+    for_each_host(counts_follow_from_the_map);
 }
 
 fn counts_follow_from_the_map(host: Host) {

@@ -35,7 +35,7 @@ const NAMES: [&str; DISKS] = [
     "flush-254:112",
 ];
 /// How long one sleeps that nobody asks.
-const OFF_NS: u64 = 3600_000_000_000;
+const OFF_NS: u64 = 3_600_000_000_000;
 static RUNS: [AtomicBool; DISKS] = [const { AtomicBool::new(false) }; DISKS];
 
 /// Sees to it that what is written to a disk reaches it, if nobody does yet.
