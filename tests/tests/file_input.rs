@@ -196,3 +196,33 @@ fn t60c_what_the_host_changes_is_read_after_a_rescan_and_what_is_dirty_stays() {
     assert!(rescans[0].ends_with(" kept=0") && rescans[1].ends_with(" kept=1"), "{lines:#?}");
     assert!(lines.iter().any(|line| line == "error: vda: EBUSY"), "{lines:#?}");
 }
+
+#[test]
+fn t60d_a_direct_write_is_seen_through_the_mapping_whose_pages_it_takes_away() {
+    let folder = TempDir::new().unwrap();
+    for_each_host(|host| {
+        let (image, mut f) = volume(&folder, 4 << 20);
+        let commands = [
+            "vm map 1M file=f shared rw",
+            "touch 1/1",
+            "file sync",
+            "file read f",
+            "file dwrite f 32K at=16K seed=2",
+            "file as f",
+            "file mmap-sum f",
+            "drop_caches 1",
+            "file read f",
+            "mm verify",
+            "vm verify",
+        ];
+        let run = Guest::on(host).mem("64M").disk(&image, "").run(&commands).start().assert_status(1);
+        assert_eq!(run.output(4).line_with("dwritten=").number("invalidated"), 8, "{run}");
+        assert_eq!(run.output(5).line_with("nrpages=").number("nrpages"), 256 - 8, "{run}");
+        f.copy_from_slice(&extracted(&image, "f"));
+        assert_ne!(run.output(3).line_with("read=").number("crc32"), crc(&f), "{run}");
+        assert_eq!(run.output(6).line_with("mapped=").number("crc32"), crc(&f), "{run}");
+        assert_eq!(run.output(8).line_with("read=").number("crc32"), crc(&f), "{run}");
+        // The old mapping shows the same: eight pages are not what was stored through it.
+        assert_eq!(run.output(10).line_with("verify=").number("wrong"), 8, "{run}");
+    });
+}

@@ -95,7 +95,7 @@ fn a_signal_ends_the_machine_at_once() {
         for signal in [libc::SIGINT, libc::SIGTERM] {
             let kernel = kernel(false);
             let path = kernel.path().to_str().unwrap();
-            let mut command = vmm(&["--accel", accel, "--kernel", path, "--append", "s"]);
+            let mut command = vmm(&["--accel", accel, "--kernel", path, "--cpus", "1", "--append", "s"]);
             let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
             let mut line = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -113,7 +113,7 @@ fn a_reader_that_goes_away_does_not_change_the_status() {
     for accel in accelerators() {
         let kernel = kernel(false);
         let path = kernel.path().to_str().unwrap();
-        let mut command = vmm(&["--accel", accel, "--kernel", path, "--append", "5"]);
+        let mut command = vmm(&["--accel", accel, "--kernel", path, "--cpus", "1", "--append", "5"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         assert_eq!(child.wait().unwrap().code(), Some(5), "{accel}");
@@ -125,7 +125,8 @@ fn a_stuck_reader_does_not_stop_the_time_limit() {
     for accel in accelerators() {
         let kernel = kernel(false);
         let path = kernel.path().to_str().unwrap();
-        let mut command = vmm(&["--accel", accel, "--kernel", path, "--append", "p", "--timeout", "2"]);
+        let words = ["--accel", accel, "--kernel", path, "--cpus", "1", "--append", "p", "--timeout", "2"];
+        let mut command = vmm(&words);
         let start = Instant::now();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let pipe = child.stdout.take().unwrap();
