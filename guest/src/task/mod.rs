@@ -28,7 +28,7 @@ use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 pub use mutex::Mutex;
 use preempt::set_workload;
-pub use preempt::{after_interrupt, give_way_if_wanted, pause, workload};
+pub use preempt::{after_interrupt, give_way_if_wanted, is_alone, pause, workload};
 use queue::{Link, Queue};
 pub use sleep::sleep;
 pub use wait::{WaitQueue, wait_on, wait_on_for, wake};

@@ -34,6 +34,11 @@ fn is_wanted() -> bool {
     run_queue(percpu::cpu()).wanted.load(Ordering::Relaxed) != 0
 }
 
+/// Whether no other task could run on this CPU.
+pub fn is_alone() -> bool {
+    run_queue(percpu::cpu()).ready.lock(&CPU).is_empty()
+}
+
 /// A stretch of the kernel's own work in the middle of workload code: a fault.
 pub struct Pause {
     queue: &'static RunQueue,

@@ -5,15 +5,13 @@
 //! best round: a disturbance only ever makes a round slower. The guest is asked for the same pattern, request size and
 //! depth; exits are KVM's own count for the run less those of a run that only boots.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::guest::{self, Programs, exits, fact};
 use super::record::{commit, record};
-use super::{guest, guest::Programs, uring};
+use super::{image, uring};
 use crate::repo::Repo;
 
 /// Bytes of the file: larger than what one round reads of it at random.
@@ -78,7 +76,7 @@ pub fn run(repo: &Repo, rounds: u32) -> Result<bool> {
     let programs = guest::build(repo)?;
     let folder = repo.root().join("target");
     let path = folder.join("bench-disk.img");
-    write_file(&path)?;
+    image::write(&path, FILE_BYTES)?;
     let result = measure(repo, &programs, &path, rounds);
     // What is left behind is only in the way.
     let _ = std::fs::remove_file(&path);
@@ -135,21 +133,6 @@ fn measure(repo: &Repo, programs: &Programs, path: &Path, rounds: u32) -> Result
     Ok(right)
 }
 
-/// A file without holes, so that reads reach the disk.
-fn write_file(path: &Path) -> Result<()> {
-    let mut file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    let mut word = 1u64;
-    let mut chunk = vec![0; 1 << 20];
-    for _ in 0..FILE_BYTES >> 20 {
-        for bytes in chunk.chunks_exact_mut(8) {
-            word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        file.write_all(&chunk).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    file.sync_all().context("cannot write the disk image to the disk")
-}
-
 fn host(path: &Path, cache: Cache, pattern: &Pattern) -> Result<f64> {
     let plan = uring::Plan {
         direct: cache == Cache::None,
@@ -190,27 +173,5 @@ fn guest_round(
 /// Boots a guest with the file as its only disk and returns what it printed.
 fn start(programs: &Programs, path: &Path, cache: Cache, run: &str) -> Result<String> {
     let disk = format!("{},cache={}", path.display(), cache.option());
-    let mut command = Command::new(&programs.vmm);
-    command.args(["run", "--accel", "kvm", "--swap", "none", "--timeout", "120", "--stats"]);
-    command.args(["--disk", &disk, "--run", run]);
-    let output = command.output().context("cannot run vmm")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{command:?} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(text)
+    guest::run(programs, &["--swap", "none", "--disk", &disk, "--run", run])
 }
-
-/// All exits of all vCPUs.
-fn exits(output: &str) -> Result<u64> {
-    fact(output, "kvm.vcpu.exits").context("vmm --stats prints no kvm.vcpu.exits")
-}
-
-/// The number of the word `key=N`.
-fn fact(text: &str, key: &str) -> Option<u64> {
-    let value = |word: &str| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok();
-    text.split_ascii_whitespace().find_map(value)
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,9 @@
-//! The programs that are measured, as released: the monitor, and the very guest inside it as a file.
+//! The programs that are measured, as released: the monitor, and the very guest inside it as a file; and runs of them.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{cargo, repo::Repo};
 
@@ -30,3 +31,34 @@ pub fn build(repo: &Repo) -> Result<Programs> {
     let elf = find("build-script-executed", "out_dir")?.join("guest.elf");
     Ok(Programs { vmm: find("compiler-artifact", "executable")?, elf })
 }
+
+/// Boots a guest on this machine's KVM with these options of `vmm run` and returns what it and the monitor printed.
+pub fn run(programs: &Programs, options: &[&str]) -> Result<String> {
+    let mut command = Command::new(&programs.vmm);
+    command.args(["run", "--accel", "kvm", "--timeout", "120", "--stats"]).args(options);
+    let output = command.output().context("cannot run vmm")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{command:?} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
+/// All exits of all vCPUs.
+pub fn exits(output: &str) -> Result<u64> {
+    fact(output, "kvm.vcpu.exits").context("vmm --stats prints no kvm.vcpu.exits")
+}
+
+/// The number of the first word `key=N`.
+pub fn fact(text: &str, key: &str) -> Option<u64> {
+    facts(text, key).next()
+}
+
+/// The numbers of all words `key=N`, in order.
+pub fn facts<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = u64> + 'a {
+    let value = move |word: &str| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok();
+    text.split_ascii_whitespace().filter_map(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ mod disk;
 mod fault;
 mod guest;
 mod icount;
+mod image;
+mod io;
 mod qemu;
 mod record;
 mod smaps;
@@ -40,6 +42,12 @@ pub enum Bench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Reads through the guest's page cache beside the host's own; writes docs/measurements.md
+    Io {
+        /// Rounds, in each of which host and guest take a turn
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Page faults of contexts on this machine's KVM, huge and small host pages; writes docs/measurements.md
     Fault,
     /// Instructions of allocating pages, objects and areas, and of page faults, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
@@ -55,6 +63,7 @@ pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
     match bench {
         Bench::Boot { runs } => boot::run(repo, *runs),
         Bench::Disk { rounds } => disk::run(repo, *rounds),
+        Bench::Io { rounds } => io::run(repo, *rounds),
         Bench::Fault => fault::run(repo),
         Bench::Alloc { rounds } => alloc::run(repo, *rounds),
         Bench::AllocIcount { check: false } => icount::run(repo),

@@ -3,7 +3,7 @@
 //! One thread, one ring, plain buffers: what a program without a virtual machine would do, and no more than what the
 //! monitor does for a guest.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -54,6 +54,22 @@ impl Places {
                 block
             }
         }
+    }
+}
+
+/// Takes a file out of the page cache; what is dirty stays.
+pub fn forget(path: &Path) -> Result<()> {
+    /// POSIX_FADV_DONTNEED.
+    const DONT_NEED: i32 = 4;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut ring = IoUring::new(1).context("the host refuses io_uring")?;
+    let entry = opcode::Fadvise::new(types::Fd(file.as_raw_fd()), 0, DONT_NEED).build();
+    // SAFETY: the request has no memory, and the file is open until it is done.
+    unsafe { ring.submission().push(&entry) }.context("the ring is full")?;
+    ring.submit_and_wait(1).context("io_uring_enter fails")?;
+    match ring.completion().next().map(|entry| entry.result()) {
+        Some(0) => Ok(()),
+        result => bail!("posix_fadvise: {result:?}"),
     }
 }
 

@@ -42,11 +42,18 @@ impl<'p, M: Machine> PageCache<'p, M> {
     /// The folio at `index` with a reference more, if there is one in memory. Takes no lock.
     #[inline]
     pub(crate) fn find(&self, inode: &Inode<'p>, index: u64) -> Option<Folio<'p>> {
+        self.find_and(inode, index, |_| {})
+    }
+
+    /// The same; `seen` hears of the frame as soon as it is known, before it is clear that it is the folio.
+    #[inline]
+    pub(crate) fn find_and(&self, inode: &Inode<'p>, index: u64, seen: impl Fn(Pfn)) -> Option<Folio<'p>> {
         let (table, cpu) = (self.ground()?.table, self.machine().cpu());
         let section = rcu::read_lock(cpu);
         loop {
             let entry = inode.mapping().pages.load(&section, index);
             let pfn = Pfn::new(entry.as_handle()?)?;
+            seen(pfn);
             match Folio::try_get(table, pfn) {
                 Some(folio) if folio.mapping() == inode.of_pages() && folio.index() == index => {
                     return Some(folio);

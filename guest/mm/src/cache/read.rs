@@ -5,7 +5,7 @@
 //! date and that the reader has a reference to; no lock is held while it is shown.
 
 use super::fill::page_of;
-use super::{FileMode, OpenFile, PageCache};
+use super::{FileMode, Inode, OpenFile, PageCache};
 use crate::addr::PAGE_SIZE;
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
@@ -37,9 +37,10 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let mut last = file.ra.prev_pos();
         let mut at = pos;
         let mut failed = None;
+        let mut next = None;
         while at < end.min(inode.size()) {
             let index = page_of(at);
-            let folio = match self.find(inode, index) {
+            let folio = match next.take().or_else(|| self.find_near(inode, index)) {
                 // All that a hit needs.
                 Some(folio) if folio.is_uptodate() && !folio.flags().contains(FolioFlags::READAHEAD) => folio,
                 found => match self.get_page(file, index, page_of(end - 1) + 1 - index, found, frames) {
@@ -52,6 +53,10 @@ impl<'p, M: Machine> PageCache<'p, M> {
             };
             // The size may have changed while we waited, and with it what is behind the end.
             let stop = end.min(inode.size()).min((index + 1) * PAGE_SIZE);
+            if stop < end {
+                // On its way from memory while this one is shown.
+                next = self.find_near(inode, index + 1);
+            }
             // Bytes of the page that was read last are no new use of it.
             if page_of(last.wrapping_sub(1)) != index {
                 self.lru().mark_accessed(self.machine().cpu(), folio);
@@ -65,11 +70,23 @@ impl<'p, M: Machine> PageCache<'p, M> {
             at += bytes;
             last = at;
         }
+        next.into_iter().for_each(|folio| self.put(folio));
         file.ra.set_prev_pos(last);
         match failed {
             Some(error) if at == pos => Err(error),
             _ => Ok(at - pos),
         }
+    }
+
+    /// [`PageCache::find`], of a page that will be shown: it is on its way from memory while the folio is looked at.
+    #[inline(always)]
+    fn find_near(&self, inode: &Inode<'p>, index: u64) -> Option<Folio<'p>> {
+        let physmem = self.machine().physmem();
+        self.find_and(inode, index, |pfn| {
+            if let Some(at) = physmem.ptr(pfn.addr()) {
+                physmem.prefetch(at);
+            }
+        })
     }
 
     /// Gives `sink` bytes of a page; false if the page is not in the direct map.

@@ -43,6 +43,11 @@ impl<'p> Bio<'p> {
         Self { end, op, sector, len: 0, pages: [Pfn::from_u32(0); MAX_PAGES], bytes: 0 }
     }
 
+    /// Another request in the same place: what it had is nobody's any more.
+    pub(super) fn reset(&mut self, end: End<'p>, op: IoOp, sector: u64) {
+        (self.end, self.op, self.sector, self.len, self.bytes) = (end, op, sector, 0, 0);
+    }
+
     /// Its memory.
     pub(crate) fn pages(&self) -> &[Pfn] {
         self.pages.get(..self.len).unwrap_or(&[])

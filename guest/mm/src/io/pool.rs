@@ -116,7 +116,7 @@ impl<'p, M: Machine> Io<'p, M> {
                 }
             }
         };
-        *bio = Bio::new(end, op, sector);
+        bio.reset(end, op, sector);
         Some(bio)
     }
 

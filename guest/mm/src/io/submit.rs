@@ -215,11 +215,17 @@ impl<'p, M: Machine> Io<'p, M> {
 
     /// Locks a folio that the caller has a reference to, and waits for `device` where somebody else has it.
     pub(crate) fn lock_folio(&self, device: &dyn BlockDevice, folio: Folio<'_>) {
-        folio.lock(self.machine().cpu(), || self.poll(device));
+        folio.lock(self.machine().cpu(), || self.look(device, folio, FolioFlags::LOCKED));
     }
 
     /// Waits until a folio that the caller has a reference to has not got `flag`.
     pub(crate) fn wait_folio(&self, device: &dyn BlockDevice, folio: Folio<'_>, flag: FolioFlags) {
-        folio.wait_while(self.machine().cpu(), flag, || self.poll(device));
+        folio.wait_while(self.machine().cpu(), flag, || self.look(device, folio, flag));
+    }
+
+    /// What comes before sleeping until a folio has not got `flag`.
+    fn look(&self, device: &dyn BlockDevice, folio: Folio<'_>, flag: FolioFlags) {
+        self.poll(device);
+        device.watch(&mut || !folio.flags().contains(flag));
     }
 }

@@ -78,4 +78,7 @@ pub trait BlockDevice: Sync {
     /// Takes in what has ended without waiting for an interrupt, and shows it. Whoever waits for a request calls this
     /// before it sleeps.
     fn poll(&self, done: &mut dyn FnMut(u64, Result<(), IoError>));
+    /// Goes on taking in what ends until `done`, for no longer than it costs to sleep and be woken: at once where that costs
+    /// nothing.
+    fn watch(&self, _done: &mut dyn FnMut() -> bool) {}
 }

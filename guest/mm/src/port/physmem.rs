@@ -13,6 +13,10 @@ pub trait PhysMem {
     /// address where no RAM is.
     fn addr_of(&self, ptr: NonNull<u8>) -> Option<PhysAddr>;
 
+    /// The bytes behind `ptr` will be read soon: the CPU may begin to bring them.
+    #[inline(always)]
+    fn prefetch(&self, _ptr: NonNull<u8>) {}
+
     /// Fills a frame with zeroes.
     ///
     /// # Safety

@@ -119,8 +119,9 @@ fn measure(file: &'static OpenFile<'static>, rounds: u64) -> Result<(Least, Leas
     Ok((hit, miss))
 }
 
+/// Reads page `page` of a file.
 #[inline(always)]
-fn read(file: &'static OpenFile<'static>, page: u64) -> Result<(), Errno> {
+pub fn read(file: &OpenFile<'static>, page: u64) -> Result<(), Errno> {
     let mut buffer = [const { core::mem::MaybeUninit::<u8>::uninit() }; PAGE_SIZE as usize];
     let copy = |from: NonNull<u8>, len: usize| {
         // SAFETY: the cache shows that many bytes, no more than a page of them.

@@ -4,6 +4,7 @@
 //! without disturbance. Every number is per operation, to a tenth.
 
 mod cache;
+mod counted;
 mod fault;
 mod filemap;
 mod vmalloc;
@@ -22,8 +23,8 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const BENCH: &[Command] = &[Command {
     name: "bench",
-    usage: "buddy|slab|vmalloc|xarray|fault|cache|filemap [rounds=N]",
-    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries, page faults and reads",
+    usage: "buddy|slab|vmalloc|xarray|fault|cache|filemap|miss|swap [rounds=N]",
+    summary: "cost of pages: pairs, 4096 at a time, past the CPU's lists; of objects, areas, entries, page faults and reads; miss and swap for a counter outside",
     run: bench,
 }];
 
@@ -32,6 +33,7 @@ const VMALLOC_ROUNDS: u64 = 5;
 const FAULT_ROUNDS: u64 = 3;
 const XARRAY_ROUNDS: u64 = 5;
 const CACHE_ROUNDS: u64 = 5;
+const COUNTED_ROUNDS: u64 = 5;
 /// Pairs of one round.
 const PAIRS: u64 = 64;
 /// Pages of one bulk round.
@@ -52,9 +54,11 @@ fn bench(args: &mut Args<'_>) -> Outcome {
         Some("fault") => (fault::fault, FAULT_ROUNDS),
         Some("cache") => (cache::cache, CACHE_ROUNDS),
         Some("filemap") => (filemap::filemap, FAULT_ROUNDS),
+        Some("miss") => (counted::miss, COUNTED_ROUNDS),
+        Some("swap") => (counted::swap, COUNTED_ROUNDS),
         other => {
             let other = other.unwrap_or("nothing");
-            let known = "buddy, slab, vmalloc, xarray, fault, cache or filemap";
+            let known = "buddy, slab, vmalloc, xarray, fault, cache, filemap, miss or swap";
             return Err(usage(format_args!("bench: expected {known}, not '{other}'")));
         }
     };

@@ -175,7 +175,12 @@ fn run(disk: &'static Disk, plan: Plan, mut places: Places, slots: &mut [Slot], 
     }
 }
 
-fn start_one(submitter: &Submitter, plan: Plan, sector: u64, buffer: &Buffer) -> Result<Ticket, BlkError> {
+fn start_one(
+    submitter: &Submitter<'static>,
+    plan: Plan,
+    sector: u64,
+    buffer: &Buffer,
+) -> Result<Ticket, BlkError> {
     let operation = match plan.write {
         true => Operation::Write { sector },
         false => Operation::Read { sector },

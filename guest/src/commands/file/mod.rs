@@ -5,6 +5,7 @@
 //! | file | job |
 //! |---|---|
 //! | `open` | files stay open from one command to the next, with what readahead and errors remember |
+//! | `bench` | how long reading takes |
 //! | `read` | reading, with what came from the disk and what did not |
 //! | `show` | what files there are, and what of them is in memory |
 //! | `direct` | around the cache |
@@ -14,6 +15,7 @@
 //! | `mapped` | reading and writing through mappings |
 //! | `storm` | all of that at once, on all CPUs |
 
+mod bench;
 mod change;
 mod direct;
 mod journal;
@@ -36,6 +38,7 @@ use shared::exit::ExitStatus;
 pub const FILE: &[Command] = &[Command {
     name: "file",
     usage: "ls | stat PATH | as PATH|all | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
+            bench PATH [bs=4K] [order=hot|random|sequential] [rounds=N] | \
             read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
             write PATH SIZE [at=N] [bs=4K] [seed=N] [expect=ENOSPC] | mmap-sum PATH | mmap-write PATH SIZE [at=N] [seed=N] | \
             storm PATH [ms=N] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
@@ -55,6 +58,7 @@ fn run(args: &mut Args<'_>) -> Outcome {
         Some("close") => open::close(args),
         Some("create") => change::create(args),
         Some("rm") => change::remove(args),
+        Some("bench") => bench::bench(args),
         Some("read") => read::read(args),
         Some("write") => write::write(args),
         Some("mmap-sum") => mapped::sum(args),

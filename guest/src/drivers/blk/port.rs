@@ -5,8 +5,10 @@
 
 use super::disk::{Disk, Operation, Segment};
 use super::slots::Outcome;
-use super::{BlkError, MAX_SEGMENTS};
+use super::{BlkError, MAX_SEGMENTS, Submitter};
+use crate::arch::cpu;
 use crate::machine::CPU;
+use crate::task;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
 use mm::port::{BlockDevice, Cpu, IoError, IoOp, IoRequest};
@@ -48,25 +50,29 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// `bytes` bytes of `pages`; `None` if there are more pages than a request has, or fewer than it needs.
-    fn of(pages: &[Pfn], bytes: u64) -> Option<Self> {
+    const fn new() -> Self {
         let none = Segment { addr: PhysAddr::truncate(0), bytes: 0 };
-        let mut all = Self { pieces: [none; MAX_SEGMENTS], len: 0 };
+        Self { pieces: [none; MAX_SEGMENTS], len: 0 }
+    }
+
+    /// Adds `bytes` bytes of `pages`, where they are; `None` if there are more pages than a request has, or fewer than it
+    /// needs.
+    fn add(&mut self, pages: &[Pfn], bytes: u64) -> Option<()> {
         let mut left = bytes;
         for page in pages.iter().map(|pfn| pfn.addr()) {
             let here = left.min(PAGE_SIZE);
             left -= here;
-            match all.len.checked_sub(1).and_then(|last| all.pieces.get_mut(last)) {
+            match self.len.checked_sub(1).and_then(|last| self.pieces.get_mut(last)) {
                 Some(last) if last.addr.checked_add(last.bytes.into()) == Some(page) => {
                     last.bytes += here as u32;
                 }
                 _ => {
-                    *all.pieces.get_mut(all.len)? = Segment { addr: page, bytes: here as u32 };
-                    all.len += 1;
+                    *self.pieces.get_mut(self.len)? = Segment { addr: page, bytes: here as u32 };
+                    self.len += 1;
                 }
             }
         }
-        (left == 0).then_some(all)
+        (left == 0).then_some(())
     }
 
     fn as_slice(&self) -> &[Segment] {
@@ -104,7 +110,8 @@ impl BlockDevice for Disk {
             tell(request.cookie, Ok(()));
             return Ok(());
         }
-        let pieces = Pieces::of(request.pages, request.bytes).ok_or(IoError::Invalid)?;
+        let mut pieces = Pieces::new();
+        pieces.add(request.pages, request.bytes).ok_or(IoError::Invalid)?;
         loop {
             let lane = self.nearest();
             // SAFETY: promised by the caller.
@@ -125,6 +132,13 @@ impl BlockDevice for Disk {
     fn poll(&self, done: &mut dyn FnMut(u64, Result<(), IoError>)) {
         for lane in 0..self.queues() {
             self.poll_telling(lane, &mut |cookie, outcome| done(cookie, outcome.map_err(to_io_error)));
+        }
+    }
+
+    fn watch(&self, done: &mut dyn FnMut() -> bool) {
+        // In ring 0 the CPU sleeps and wakes by itself; in ring 3 that is the monitor's work, several times.
+        if cpu::ring() == 3 && task::is_alone() {
+            Submitter::new(self).spin(|| done() || !task::is_alone());
         }
     }
 }

@@ -14,17 +14,17 @@ use core::cell::Cell;
 const SPIN_NS: u64 = 100_000;
 
 /// See the module documentation.
-pub struct Submitter {
-    disk: &'static Disk,
+pub struct Submitter<'a> {
+    disk: &'a Disk,
     queue: usize,
     /// [`Lane::rounds`] when this task last looked. An interrupt that was on its way when polling began, or another
     /// task, may take in what finishes, and then there is nothing left to poll.
     seen: Cell<u64>,
 }
 
-impl Submitter {
+impl<'a> Submitter<'a> {
     /// On the queue of this CPU.
-    pub fn new(disk: &'static Disk) -> Self {
+    pub fn new(disk: &'a Disk) -> Self {
         let submitter = Self { disk, queue: disk.nearest(), seen: Cell::new(0) };
         submitter.lane().ring.lock(&CPU).start_polling();
         submitter.look();
@@ -33,18 +33,6 @@ impl Submitter {
 
     fn lane(&self) -> &'static Lane {
         self.disk.lane(self.queue)
-    }
-
-    /// Starts a request if there is room for it; the device may not know of it before [`Submitter::kick`].
-    ///
-    /// # Errors
-    /// As [`Disk::submit`], and [`BlkError::Full`].
-    ///
-    /// # Safety
-    /// As [`Disk::submit`].
-    pub unsafe fn submit(&self, operation: Operation, segments: &[Segment]) -> Result<Ticket, BlkError> {
-        // SAFETY: by the caller.
-        unsafe { self.disk.try_submit(self.queue, operation, segments) }
     }
 
     /// Tells the device of what was started, if it wants to know.
@@ -62,17 +50,26 @@ impl Submitter {
     /// Returns when something has finished since the last call of this or of [`Submitter::poll`]. Looks for a while,
     /// then sleeps.
     pub fn wait(&self) {
-        let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SPIN_NS));
-        while cpu::rdtsc().wrapping_sub(start) < limit {
-            if self.poll() {
-                return;
-            }
-            core::hint::spin_loop();
+        if self.spin(|| self.look()) {
+            return;
         }
         self.allow_interrupts();
         self.lane().wait_progress(self.seen.get());
         self.lane().ring.lock(&CPU).start_polling();
         self.look();
+    }
+
+    /// Looks for a while, until `done`; whether it was.
+    pub fn spin(&self, mut done: impl FnMut() -> bool) -> bool {
+        let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SPIN_NS));
+        while cpu::rdtsc().wrapping_sub(start) < limit {
+            self.disk.poll(self.queue);
+            if done() {
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+        false
     }
 
     /// Whether anything has finished since the last look. The caller looks at its tickets afterwards, so none is
@@ -91,7 +88,21 @@ impl Submitter {
     }
 }
 
-impl Drop for Submitter {
+impl Submitter<'static> {
+    /// Starts a request if there is room for it; the device may not know of it before [`Submitter::kick`].
+    ///
+    /// # Errors
+    /// As [`Disk::submit`], and [`BlkError::Full`].
+    ///
+    /// # Safety
+    /// As [`Disk::submit`].
+    pub unsafe fn submit(&self, operation: Operation, segments: &[Segment]) -> Result<Ticket, BlkError> {
+        // SAFETY: by the caller.
+        unsafe { self.disk.try_submit(self.queue, operation, segments) }
+    }
+}
+
+impl Drop for Submitter<'_> {
     fn drop(&mut self) {
         self.allow_interrupts();
     }

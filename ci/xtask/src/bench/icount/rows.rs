@@ -93,4 +93,9 @@ pub const ROWS: &[Row] = &[
         .linux(13_900.0),
     row("file_fault", "read of a file through a mapping, 16 pages mapped around it", 3900.0, 2500.0)
         .linux(7720.0),
+    // From here on by the counter outside, all that is executed while the guest waits included.
+    row("disk_miss", "read of 4 KiB that is not in memory, from the disk", 5000.0, 4000.0).linux(13_900.0),
+    row("swap_out", "swap-out, per page", 3600.0, 2500.0).linux(7280.0),
+    row("swap_in", "swap-in in order, per page", 3600.0, 2500.0).linux(7250.0),
+    row("swap_in_random", "swap-in of single pages in any order", 7000.0, 5000.0).linux(20_750.0),
 ];

@@ -9,4 +9,5 @@ fn facts_are_found_by_their_whole_name() {
     assert_eq!(exits(text).unwrap(), 5);
     assert_eq!(fact(text, "quests"), None);
     assert_eq!(fact(text, "disk"), None);
+    assert_eq!(facts("ps=1 reads=2 ps=3", "ps").collect::<Vec<_>>(), [1, 3]);
 }

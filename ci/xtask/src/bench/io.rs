@@ -1,0 +1,158 @@
+//! `bench io`: reads through the guest's page cache beside the host's own `pread` of the same file.
+//!
+//! Owns: the rows, the table and the limits. Stays outside: the host's side (`io::host`).
+//! Host and guest take turns, and each keeps its best round: a disturbance only ever makes a round slower. What is in memory is
+//! read a batch at a time, of which the least counts, by the same rules on both sides. What is not is read once from one end
+//! to the other, by the host through its page cache, by the guest around it, both with the readahead that the host has set.
+
+mod host;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::guest::{self, Programs, exits, facts};
+use super::record::{commit, record};
+use super::{image, uring};
+use crate::repo::Repo;
+
+/// Bytes of the file.
+const FILE_BYTES: u64 = 1 << 30;
+/// Memory of the guest: the file fits.
+const MEMORY: &str = "1536M";
+
+/// Reads of what is in memory.
+struct Row {
+    name: &'static str,
+    /// As the guest spells it.
+    guest: &'static str,
+    host: host::Work,
+    /// The host's time is at least so many times the guest's.
+    limit: f64,
+}
+
+const ROWS: [Row; 3] = [
+    Row {
+        name: "4 KiB at one place, cached",
+        guest: "order=hot",
+        host: host::Work::Read { bytes: 4096, random: false },
+        limit: 3.0,
+    },
+    Row {
+        name: "4 KiB anywhere, cached",
+        guest: "order=random",
+        host: host::Work::Read { bytes: 4096, random: true },
+        limit: 1.3,
+    },
+    Row {
+        name: "64 KiB anywhere, cached; the host copies memory",
+        guest: "order=random bs=64K",
+        host: host::Work::Copy { bytes: 64 << 10 },
+        limit: 0.8,
+    },
+];
+
+/// Share of the host's speed where the file is not in memory.
+const COLD_LIMIT: f64 = 0.9;
+const COLD: &str = "file bench /dev/vda order=sequential bs=64K";
+
+/// The best of some rounds: picoseconds of a read of each row, and of the whole file.
+struct Best {
+    host: [u64; ROWS.len()],
+    guest: [u64; ROWS.len()],
+    cold: Cold,
+}
+
+struct Cold {
+    host_ps: u64,
+    guest_ps: u64,
+    exits: u64,
+}
+
+/// Measures `rounds` rounds of everything; false if a limit is missed.
+pub fn run(repo: &Repo, rounds: u32) -> Result<bool> {
+    let programs = guest::build(repo)?;
+    let path = repo.root().join("target/bench-io.img");
+    image::write(&path, FILE_BYTES)?;
+    let result = measure(repo, &programs, &path, rounds);
+    // What is left behind is only in the way.
+    let _ = std::fs::remove_file(&path);
+    result
+}
+
+fn measure(repo: &Repo, programs: &Programs, path: &Path, rounds: u32) -> Result<bool> {
+    let mut host = host::Host::new(path, FILE_BYTES)?;
+    let readahead = host::readahead_kb(path)?;
+    let boot = exits(&start(programs, path, readahead, "echo boot")?)?;
+    let most = [u64::MAX; ROWS.len()];
+    let cold = Cold { host_ps: u64::MAX, guest_ps: u64::MAX, exits: 0 };
+    let mut best = Best { host: most, guest: most, cold };
+    for _ in 0..rounds {
+        uring::forget(path)?;
+        best.cold.host_ps = best.cold.host_ps.min(host.read_through()?);
+        for (least, row) in best.host.iter_mut().zip(&ROWS) {
+            *least = (*least).min(host.least(row.host)?);
+        }
+        uring::forget(path)?;
+        cold_round(programs, path, readahead, boot, &mut best.cold)?;
+        let all = ROWS.map(|row| format!("file bench /dev/vda {}", row.guest)).join("; ");
+        let output = start(programs, path, readahead, &format!("{COLD}; {all}"))?;
+        for (n, least) in best.guest.iter_mut().enumerate() {
+            let ps = facts(&output, "ps").nth(n + 1);
+            *least = (*least).min(ps.with_context(|| format!("too few times in:\n{output}"))?);
+        }
+    }
+    report(repo, rounds, readahead, &best)
+}
+
+/// One read of the whole file that is not in memory.
+fn cold_round(programs: &Programs, path: &Path, readahead: u64, boot: u64, cold: &mut Cold) -> Result<()> {
+    let output = start(programs, path, readahead, COLD)?;
+    let number = |key| facts(&output, key).next().with_context(|| format!("no {key}= in:\n{output}"));
+    let ps = number("ps")? * number("reads")?;
+    if ps < cold.guest_ps {
+        (cold.guest_ps, cold.exits) = (ps, exits(&output)?.saturating_sub(boot));
+    }
+    Ok(())
+}
+
+/// Boots a guest with the file as its only disk, around the host's page cache.
+fn start(programs: &Programs, path: &Path, readahead: u64, run: &str) -> Result<String> {
+    let disk = format!("{},ro,cache=none", path.display());
+    let append = format!("read_ahead_kb={readahead}");
+    let options = ["--swap", "none", "--mem", MEMORY, "--prefault", "--append", &append, "--disk", &disk];
+    guest::run(programs, &[&options[..], &["--run", run]].concat())
+}
+
+/// Prints all and writes it down; false if a limit is missed.
+fn report(repo: &Repo, rounds: u32, readahead: u64, best: &Best) -> Result<bool> {
+    let (mut right, mut table) = (true, String::new());
+    println!("io: best of {rounds} rounds, nanoseconds of a read");
+    let mut line = |name: &str, [host, guest, ratio, limit]: [f64; 4], note: &str| {
+        let verdict = if ratio >= limit { "ok" } else { "MISS" };
+        println!(
+            "{name:<48} host {host:>8.1}  guest {guest:>8.1}  ratio {ratio:>5.2}  limit {limit:.1}  {verdict}{note}"
+        );
+        table +=
+            &format!("| {name} | {host:.1} | {guest:.1} | {ratio:.2} | {limit:.1} | {verdict}{note} |\n");
+        right &= ratio >= limit;
+    };
+    for (n, row) in ROWS.iter().enumerate() {
+        let [host, guest] = [best.host[n], best.guest[n]].map(|ps| ps as f64 / 1e3);
+        line(row.name, [host, guest, host / guest, row.limit], "");
+    }
+    let Cold { host_ps, guest_ps, exits } = best.cold;
+    let reads = (FILE_BYTES >> 16) as f64;
+    let [host, guest] = [host_ps, guest_ps].map(|ps| ps as f64 / 1e3 / reads);
+    let note = format!(", exits per MiB {:.2}", exits as f64 / (FILE_BYTES >> 20) as f64);
+    line("64 KiB in a row, nothing in memory", [host, guest, host / guest, COLD_LIMIT], &note);
+    let body = format!(
+        "`cargo xtask bench io` at {}: a file of {} MiB; nanoseconds of a read, best of {rounds} rounds in turns; the least \
+         batch of 16 MiB where it is in memory. Readahead is {readahead} KiB on both sides; the guest's disk goes around the \
+         host's page cache.\n\n| reads | host | guest | host over guest | limit | |\n|---|---|---|---|---|---|\n{table}",
+        commit(repo),
+        FILE_BYTES >> 20
+    );
+    record(repo, "Reads through the page cache, time", &body)?;
+    Ok(right)
+}
