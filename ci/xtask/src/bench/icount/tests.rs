@@ -17,12 +17,15 @@ fn what_is_missing_or_no_number_is_named() {
 
 #[test]
 fn a_count_outside_of_two_per_cent_departs_from_the_record() {
-    let record = "order0_pair\t120\nframe_init\t4.1\n";
-    assert_eq!(departure(record, "order0_pair", 122.3), None);
-    assert!(departure(record, "order0_pair", 122.5).is_some());
-    assert!(departure(record, "order0_pair", 117.5).is_some());
-    assert_eq!(departure(record, "frame_init", 4.2), None);
-    assert!(departure(record, "order0", 120.0).unwrap().contains("not in"));
+    let record = "order0_pair\t120\nframe_init\t4.1\ndisk_miss\t5000\n";
+    let departure = |key, count| departure(record, ROWS.iter().find(|row| row.key == key).unwrap(), count);
+    assert_eq!(departure("order0_pair", 122.3), None);
+    assert!(departure("order0_pair", 122.5).is_some());
+    assert!(departure("order0_pair", 117.5).is_some());
+    assert_eq!(departure("frame_init", 4.2), None);
+    assert_eq!(departure("disk_miss", 5400.0), None);
+    assert!(departure("disk_miss", 5600.0).unwrap().contains("within 10 % of 5000"));
+    assert!(departure("order9_pair", 120.0).unwrap().contains("not in"));
 }
 
 #[test]
