@@ -3,6 +3,7 @@
 //! Owns: the area from `shared::layout::VMALLOC` on, as far as `vmalloc=` lets it go. Each function notes who calls
 //! it, for `/proc/vmallocinfo`.
 
+use super::slab::FRAMES;
 use super::tables::KernelTables;
 use super::{PHYS, boot};
 use crate::arch::smp;
@@ -15,7 +16,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::pgtable::PageRange;
-use mm::phys::GfpFlags;
+use mm::phys::{FrameAllocator, GfpFlags};
 use mm::port::{Level, PteBits};
 use mm::vmalloc::{AreaFrames, Config, FreeAreaError, Request, Vmalloc, VmallocError};
 use shared::layout::{DIRECT_MAP, DIRECT_MAP_SIZE, VMALLOC, VMALLOC_SIZE};
@@ -28,7 +29,7 @@ unsafe impl AreaFrames for KernelTables {
     #[inline]
     fn alloc_frames(&self, node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Option<Pfn> {
         let frames = match node {
-            None => PHYS.alloc_pages(gfp, order),
+            None => FRAMES.alloc(gfp, order),
             Some(node) => PHYS.alloc_pages_node(node, gfp, order),
         };
         Some(frames.ok()?.into_raw().0)
@@ -41,11 +42,11 @@ unsafe impl AreaFrames for KernelTables {
 
     #[inline]
     fn alloc_many(&self, node: Option<NodeId>, gfp: GfpFlags, slots: &mut [Pfn]) -> usize {
-        if node.is_none() {
-            return PHYS.alloc_raw_pages_bulk(gfp, slots);
-        }
+        let many = if node.is_none() { PHYS.alloc_raw_pages_bulk(gfp, slots) } else { 0 };
+        // In bulk comes what is free; for the rest room may be made.
+        let rest = slots.get_mut(many..).unwrap_or_default();
         let frames = core::iter::from_fn(|| self.alloc_frames(node, gfp, Order::ZERO));
-        slots.iter_mut().zip(frames).map(|(slot, frame)| *slot = frame).count()
+        many + rest.iter_mut().zip(frames).map(|(slot, frame)| *slot = frame).count()
     }
 
     #[inline]

@@ -155,7 +155,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         if level != Level::PTE && folio.sub_entire() {
             stat.shrink(cpu, folio.node(), NodeStat::AnonThps, level.pages());
         }
-        if planted("vm::rmap.entry_stays_counted") {
+        if planted("vm::rmap.other_entry_stays_counted") {
             return;
         }
         if folio.sub_mapped(1) {

@@ -2,7 +2,9 @@
 
 use crate::memory::PHYS;
 use crate::memory::slab::SLABS;
+use crate::memory::vm::CACHE;
 use core::fmt;
+use mm::xarray::NodeCache;
 
 /// What is in use at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,8 +16,9 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// The balance now, without what caches keep for their next objects.
+    /// The balance now, without what caches keep for their next objects and what waits for readers to be done with it.
     pub fn take() -> Self {
+        CACHE.nodes().map(NodeCache::settle);
         for cache in SLABS.caches() {
             SLABS.flush_all(cache);
             SLABS.shrink(cache);
