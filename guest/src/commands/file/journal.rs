@@ -138,14 +138,23 @@ impl Journal<'_> {
         Err(Errno::Eio)
     }
 
+    /// Whether the table of the volume could not be written: syncs fail from then on, and nothing can be changed.
+    fn is_broken(&self) -> bool {
+        VM.truncate(self.file, self.model.size * WORD, &FRAMES) == Err(Errno::Erofs)
+    }
+
     /// Does operation `n`; false if the file does not hold what it must.
     fn perform(&mut self, n: u64, op: Op) -> Result<bool, Errno> {
         self.model.apply(n, op);
         let (from, to) = op.written();
         match op {
-            Op::Write(..) => self.write(from, to)?,
+            Op::Write(..) => match self.write(from, to) {
+                // Its place could not be made zeroes: that was told, and nothing has happened.
+                Err(Errno::Eio) => self.write(from, to)?,
+                result => result?,
+            },
             Op::Direct(..) => match self.write_around(from, to) {
-                // A page could not be written before, or somebody has it.
+                // The same, or a page could not be written before, or somebody has it.
                 Err(Errno::Eio | Errno::Ebusy) => self.write(0, self.model.size)?,
                 result => result?,
             },
@@ -196,7 +205,7 @@ pub fn journal(args: &mut Args<'_>) -> Outcome {
                         format_args!("{path}: not what was written: {n}"),
                     ));
                 }
-                Err(Errno::Erofs) => {
+                Err(error) if error == Errno::Erofs || error == Errno::Eio && journal.is_broken() => {
                     console::print(format_args!("broken={n}\n"));
                     return Ok(());
                 }
