@@ -210,7 +210,7 @@ fn t60d_a_direct_write_is_seen_through_the_mapping_whose_pages_it_takes_away() {
             "file dwrite f 32K at=16K seed=2",
             "file as f",
             "file mmap-sum f",
-            "drop_caches 1",
+            "sysctl vm.drop_caches=1",
             "file read f",
             "mm verify",
             "vm verify",
