@@ -191,10 +191,13 @@ impl<'p, M: Machine> Swap<'p, M> {
             if slot == entry.offset() {
                 brought = Some(self.read(entry, &mut requests, frames));
             } else if self.entries(beside) != 0
-                && let Ok((folio, Started::Yes)) = self.read(beside, &mut requests, frames)
+                && let Ok((folio, started)) = self.read(beside, &mut requests, frames)
             {
-                folio.set_flags(FolioFlags::READAHEAD);
-                self.stat().count(self.cpu(), VmEvent::SwapRa, 1);
+                // A page of zeroes cost no reading, so it proves nothing for or against it.
+                if started == Started::Yes {
+                    folio.set_flags(FolioFlags::READAHEAD);
+                    self.stat().count(self.cpu(), VmEvent::SwapRa, 1);
+                }
                 self.put(folio);
             }
         }

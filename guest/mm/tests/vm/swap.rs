@@ -160,6 +160,28 @@ fn zeroes_are_not_written() {
 }
 
 #[test]
+fn zeroes_that_are_brought_ahead_and_not_used_are_not_lost() {
+    let swapping = Swapping::new(16, 1, 14);
+    let world = &swapping.world;
+    swapping.on(1024, &[], None).unwrap();
+    // The caches keep slabs; the second context finds them.
+    for round in 0..3 {
+        let (before, mm) = (world.free_pages(), world.context());
+        let at = world.map(mm, 64);
+        for n in 0..64 {
+            world.store(mm, page(at, n), 0).unwrap();
+        }
+        swapping.out(mm, at, 64);
+        let zeroes = swapping.event(VmEvent::SwpinZero);
+        assert_eq!(world.load(mm, page(at, 9)), Ok(0));
+        assert!(round != 0 || swapping.event(VmEvent::SwpinZero) > zeroes + 1, "others came with it");
+        world.end(mm);
+        assert_eq!(swapping.check(), 0);
+        assert!(round == 0 || world.free_pages() == before, "round {round}: pages are lost");
+    }
+}
+
+#[test]
 fn clones_share_a_slot_and_its_page() {
     let swapping = Swapping::new(16, 1, 3);
     let (world, mm) = (&swapping.world, swapping.world.context());
