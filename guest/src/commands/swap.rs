@@ -9,11 +9,12 @@ use crate::context;
 use crate::memory::slab::FRAMES;
 use crate::memory::swap;
 use crate::memory::vm::{RECLAIM, STAT, SWAP, VM};
+use crate::task;
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::errno::Errno;
 use mm::space::MapRequest;
 use mm::vma::VmFlags;
-use mm::vmstat::VmEvent;
+use mm::vmstat::{NodeStat, VmEvent};
 use shared::exit::ExitStatus;
 
 /// The family.
@@ -102,8 +103,33 @@ fn swap(args: &mut Args<'_>) -> Outcome {
 }
 
 /// Counts what every slot is named by.
+/// How often slots are counted again because some came or went meanwhile, and how long that is waited for.
+const VERIFY_ROUNDS: u32 = 1000;
+const VERIFY_NS: u64 = 1_000_000;
+
+/// What changes when slots do; `None` while reclaim has pages in hand.
+fn movement() -> Option<u64> {
+    let events =
+        [VmEvent::PgScanAnon, VmEvent::PswpIn, VmEvent::SwpinZero, VmEvent::PswpOut, VmEvent::SwpoutZero];
+    let in_hand = STAT.total(NodeStat::IsolatedAnon) + STAT.total(NodeStat::Writeback);
+    (in_hand == 0).then(|| events.map(|event| STAT.event(event)).iter().sum())
+}
+
+/// Counts all slots while none comes or goes: kswapd may be at work on another CPU.
+fn count_slots() -> Result<u64, &'static str> {
+    for _ in 1..VERIFY_ROUNDS {
+        let before = movement();
+        let counted = SWAP.verify(|entry| VM.entries_naming(entry));
+        if counted.is_ok() || before.is_some() && movement() == before {
+            return counted;
+        }
+        task::sleep(VERIFY_NS);
+    }
+    SWAP.verify(|entry| VM.entries_naming(entry))
+}
+
 fn verify() -> Outcome {
-    match SWAP.verify(|entry| VM.entries_naming(entry)) {
+    match count_slots() {
         Ok(taken) => {
             let (total, free) = (SWAP.total_slots(), SWAP.free_slots());
             console::print(format_args!(

@@ -208,9 +208,7 @@ impl FileSystem for DataVolume {
         if self.disk.is_read_only() {
             return Ok(());
         }
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(Errno::Eio);
-        }
+        self.check_writable()?;
         let mut buffer = self.table.lock();
         let prepared = {
             let mut state = self.state.lock(&CPU);
