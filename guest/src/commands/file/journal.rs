@@ -91,7 +91,15 @@ impl Journal<'_> {
         if written == length { Ok(()) } else { self.write(from + written / WORD, to) }
     }
 
-    /// The same around the cache, in calls.
+    /// As [`Journal::write`], twice if a place could not be made zeroes: that was told then, and nothing has happened.
+    fn write_again(&mut self, from: u64, to: u64) -> Result<(), Errno> {
+        match self.write(from, to) {
+            Err(Errno::Eio) => self.write(from, to),
+            result => result,
+        }
+    }
+
+    /// As [`Journal::write`] around the cache, in calls.
     fn write_around(&mut self, from: u64, to: u64) -> Result<(), Errno> {
         let call = CALL / WORD;
         for start in (from..to).step_by(call as usize) {
@@ -147,19 +155,18 @@ impl Journal<'_> {
         self.model.apply(n, op);
         let (from, to) = op.written();
         match op {
-            Op::Write(..) => match self.write(from, to) {
-                // Its place could not be made zeroes: that was told, and nothing has happened.
-                Err(Errno::Eio) => self.write(from, to)?,
-                result => result?,
-            },
+            Op::Write(..) => self.write_again(from, to)?,
             Op::Direct(..) => match self.write_around(from, to) {
-                // The same, or a page could not be written before, or somebody has it.
+                // A place as above, or a page could not be written before, or somebody has it.
                 Err(Errno::Eio | Errno::Ebusy) => self.write(0, self.model.size)?,
                 result => result?,
             },
             Op::Store(word) => {
                 let at = self.at + word * WORD;
-                self.scratch.run(|| store(at, n)).map_err(|_| Errno::Efault)?;
+                if self.scratch.run(|| store(at, n)).is_err() {
+                    // A signal does not say why the page could not be had; a write does.
+                    self.write_again(from, to)?;
+                }
             }
             Op::Truncate(size) => VM.truncate(self.file, size * WORD, &FRAMES)?,
             Op::Drop if self.told == [0; 2] => drop(VM.drop_pagecache()),
