@@ -29,29 +29,22 @@ pub struct SwapArea<'a> {
     pub device: &'a str,
     /// Priority, -1 to 32767; `None` lets the kernel choose, falling with each area.
     pub priority: Option<i32>,
-    /// Whether freed slots are discarded.
-    pub discard: bool,
 }
 
 impl<'a> SwapArea<'a> {
     pub(in crate::params) fn parse(text: &'a str) -> Result<Self, Problem> {
-        let (area, discard) = match text.split_once(',') {
-            None => (text, false),
-            Some((area, "discard")) => (area, true),
-            Some(_) => return Err(Problem::NotListed),
-        };
-        let (device, priority) = match area.split_once(':') {
-            None => (area, None),
+        let (device, priority) = match text.split_once(':') {
+            None => (text, None),
             Some((device, priority)) => {
                 let priority = int_in(Range::new(-1, 32767), priority)?;
                 (device, Some(i32::try_from(priority).map_err(|_| Problem::TooLarge)?))
             }
         };
         let device = device.strip_prefix("/dev/").unwrap_or(device);
-        if device.is_empty() || device.contains(|c: char| c.is_ascii_whitespace()) {
+        if device.is_empty() || device.contains(|c: char| c.is_ascii_whitespace() || c == ',') {
             return Err(Problem::Malformed);
         }
-        Ok(Self { device, priority, discard })
+        Ok(Self { device, priority })
     }
 }
 
