@@ -53,8 +53,12 @@ pub trait Cpu {
     fn wake(&self, key: u64);
     /// As [`Cpu::wait_on`] for at most `ns` nanoseconds, for whatever nobody wakes for.
     fn wait_for(&self, ns: u64);
-    /// As [`Cpu::wait_on`] for at most `ns` nanoseconds.
-    fn wait_on_for(&self, key: u64, ns: u64, done: &mut dyn FnMut() -> bool);
+    /// As [`Cpu::wait_on`] for at most `ns` nanoseconds; for all of them where nobody hears of [`Cpu::wake`] meanwhile.
+    fn wait_on_for(&self, _key: u64, ns: u64, done: &mut dyn FnMut() -> bool) {
+        if !done() {
+            self.wait_for(ns);
+        }
+    }
     /// A good place for others to run first, if anybody who goes before this task is ready (Linux `cond_resched`). Only where
     /// this code [can wait](Cpu::can_wait).
     fn give_way(&self) {}

@@ -60,10 +60,6 @@ impl Cpu for Core {
         loom::thread::yield_now();
     }
 
-    fn wait_on_for(&self, _key: u64, _ns: u64, _done: &mut dyn FnMut() -> bool) {
-        loom::thread::yield_now();
-    }
-
     fn now(&self) -> u64 {
         0
     }
