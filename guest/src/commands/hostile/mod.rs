@@ -125,6 +125,8 @@ fn hostile(args: &mut Args<'_>) -> Outcome {
     console::flush();
     battle.deadline = cpu::rdtsc() + time::ns_to_tsc(seconds.saturating_mul(1_000_000_000));
     fight_on_all_cpus(&battle);
+    // A console that still has rings to read would write garbage into the lines below.
+    battle.targets.iter().flatten().for_each(rings::reset);
     let broken = before.damage().or_else(|| after.damage());
     let accesses = battle.accesses.load(Ordering::Acquire);
     // The console's device is not to be relied on any more.

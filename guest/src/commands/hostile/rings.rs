@@ -52,11 +52,16 @@ pub fn attack(battle: &Battle, random: &mut Random) -> u64 {
         accesses += 1;
         if random.below(8) == 0 {
             // While requests run.
-            target.write(STATUS, WORD, 0);
+            reset(target);
             return accesses + 1;
         }
     }
     accesses
+}
+
+/// Takes the device out of use: on return it has forgotten its rings and does nothing any more.
+pub fn reset(target: &Target) {
+    target.write(STATUS, WORD, 0);
 }
 
 fn bring_up(target: &Target, arena: &Arena, random: &mut Random) -> u64 {
