@@ -86,5 +86,6 @@ mod thp;
 mod vm_refusals;
 mod vmalloc;
 mod vmstat;
+mod witness;
 mod writeback;
 mod zones;

@@ -11,7 +11,7 @@ use tests::{Guest, Run, any_host, for_each_host, kvm};
 const PAGE: u64 = 4096;
 
 /// A volume with a file `f` of a pattern; its path, and the pattern's CRC.
-fn volume(folder: &TempDir, bytes: u64) -> (PathBuf, u32) {
+pub fn volume(folder: &TempDir, bytes: u64) -> (PathBuf, u32) {
     let content = folder.path().join("f.bin");
     let crc = images::write_pattern(&mut fs::File::create(&content).unwrap(), bytes, 5).unwrap();
     let file = |name: &str, content, sparse| FileSpec { name: name.into(), content, room: 0, sparse };

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use shared::exit::ExitStatus;
-use shared::stats::StatsNote;
+use shared::stats::{DiskGroup, StatsNote};
 use vmm::accel::{self, Accelerator};
 use vmm::boot::e820;
 use vmm::cli::image::ImageCommand;
@@ -257,6 +257,10 @@ fn run_machine(
         Some(Err(error)) => seen.warn(format!("the counters cannot be read: {error}")),
         None => {}
     }
+    let told = wanted.then(|| guest_disks(machine, note)).flatten();
+    if let Some((disks, _)) = &told {
+        seen.counters.extend(witness::ledgers(disks, machine.disks()));
+    }
     if config.report.is_some() {
         let disks = machine.disks().iter();
         seen.disks = disks.map(|(id, counters)| DiskActivity::new(id, counters)).collect();
@@ -266,8 +270,8 @@ fn run_machine(
         print(&format!("{phases}\n{}", lines.collect::<String>()));
     }
     let end = end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?;
-    if wanted && end.status() == 0 {
-        compare_counts(machine, note)?;
+    if let Some((disks, swapped)) = told.filter(|_| end.status() == 0) {
+        compare_counts(machine, &disks, swapped)?;
     }
     match machine.output_loss() {
         // Its own bad end tells more than where its words went.
@@ -282,12 +286,17 @@ fn run_machine(
     }
 }
 
+/// What a guest says of its disks, and the pages that it has swapped in and out; nothing of one that publishes nothing.
+fn guest_disks(machine: &Machine, note: Option<StatsNote>) -> Option<(DiskGroup, [u64; 2])> {
+    let reader = StatsReader::new(Box::new(machine.ram().clone()), note?);
+    let events = reader.snapshot().ok()?.vmstat.numbers();
+    let event = |wanted| events.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| value);
+    Some((reader.disks().ok()?, [event("pswpin"), event("pswpout")]))
+}
+
 /// A guest that ends well has counted on its disks what was counted here.
-fn compare_counts(machine: &Machine, note: Option<StatsNote>) -> Result<(), Failure> {
-    let Some(note) = note else { return Ok(()) };
-    // A guest that publishes nothing has nothing to compare.
-    let Ok(disks) = StatsReader::new(Box::new(machine.ram().clone()), note).disks() else { return Ok(()) };
-    match witness::differences(&disks, machine.disks()) {
+fn compare_counts(machine: &Machine, disks: &DiskGroup, swapped: [u64; 2]) -> Result<(), Failure> {
+    match witness::differences(disks, swapped, machine.disks()) {
         lines if lines.is_empty() => Ok(()),
         lines => Err(Failure(ExitStatus::CheckFailed, lines)),
     }

@@ -1,33 +1,72 @@
-//! Two counts of the same: what a guest says that its disks have done, beside what this process did for it.
+//! Three counts of the same: what a guest says that its disks have done, what its memory manager says that it asked them
+//! for, and what this process did for it.
 //!
-//! Owns: the comparison, to the byte. Stays outside: reading either. A disk that the guest does not use is left out.
+//! Owns: the comparison, to the byte. Stays outside: reading any of them. A disk that the guest does not use is left out.
 
 use std::sync::Arc;
 
-use shared::stats::{DiskGroup, DiskWords};
+use shared::stats::{DiskGroup, DiskWords, LEDGER};
 
 use crate::devices::virtio::blk::BlkCounters;
 
-/// Where the two differ, a line each.
-#[must_use]
-pub fn differences(guest: &DiskGroup, disks: &[(String, Arc<BlkCounters>)]) -> Vec<String> {
-    let count = usize::try_from(guest.count).unwrap_or(usize::MAX);
-    let told = guest.disks.iter().take(count);
-    told.flat_map(|words| {
-        let found = disks.iter().find(|(id, _)| DiskWords::id_of(id.as_bytes()) == words.id);
-        found.map(|(id, counters)| of_disk(id, words, counters)).unwrap_or_default()
+/// A disk as both sides know it.
+type Known<'a> = (&'a str, &'a DiskWords, &'a BlkCounters);
+
+fn known<'a>(
+    guest: &'a DiskGroup,
+    disks: &'a [(String, Arc<BlkCounters>)],
+) -> impl Iterator<Item = Known<'a>> {
+    guest.told().iter().filter_map(move |words| {
+        let (id, host) = disks.iter().find(|(id, _)| DiskWords::id_of(id.as_bytes()) == words.id)?;
+        Some((id.as_str(), words, host.as_ref()))
     })
-    .collect()
 }
 
-fn of_disk(id: &str, guest: &DiskWords, host: &BlkCounters) -> Vec<String> {
+/// Where they differ, a line each. `swapped` is how many pages the guest has counted as coming from swap and going there,
+/// over all disks.
+#[must_use]
+pub fn differences(
+    guest: &DiskGroup,
+    swapped: [u64; 2],
+    disks: &[(String, Arc<BlkCounters>)],
+) -> Vec<String> {
+    known(guest, disks).flat_map(of_disk).chain(of_swap(guest, swapped)).collect()
+}
+
+fn of_disk((id, guest, host): Known<'_>) -> impl Iterator<Item = String> {
     let host = host.totals();
-    let host = [host.reads, host.read_bytes, host.writes, host.write_bytes, host.flushes, host.errors];
-    let differs = |((name, guest), host): ((&str, u64), u64)| {
-        (guest != host)
-            .then(|| format!("disk.{id}.{name}: the guest has counted {guest}, the monitor {host}"))
-    };
-    guest.counters().into_iter().zip(host).filter_map(differs).collect()
+    let counts = [host.reads, host.read_bytes, host.writes, host.write_bytes, host.flushes, host.errors];
+    let counted = guest.counters().into_iter().zip(counts).filter_map(move |((name, guest), host)| {
+        let line = || format!("disk.{id}.{name}: the guest has counted {guest}, the monitor {host}");
+        (guest != host).then(line)
+    });
+    let booked =
+        guest.booked_bytes().into_iter().zip([("read", host.read_bytes), ("write", host.write_bytes)]);
+    counted.chain(booked.filter_map(move |(booked, (name, host))| {
+        let line =
+            || format!("disk.{id}.{name}_bytes: the guest has booked {booked}, the monitor has {host}");
+        (booked != host).then(line)
+    }))
+}
+
+fn of_swap(guest: &DiskGroup, swapped: [u64; 2]) -> impl Iterator<Item = String> {
+    ["pswpin", "pswpout"].into_iter().zip(swapped).enumerate().filter_map(|(at, (name, counted))| {
+        let booked = guest.told().iter().map(|disk| disk.booked_swap()[at]).fold(0, u64::wrapping_add);
+        let line =
+            || format!("{name}: the guest has counted {counted} pages, and booked {booked} on its disks");
+        (booked != counted).then(line)
+    })
+}
+
+/// What the guest has booked of each disk, by name.
+pub fn ledgers<'a>(
+    guest: &'a DiskGroup,
+    disks: &'a [(String, Arc<BlkCounters>)],
+) -> impl Iterator<Item = (String, u64)> + 'a {
+    known(guest, disks).flat_map(|(id, words, _)| {
+        let lines = LEDGER.into_iter().zip(words.ledger);
+        lines.map(move |(name, value)| (format!("guest.disk.{id}.{name}"), value))
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use crate::Machine;
 use mm::addr::{PAGE_SIZE, Pfn};
-use mm::port::{BlockDevice, Cpu as _, IoError, IoOp, IoRequest, Machine as _, SECTOR_BYTES};
+use mm::port::{BlockDevice, Cpu as _, IoError, IoOp, IoRequest, Ledger, Machine as _, SECTOR_BYTES};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -76,6 +76,8 @@ struct State {
     rate: u64,
     /// Requests that failed on demand.
     failures: u64,
+    /// Bytes of reads and writes that succeeded.
+    moved: (u64, u64),
     /// When all that was taken before is done, at that rate.
     busy_until: u64,
 }
@@ -99,6 +101,7 @@ pub struct Disk<'m> {
     read_only: AtomicBool,
     full: AtomicBool,
     held: AtomicBool,
+    ledger: Ledger,
 }
 
 impl<'m> Disk<'m> {
@@ -114,6 +117,7 @@ impl<'m> Disk<'m> {
             delay: 0,
             rate: 0,
             failures: 0,
+            moved: (0, 0),
             busy_until: 0,
         };
         Self {
@@ -124,6 +128,7 @@ impl<'m> Disk<'m> {
             read_only: AtomicBool::new(false),
             full: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            ledger: Ledger::new(),
         }
     }
 
@@ -194,6 +199,12 @@ impl<'m> Disk<'m> {
         self.state().failures
     }
 
+    /// Bytes that were read and written by requests that succeeded.
+    #[must_use]
+    pub fn moved(&self) -> (u64, u64) {
+        self.state().moved
+    }
+
     /// Requests on their way.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -233,6 +244,11 @@ impl<'m> Disk<'m> {
             return Err(error);
         }
         self.transfer(state, request, request.bytes);
+        match request.op {
+            IoOp::Read => state.moved.0 += request.bytes,
+            IoOp::Write => state.moved.1 += request.bytes,
+            IoOp::Flush | IoOp::Discard => {}
+        }
         Ok(())
     }
 
@@ -273,6 +289,10 @@ impl BlockDevice for Disk<'_> {
 
     fn max_pages(&self) -> usize {
         self.max_pages.load(Ordering::Relaxed)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     unsafe fn submit(&self, request: &IoRequest<'_>) -> Result<(), IoError> {

@@ -26,11 +26,12 @@ use crate::memory::PHYS;
 use crate::proc;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
+use mm::port::{BlockDevice, LEDGER_LINES};
 use mm::sync::SpinLock;
 use shared::stats::{
-    ABI_VERSION, AREA_SIZE, CommandGroup, CommandRecord, DiskGroup, DiskWords, FIELDS, Header, MAX_DISKS,
-    MAX_ZONES, MachineGroup, MeminfoGroup, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote, TextGroup, TrapGroup,
-    VmstatGroup, ZoneGroup, zone_offset,
+    ABI_VERSION, AREA_SIZE, CommandGroup, CommandRecord, DiskGroup, DiskWords, FIELDS, Header, LEDGER,
+    MAX_DISKS, MAX_ZONES, MachineGroup, MeminfoGroup, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote, TextGroup,
+    TrapGroup, VmstatGroup, ZoneGroup, zone_offset,
 };
 
 /// How long the machine's end waits for requests to disks.
@@ -50,6 +51,8 @@ unsafe extern "C" {
     /// Its address is the physical address of [`AREA`].
     static stats_area_physical: u8;
 }
+
+const _: () = assert!(LEDGER_LINES == LEDGER.len());
 
 const NAME_BYTES: usize = NOTE_NAME.len() + 1;
 
@@ -195,6 +198,7 @@ fn disks() -> DiskGroup {
             write_bytes: done.write_bytes,
             flushes: done.flushes,
             errors: done.errors,
+            ledger: disk.ledger().lines(),
         };
         all.count += 1;
     }

@@ -4,6 +4,7 @@
 //! input of a renderer bounds every count and every index.
 
 use super::{MAX_COMMANDS, MAX_CPUS, MAX_DISKS, ZONE_NAMES};
+use crate::layout::PAGE_SIZE;
 use crate::text::meminfo::Meminfo;
 use crate::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use crate::text::vmstat::Vmstat;
@@ -146,7 +147,26 @@ pub struct DiskWords {
     pub flushes: u64,
     /// Requests that failed.
     pub errors: u64,
+    /// What those who asked for them have booked, in the order of [`LEDGER`].
+    pub ledger: [u64; LEDGER.len()],
 }
+
+/// The lines of a disk's ledger: what the guest's memory manager knows that it has read and written, in its own units,
+/// and what others have.
+pub const LEDGER: [&str; 12] = [
+    "swap_in_pages",
+    "swap_out_pages",
+    "file_in_pages",
+    "file_out_pages",
+    "file_in_short_bytes",
+    "file_out_short_bytes",
+    "direct_in_bytes",
+    "direct_out_bytes",
+    "other_in_bytes",
+    "other_out_bytes",
+    "swap_in_failed_pages",
+    "swap_out_failed_pages",
+];
 
 impl DiskWords {
     /// [`DiskWords::id`] of a name; what is longer than 24 bytes is cut off.
@@ -156,6 +176,25 @@ impl DiskWords {
         bytes.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
         let mut words = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         core::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
+    /// Pages that were to come from swap and to go there, whether they did or not.
+    #[must_use]
+    pub fn booked_swap(&self) -> [u64; 2] {
+        let [came, went, .., not_came, not_went] = self.ledger;
+        [came.wrapping_add(not_came), went.wrapping_add(not_went)]
+    }
+
+    /// The bytes that were read and written by what was booked.
+    #[must_use]
+    pub fn booked_bytes(&self) -> [u64; 2] {
+        let bytes = |direction: usize| {
+            let line = |at: usize| self.ledger.get(2 * at + direction).copied().unwrap_or(0);
+            let pages = line(0).wrapping_add(line(1));
+            let rest = line(3).wrapping_add(line(4)).wrapping_sub(line(2));
+            pages.wrapping_mul(PAGE_SIZE).wrapping_add(rest)
+        };
+        [bytes(0), bytes(1)]
     }
 
     /// The counters with their names, as `--stats` has them.
@@ -179,6 +218,15 @@ group! {
         count: u64,
         /// What each has done.
         disks: [DiskWords; MAX_DISKS],
+    }
+}
+
+impl DiskGroup {
+    /// The disks that are told of.
+    #[must_use]
+    pub fn told(&self) -> &[DiskWords] {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        self.disks.get(..count).unwrap_or(&self.disks)
     }
 }
 

@@ -19,8 +19,8 @@ mod read;
 mod texts;
 
 pub use groups::{
-    CommandGroup, CommandRecord, CpuTimes, DiskGroup, DiskWords, MachineGroup, MeminfoGroup, PagesetWords,
-    TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup,
+    CommandGroup, CommandRecord, CpuTimes, DiskGroup, DiskWords, LEDGER, MachineGroup, MeminfoGroup,
+    PagesetWords, TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup,
 };
 pub use read::{CopyFrom, StatsError, check_header, copy_group, is_consistent};
 pub use texts::{GuestText, MAX_TEXTS_SIZE, TEXTS, parse_texts, record_header};
@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BALLAST\0");
 
 /// Version of the layout.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Owner name of the guest's ELF notes (in the file a NUL follows).
 pub const NOTE_NAME: &str = "Ballast";

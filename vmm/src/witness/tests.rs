@@ -3,20 +3,58 @@ use std::sync::Arc;
 use shared::stats::{DiskGroup, DiskWords};
 use zerocopy::FromZeros;
 
-use super::differences;
+use super::{differences, ledgers};
 use crate::devices::virtio::blk::BlkCounters;
+
+type Disks = [(String, Arc<BlkCounters>); 1];
+
+fn disks() -> Disks {
+    [("data".to_owned(), Arc::new(BlkCounters::default()))]
+}
+
+fn guest(words: DiskWords) -> DiskGroup {
+    let mut guest = DiskGroup::new_zeroed();
+    guest.count = 2;
+    guest.disks[0] = DiskWords { id: DiskWords::id_of(b"data"), ..words };
+    guest.disks[1] = DiskWords { id: DiskWords::id_of(b"other"), reads: 9, ..DiskWords::default() };
+    guest
+}
 
 #[test]
 fn what_differs_is_told_and_unknown_disks_are_left_out() {
-    let disks = [("data".to_owned(), Arc::new(BlkCounters::default()))];
-    let mut guest = DiskGroup::new_zeroed();
-    guest.count = 2;
-    guest.disks[0].id = DiskWords::id_of(b"data");
-    guest.disks[1] = DiskWords { id: DiskWords::id_of(b"other"), reads: 9, ..DiskWords::default() };
-    assert_eq!(differences(&guest, &disks), Vec::<String>::new());
-    guest.disks[0].read_bytes = 512;
+    let told = |words| differences(&guest(words), [0, 0], &disks());
+    assert_eq!(told(DiskWords::default()), Vec::<String>::new());
     assert_eq!(
-        differences(&guest, &disks),
+        told(DiskWords { read_bytes: 512, ..DiskWords::default() }),
         ["disk.data.read_bytes: the guest has counted 512, the monitor 0"]
     );
+}
+
+#[test]
+fn what_was_booked_is_compared_in_bytes_whatever_its_unit() {
+    let booked = |ledger| DiskWords { ledger, ..DiskWords::default() };
+    // A page of swap, a page of a file that lacks 512 bytes, 100 and 10 others; and the same out.
+    let words = booked([1, 1, 1, 1, 512, 512, 100, 100, 10, 10, 0, 0]);
+    assert_eq!(words.booked_bytes(), [4096 + 3584 + 110; 2]);
+    let told = |ledger, swapped| differences(&guest(booked(ledger)), swapped, &disks());
+    assert_eq!(
+        told([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0]),
+        ["disk.data.read_bytes: the guest has booked 4096, the monitor has 0"]
+    );
+    // Pages that could not be moved moved no bytes, but were counted.
+    assert_eq!(told([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4], [3, 4]), Vec::<String>::new());
+    assert_eq!(
+        told([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4], [3, 5]),
+        ["pswpout: the guest has counted 5 pages, and booked 4 on its disks"]
+    );
+}
+
+#[test]
+fn ledgers_are_named_by_disk() {
+    let words = DiskWords { ledger: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], ..DiskWords::default() };
+    let (guest, disks) = (guest(words), disks());
+    let named: Vec<_> = ledgers(&guest, &disks).collect();
+    assert_eq!(named.len(), 12);
+    assert_eq!(named[1], ("guest.disk.data.swap_out_pages".to_owned(), 2));
+    assert_eq!(named[11], ("guest.disk.data.swap_out_failed_pages".to_owned(), 12));
 }

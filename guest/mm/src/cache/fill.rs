@@ -10,9 +10,9 @@ use super::{AddError, Inode, PageCache, Run};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
-use crate::io::{End, Gather};
+use crate::io::{End, Gather, Job};
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{IoOp, Machine, PAGE_SECTORS, PhysMem, SECTOR_BYTES};
+use crate::port::{IoOp, Machine, PAGE_SECTORS, PhysMem, Purpose, SECTOR_BYTES};
 use crate::sync::rcu;
 
 /// Readahead does without where memory is short (Linux `readahead_gfp_mask`).
@@ -72,7 +72,8 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Fill<'_, 'p, M, A> {
 
 impl<'p, M: Machine> PageCache<'p, M> {
     fn fill<'a, A: FrameAllocator<'p>>(&'a self, inode: &'a Inode<'p>, frames: &'a A) -> Fill<'a, 'p, M, A> {
-        let requests = self.io().gather(inode.fs().device(), frames, IoOp::Read, End::Read);
+        let job = Job { op: IoOp::Read, purpose: Purpose::File, end: End::Read };
+        let requests = self.io().gather(inode.fs().device(), frames, job);
         Fill { cache: self, inode, requests, place: None }
     }
 

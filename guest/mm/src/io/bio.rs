@@ -1,7 +1,7 @@
 //! Requests on their way: what a disk was asked for, and what its end means (Linux `struct bio`).
 
 use crate::addr::Pfn;
-use crate::port::{IoError, IoOp};
+use crate::port::{IoError, IoOp, Ledger, Purpose};
 use core::ptr::NonNull;
 
 /// Pages of a request at most.
@@ -24,10 +24,26 @@ pub(crate) enum End<'p> {
     Batch(NonNull<super::batch::Count>),
 }
 
+/// What is asked for, and why.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'p> {
+    pub op: IoOp,
+    pub purpose: Purpose,
+    pub end: End<'p>,
+}
+
+impl Job<'_> {
+    /// Books the end of a request of this job.
+    pub(super) fn book(&self, ledger: &Ledger, pages: u64, bytes: u64, is_ok: bool) {
+        ledger.book(self.purpose, self.op, pages, bytes, is_ok);
+    }
+}
+
 /// See the module documentation.
 pub(crate) struct Bio<'p> {
-    pub(super) end: End<'p>,
-    pub(super) op: IoOp,
+    pub(super) job: Job<'p>,
+    /// Of the disk that it is for.
+    ledger: Option<&'p Ledger>,
     pub(super) sector: u64,
     /// How many pages there are.
     len: usize,
@@ -39,13 +55,22 @@ pub(crate) struct Bio<'p> {
 unsafe impl Send for Bio<'_> {}
 
 impl<'p> Bio<'p> {
-    pub(super) const fn new(end: End<'p>, op: IoOp, sector: u64) -> Self {
-        Self { end, op, sector, len: 0, pages: [Pfn::from_u32(0); MAX_PAGES], bytes: 0 }
+    /// Room for one.
+    pub(super) const fn new() -> Self {
+        let job = Job { op: IoOp::Read, purpose: Purpose::Other, end: End::Read };
+        Self { job, ledger: None, sector: 0, len: 0, pages: [Pfn::from_u32(0); MAX_PAGES], bytes: 0 }
     }
 
     /// Another request in the same place: what it had is nobody's any more.
-    pub(super) fn reset(&mut self, end: End<'p>, op: IoOp, sector: u64) {
-        (self.end, self.op, self.sector, self.len, self.bytes) = (end, op, sector, 0, 0);
+    pub(super) fn reset(&mut self, job: Job<'p>, ledger: &'p Ledger, sector: u64) {
+        (self.job, self.ledger, self.sector, self.len, self.bytes) = (job, Some(ledger), sector, 0, 0);
+    }
+
+    /// It has ended: that goes into the ledger of its disk.
+    pub(super) fn book(&self, is_ok: bool) {
+        if let Some(ledger) = self.ledger {
+            self.job.book(ledger, self.len as u64, self.bytes, is_ok);
+        }
     }
 
     /// Its memory.

@@ -25,7 +25,7 @@ use crate::slab::{Cache, CreateError, Slabs};
 use crate::sync::Once;
 use crate::vmstat::VmStat;
 pub use bio::MAX_PAGES;
-pub(crate) use bio::{End, EndIo};
+pub(crate) use bio::{End, EndIo, Job};
 use pool::Owned;
 pub(crate) use submit::{Batch, Gather};
 

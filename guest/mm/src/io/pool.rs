@@ -1,10 +1,10 @@
 //! Where requests come from and go to: the slab cache `bio` and its reserve.
 
-use super::bio::Bio;
-use super::{BootError, End, Ground, Io, RESERVE};
+use super::bio::{Bio, Job};
+use super::{BootError, Ground, Io, RESERVE};
 use crate::mempool::Freed;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{BlockDevice, Cpu, IoOp, Machine};
+use crate::port::{BlockDevice, Cpu, Machine};
 use crate::slab::{CacheRequest, SlabFlags};
 use crate::sync::InitError;
 use core::marker::PhantomData;
@@ -84,7 +84,7 @@ impl<'p, M: Machine> Io<'p, M> {
         let memory = self.slabs.alloc(self.ground()?.cache, frames, GfpFlags::GFP_NOWAIT).ok()?;
         let bio = memory.cast::<Bio<'p>>();
         // SAFETY: the object has the size and alignment of a request and is the caller's alone.
-        unsafe { bio.write(Bio::new(End::Read, IoOp::Read, 0)) };
+        unsafe { bio.write(Bio::new()) };
         Some(Owned { bio, _owns: PhantomData })
     }
 
@@ -99,10 +99,9 @@ impl<'p, M: Machine> Io<'p, M> {
     /// empty. `None` if this code cannot wait.
     pub(super) fn take(
         &self,
-        device: &dyn BlockDevice,
+        device: &'p dyn BlockDevice,
         frames: &impl FrameAllocator<'p>,
-        end: End<'p>,
-        op: IoOp,
+        job: Job<'p>,
         sector: u64,
     ) -> Option<Owned<'p>> {
         let cpu = self.machine().cpu();
@@ -116,7 +115,7 @@ impl<'p, M: Machine> Io<'p, M> {
                 }
             }
         };
-        bio.reset(end, op, sector);
+        bio.reset(job, device.ledger(), sector);
         Some(bio)
     }
 

@@ -3,11 +3,11 @@
 use super::batch::Count;
 use super::bio::Bio;
 use super::pool::Owned;
-use super::{End, Io, MAX_PAGES};
+use super::{End, Io, Job, MAX_PAGES};
 use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags};
 use crate::phys::FrameAllocator;
-use crate::port::{BlockDevice, Cpu, IoError, IoOp, IoRequest, Machine, PAGE_SECTORS, SECTOR_BYTES};
+use crate::port::{BlockDevice, Cpu, IoError, IoOp, IoRequest, Machine, PAGE_SECTORS, Purpose, SECTOR_BYTES};
 use crate::vmstat::VmEvent;
 use core::ptr::NonNull;
 
@@ -15,10 +15,9 @@ use core::ptr::NonNull;
 /// request, any other starts a new one (Linux's plug, and the loop of `mpage_readahead`). Sent when this is dropped.
 pub(crate) struct Gather<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
     io: &'a Io<'p, M>,
-    device: &'a dyn BlockDevice,
+    device: &'p dyn BlockDevice,
     frames: &'a A,
-    end: End<'p>,
-    op: IoOp,
+    job: Job<'p>,
     bio: Option<Owned<'p>>,
 }
 
@@ -37,16 +36,17 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Gather<'_, 'p, M, A> {
         });
         if !joins {
             self.send();
-            self.bio = self.io.take(self.device, self.frames, self.end, self.op, sector);
+            self.bio = self.io.take(self.device, self.frames, self.job, sector);
         }
-        if let End::Batch(count) = self.end
+        if let End::Batch(count) = self.job.end
             && !joins
         {
             // SAFETY: whoever waits for the count has it until all are done.
             unsafe { count.as_ref() }.add();
         }
         if !self.bio.as_mut().is_some_and(|bio| bio.push(pfn, bytes)) {
-            self.io.finish(self.end, &[pfn], Err(IoError::Busy));
+            self.job.book(self.device.ledger(), 1, bytes, false);
+            self.io.finish(self.job.end, &[pfn], Err(IoError::Busy));
         }
     }
 
@@ -68,7 +68,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Drop for Gather<'_, 'p, M, A> {
 /// Requests that their maker waits for, when this is dropped at the latest.
 pub(crate) struct Batch<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
     io: &'a Io<'p, M>,
-    device: &'a dyn BlockDevice,
+    device: &'p dyn BlockDevice,
     frames: &'a A,
     count: &'a Count,
 }
@@ -76,20 +76,24 @@ pub(crate) struct Batch<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
 impl<'p, M: Machine, A: FrameAllocator<'p>> Batch<'_, 'p, M, A> {
     /// Requests that belong to it.
     pub(crate) fn gather(&self, op: IoOp) -> Gather<'_, 'p, M, A> {
-        self.io.gather(self.device, self.frames, op, End::Batch(NonNull::from(self.count)))
+        self.io.gather(self.device, self.frames, self.job(op))
+    }
+
+    fn job(&self, op: IoOp) -> Job<'p> {
+        Job { op, purpose: Purpose::Direct, end: End::Batch(NonNull::from(self.count)) }
     }
 
     /// A request without memory.
     pub(crate) fn command(&self, op: IoOp, sector: u64, bytes: u64) {
         self.count.add();
-        let end = End::Batch(NonNull::from(self.count));
-        match self.io.take(self.device, self.frames, end, op, sector) {
+        let job = self.job(op);
+        match self.io.take(self.device, self.frames, job, sector) {
             Some(mut bio) => {
                 bio.bytes = bytes;
                 // SAFETY: it has no memory.
                 unsafe { self.io.send(self.device, bio) };
             }
-            None => self.io.finish(end, &[], Err(IoError::Busy)),
+            None => self.io.finish(job.end, &[], Err(IoError::Busy)),
         }
     }
 
@@ -112,18 +116,17 @@ impl<'p, M: Machine> Io<'p, M> {
     /// Starts to gather requests of one kind.
     pub(crate) fn gather<'a, A: FrameAllocator<'p>>(
         &'a self,
-        device: &'a dyn BlockDevice,
+        device: &'p dyn BlockDevice,
         frames: &'a A,
-        op: IoOp,
-        end: End<'p>,
+        job: Job<'p>,
     ) -> Gather<'a, 'p, M, A> {
-        Gather { io: self, device, frames, end, op, bio: None }
+        Gather { io: self, device, frames, job, bio: None }
     }
 
     /// Does what `work` asks for, and waits for all of it. The first error, if there was one. Only where this code can wait.
     pub(crate) fn batch<A: FrameAllocator<'p>>(
         &self,
-        device: &dyn BlockDevice,
+        device: &'p dyn BlockDevice,
         frames: &A,
         work: impl FnOnce(&Batch<'_, 'p, M, A>),
     ) -> Result<(), IoError> {
@@ -140,7 +143,7 @@ impl<'p, M: Machine> Io<'p, M> {
     /// As for [`BlockDevice::submit`].
     unsafe fn send(&self, device: &dyn BlockDevice, bio: Owned<'p>) {
         let cpu = self.machine().cpu();
-        let event = match bio.op {
+        let event = match bio.job.op {
             IoOp::Read => Some(VmEvent::PgPgIn),
             IoOp::Write => Some(VmEvent::PgPgOut),
             IoOp::Flush | IoOp::Discard => None,
@@ -148,7 +151,7 @@ impl<'p, M: Machine> Io<'p, M> {
         if let Some(event) = event {
             self.stat.count(cpu, event, bio.bytes / SECTOR_BYTES);
         }
-        let (op, sector, bytes) = (bio.op, bio.sector, bio.bytes);
+        let (op, sector, bytes) = (bio.job.op, bio.sector, bio.bytes);
         // The list is copied: the request may end before `submit` returns.
         let mut list = [Pfn::from_u32(0); MAX_PAGES];
         let len = bio.pages().len();
@@ -184,7 +187,8 @@ impl<'p, M: Machine> Io<'p, M> {
         // SAFETY: promised by the caller.
         let Some(bio) = (unsafe { Owned::from_cookie(cookie) }) else { return };
         let request: &Bio<'p> = &bio;
-        self.finish(request.end, request.pages(), result);
+        request.book(result.is_ok());
+        self.finish(request.job.end, request.pages(), result);
         self.give_back(bio);
     }
 

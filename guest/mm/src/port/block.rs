@@ -1,5 +1,6 @@
 //! Disks, as far as the page cache and swap know them: whole pages of memory from and to runs of sectors.
 
+use super::Ledger;
 use crate::addr::Pfn;
 
 /// Bytes of a sector, the unit of every address on a disk.
@@ -66,6 +67,8 @@ pub trait BlockDevice: Sync {
     fn is_read_only(&self) -> bool;
     /// Pages that one request can have at most.
     fn max_pages(&self) -> usize;
+    /// What came of the requests to it.
+    fn ledger(&self) -> &Ledger;
     /// Starts a request; waits for room if this code can wait.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod block;
 mod cpu;
+mod ledger;
 mod level;
 mod mmu;
 mod physmem;
@@ -13,6 +14,7 @@ mod tlb;
 
 pub use block::{BlockDevice, IoError, IoOp, IoRequest, PAGE_SECTORS, SECTOR_BYTES};
 pub use cpu::{Cpu, CpuId, IrqGuard, MemallocScope, Memstall, TaskFlags};
+pub use ledger::{LEDGER_LINES, Ledger, Purpose};
 pub use level::Level;
 pub use mmu::{Access, Mmu};
 pub use physmem::PhysMem;

@@ -6,10 +6,10 @@
 use super::{Refused, Swap};
 use crate::addr::{Order, PAGE_SIZE, Pfn};
 use crate::folio::{Folio, FolioFlags, Mapping};
-use crate::io::{End, EndIo, Gather};
+use crate::io::{End, EndIo, Gather, Job};
 use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{Cpu, IoError, IoOp, Machine, PhysMem, SwapEntry};
+use crate::port::{Cpu, IoError, IoOp, Machine, PhysMem, Purpose, SwapEntry};
 use crate::vmstat::{NodeStat, VmEvent};
 use crate::xarray::Entry;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -59,8 +59,8 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Writer<'a, 'p, M, A> {
         let pfn = folio.pfn();
         folio.unlock(cpu);
         if self.requests.as_ref().is_none_or(|(area, _)| *area != entry.area()) {
-            let end = End::Tell(swap);
-            self.requests = Some((entry.area(), swap.io.gather(device, self.frames, IoOp::Write, end)));
+            let job = Job { op: IoOp::Write, purpose: Purpose::Swap, end: End::Tell(swap) };
+            self.requests = Some((entry.area(), swap.io.gather(device, self.frames, job)));
         }
         if let Some((_, requests)) = &mut self.requests {
             // SAFETY: the page stays until it is written: it is in the cache and marked as being written.
@@ -181,7 +181,8 @@ impl<'p, M: Machine> Swap<'p, M> {
         let Some((device, slots)) = self.with(entry, |inner, _| (inner.device, inner.state.slots())) else {
             return Ok(Brought::Gone);
         };
-        let mut requests = self.io.gather(device, frames, IoOp::Read, End::Read);
+        let job = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
+        let mut requests = self.io.gather(device, frames, job);
         let first = (entry.offset() & !(pages - 1)).max(1);
         let end = (entry.offset() | (pages - 1)).min(slots - 1) + 1;
         let mut brought = None;

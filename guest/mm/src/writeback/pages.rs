@@ -6,10 +6,10 @@ use crate::addr::PAGE_SIZE;
 use crate::cache::Inode;
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
-use crate::io::{End, Gather};
+use crate::io::{End, Gather, Job};
 use crate::mutant::planted;
 use crate::phys::FrameAllocator;
-use crate::port::{IoOp, Machine, PAGE_SECTORS, SECTOR_BYTES};
+use crate::port::{IoOp, Machine, PAGE_SECTORS, Purpose, SECTOR_BYTES};
 use crate::space::Vm;
 use crate::sync::rcu;
 use crate::xarray::{Cursor, Mark};
@@ -49,7 +49,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         while let Some(at) = from {
             (_, from) = index.lock(cpu).tag_range(at, last, Mark::Dirty, Mark::Towrite, TAG_BATCH);
         }
-        let mut requests = self.cache().io().gather(device, frames, IoOp::Write, End::Tell(self.cache()));
+        let job = Job { op: IoOp::Write, purpose: Purpose::File, end: End::Tell(self.cache()) };
+        let mut requests = self.cache().io().gather(device, frames, job);
         let mut cursor = Cursor::marked(first, last, Mark::Towrite);
         let mut sent = 0;
         loop {

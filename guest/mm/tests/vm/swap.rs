@@ -3,7 +3,7 @@
 use super::{World, page};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Fault;
-use mm::port::IoOp;
+use mm::port::{BlockDevice as _, IoOp};
 use mm::space::{Errno, Mm, Rss};
 use mm::swap::{AreaMemory, Extent, SwapOn, area_bytes};
 use mm::vmstat::{NodeStat, VmEvent};
@@ -85,8 +85,19 @@ impl Swapping {
         }
     }
 
+    /// What was booked is what the disk has moved, and what is counted as swapped.
+    fn check_ledger(&self) {
+        let [swapped_in, swapped_out, .., failed_in, failed_out] = self.disk.ledger().lines();
+        assert_eq!((swapped_in * PAGE_SIZE, swapped_out * PAGE_SIZE), self.disk.moved());
+        assert_eq!(swapped_in + failed_in, self.event(VmEvent::PswpIn));
+        assert_eq!(swapped_out + failed_out, self.event(VmEvent::PswpOut));
+    }
+
     pub fn check(&self) -> u64 {
         self.world.verify();
+        if self.disk.pending() == 0 {
+            self.check_ledger();
+        }
         let mut named = HashMap::new();
         self.world
             .vm

@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 use mm::addr::PAGE_SIZE;
 use mm::cache::{FileAdvice, FileMode, FileSystem, OpenFile, Run};
 use mm::errno::Errno;
-use mm::port::{BlockDevice, IoError, IoRequest, PAGE_SECTORS};
+use mm::port::{BlockDevice, IoError, IoRequest, Ledger, PAGE_SECTORS};
 use shared::exit::ExitStatus;
 
 /// Pages of the file.
@@ -23,7 +23,7 @@ const PAGES: u64 = 4096;
 const READS: usize = 64;
 
 /// A disk that has done everything.
-pub(super) struct Idle;
+pub(super) struct Idle(Ledger);
 
 impl BlockDevice for Idle {
     fn name(&self) -> &str {
@@ -40,6 +40,10 @@ impl BlockDevice for Idle {
 
     fn max_pages(&self) -> usize {
         32
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.0
     }
 
     unsafe fn submit(&self, request: &IoRequest<'_>) -> Result<(), IoError> {
@@ -75,7 +79,7 @@ impl FileSystem for Idle {
     }
 }
 
-pub(super) static IDLE: Idle = Idle;
+pub(super) static IDLE: Idle = Idle(Ledger::new());
 
 /// Runs it.
 pub fn cache(rounds: u64) -> Outcome {

@@ -7,10 +7,13 @@ mod nth;
 
 use super::support::parse;
 use super::{Args, Command, Outcome, usage};
+use crate::drivers::blk::{self, Disk};
 use crate::memory::vm::IO;
 use crate::memory::{PHYS, checks};
+use mm::addr::PAGE_SIZE;
 use mm::fault_inject::FaultConfig;
 use mm::phys::{FailPageAlloc, FailSlab};
+use mm::port::{BlockDevice, IoOp, Purpose};
 use shared::exit::ExitStatus;
 use shared::params::{self, Value};
 
@@ -18,8 +21,8 @@ use shared::params::{self, Value};
 pub const FAULTS: &[Command] = &[
     Command {
         name: "inject",
-        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|fail_make_request=I,P,S,T|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
-        summary: "makes allocations or requests to disks fail: interval, probability in percent, space, times",
+        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|fail_make_request=I,P,S,T|miscount=DISK|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
+        summary: "makes allocations or requests to disks fail: interval, probability in percent, space, times; books a page too many",
         run: inject,
     },
     Command {
@@ -35,6 +38,8 @@ enum Target {
     Pages(FailPageAlloc),
     Objects(FailSlab),
     Requests(FaultConfig),
+    /// What a disk is asked for is counted wrong: once, so that whoever compares must notice.
+    Count(&'static Disk),
 }
 
 fn inject(args: &mut Args<'_>) -> Outcome {
@@ -52,9 +57,12 @@ fn inject(args: &mut Args<'_>) -> Outcome {
             Target::Objects(FailSlab { config: attr(name, text)?, ..FailSlab::LINUX })
         }
         Some((name @ "fail_make_request", Some(text))) => Target::Requests(attr(name, text)?),
+        Some(("miscount", Some(name))) => {
+            Target::Count(blk::find(name).ok_or_else(|| usage(format_args!("inject: no disk '{name}'")))?)
+        }
         _ => {
             return Err(usage(format_args!(
-                "inject: expected fail_page_alloc=, failslab=, fail_make_request= or off, see help"
+                "inject: expected fail_page_alloc=, failslab=, fail_make_request=, miscount= or off, see help"
             )));
         }
     };
@@ -74,6 +82,7 @@ fn inject(args: &mut Args<'_>) -> Outcome {
         Target::Pages(rules) => PHYS.set_fail_page_alloc(rules),
         Target::Objects(rules) => PHYS.set_failslab(rules),
         Target::Requests(config) => IO.set_fail_make_request(config),
+        Target::Count(disk) => disk.ledger().book(Purpose::Swap, IoOp::Write, 1, PAGE_SIZE, true),
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::wire::Kind;
 use core::sync::atomic::{AtomicU64, Ordering};
+use mm::port::{IoOp, Ledger, Purpose};
 
 /// The counters of one disk.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub struct Counters {
     errors: AtomicU64,
     kicks: AtomicU64,
     interrupts: AtomicU64,
+    /// What those who asked say that it was.
+    pub ledger: Ledger,
 }
 
 /// One reading of a disk's counters.
@@ -49,6 +52,15 @@ impl Counters {
         operations.fetch_add(1, Ordering::Relaxed);
         if let Some(total) = total {
             total.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Books a request that has succeeded and is nobody's who would.
+    pub fn book_other(&self, kind: Kind, bytes: u64) {
+        match kind {
+            Kind::Read => self.ledger.book(Purpose::Other, IoOp::Read, 0, bytes, true),
+            Kind::Write => self.ledger.book(Purpose::Other, IoOp::Write, 0, bytes, true),
+            Kind::Flush | Kind::Id => {}
         }
     }
 

@@ -354,10 +354,10 @@ impl Disk {
         }
     }
 
-    /// Whether queue `index` has requests, after what is finished was taken in.
+    /// Whether queue `index` has requests, or somebody is yet to be told of one, after what is finished was taken in.
     pub fn is_busy(&self, index: usize) -> bool {
         self.poll(index);
-        self.lane(index).ring.lock(&CPU).is_busy()
+        self.lane(index).is_busy()
     }
 
     /// The disk's line was raised.

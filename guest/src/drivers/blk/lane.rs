@@ -27,6 +27,8 @@ pub struct Lane {
     progress: WaitQueue,
     /// How often requests have completed.
     rounds: AtomicU64,
+    /// The same, before anybody was told. Changes with the ring locked.
+    taken: AtomicU64,
 }
 
 /// What came of a look at the queue.
@@ -49,13 +51,17 @@ impl Lane {
             room: WaitQueue::new(),
             progress: WaitQueue::new(),
             rounds: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         }
     }
 
     /// Takes in what is finished, and wakes those who wait for it or tells of it.
     pub fn drain(&self, counters: &Counters, tell: Tell<'_>) -> Look {
-        let drained = self.ring.lock(&CPU).drain(&self.slots, counters);
+        let mut ring = self.ring.lock(&CPU);
+        let drained = ring.drain(&self.slots, counters);
         let (Ok(finished) | Err(finished)) = drained;
+        self.take_in(finished);
+        drop(ring);
         self.announce(finished, tell);
         match drained {
             Err(_) => Look::Broken,
@@ -71,8 +77,23 @@ impl Lane {
 
     /// The device has been stopped.
     pub fn lose(&self, counters: &Counters) {
-        let failed = self.ring.lock(&CPU).lose(&self.slots, counters);
+        let mut ring = self.ring.lock(&CPU);
+        let failed = ring.lose(&self.slots, counters);
+        self.take_in(failed);
+        drop(ring);
         self.announce(failed, &mut port::tell);
+    }
+
+    fn take_in(&self, finished: u64) {
+        if finished != 0 {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the device has requests, or somebody is yet to be told of one.
+    pub fn is_busy(&self) -> bool {
+        let ring = self.ring.lock(&CPU);
+        ring.is_busy() || self.taken.load(Ordering::Relaxed) != self.rounds()
     }
 
     /// How often requests have completed so far.

@@ -121,7 +121,8 @@ pub fn find(name: &str) -> Option<&'static Disk> {
     disks().find(|disk| disk.letter() == letter).filter(|_| rest.next().is_none())
 }
 
-/// Waits until no disk has a request, at most for `ns` nanoseconds: what was read ahead is counted on both sides.
+/// Waits until no disk has a request and who asked was told, at most for `ns` nanoseconds: what was read ahead is counted
+/// by all.
 pub fn settle(ns: u64) {
     let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(ns));
     let is_busy = |disk: &'static Disk| (0..disk.queues()).any(|queue| disk.is_busy(queue));

@@ -11,7 +11,7 @@ use crate::machine::CPU;
 use crate::task;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
-use mm::port::{BlockDevice, Cpu, IoError, IoOp, IoRequest};
+use mm::port::{BlockDevice, Cpu, IoError, IoOp, IoRequest, Ledger};
 
 /// Whoever is told how a request with a cookie has ended; may run with interrupts masked.
 pub type OnEnd = fn(u64, Result<(), IoError>);
@@ -95,6 +95,10 @@ impl BlockDevice for Disk {
 
     fn max_pages(&self) -> usize {
         self.max_segments()
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.counting().ledger
     }
 
     unsafe fn submit(&self, request: &IoRequest<'_>) -> Result<(), IoError> {

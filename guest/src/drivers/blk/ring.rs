@@ -168,7 +168,12 @@ impl Ring {
             _ => Err(BlkError::Io),
         };
         match outcome {
-            Ok(()) => counters.success(flight.kind, flight.bytes),
+            Ok(()) => {
+                counters.success(flight.kind, flight.bytes);
+                if !slots.is_told(slot) {
+                    counters.book_other(flight.kind, flight.bytes);
+                }
+            }
             Err(_) => counters.error(),
         }
         slots.complete(slot, outcome);

@@ -124,6 +124,11 @@ impl Slots {
         self.told.fetch_or(1 << (slot % MAX_IN_FLIGHT), Ordering::Relaxed);
     }
 
+    /// Whether the end of `slot` is told.
+    pub fn is_told(&self, slot: usize) -> bool {
+        self.told.load(Ordering::Relaxed) & 1 << (slot % MAX_IN_FLIGHT) != 0
+    }
+
     /// Nobody is told of the claimed `slot`: the device did not get it.
     pub fn forget(&self, slot: usize) {
         self.told.fetch_and(!(1 << (slot % MAX_IN_FLIGHT)), Ordering::Relaxed);
@@ -134,7 +139,7 @@ impl Slots {
     /// free.
     pub fn wake(&self, slot: usize) -> Option<(u64, Outcome)> {
         let bit = 1 << (slot % MAX_IN_FLIGHT);
-        if self.told.load(Ordering::Relaxed) & bit == 0 {
+        if !self.is_told(slot) {
             self.slot(slot).owner.wake_all();
             return None;
         }
