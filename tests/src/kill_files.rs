@@ -26,9 +26,18 @@ const SPAN_MS: u64 = 400;
 const LOST: u64 = 500;
 /// How long the guest may take to its first promise, and to say its last word.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The ways of doing I/O; the rounds take turns. The number of a write that is torn is chosen for each round.
-const OPTIONS: [&str; 6] =
-    ["", ",latency=1ms", ",torn=", ",io=threads", ",cache=none,torn=", ",cache=none,io=threads,latency=1ms"];
+/// Requests after which the volume is mounted and the file open at the latest.
+const MOUNTED: u64 = 16;
+/// The ways of doing I/O; the rounds take turns. Which write is torn, or which request fails, is chosen for each round.
+const OPTIONS: [&str; 7] = [
+    "",
+    ",latency=1ms",
+    ",torn=",
+    ",io=threads",
+    ",fail_nth=",
+    ",cache=none,torn=",
+    ",cache=none,io=threads,latency=1ms",
+];
 
 /// What the guest has said.
 #[derive(Default)]
@@ -47,8 +56,11 @@ pub fn kill_file_rounds(host: Host, rounds: u64) -> u64 {
     let mut promised = 0;
     for (round, chance) in (0..rounds).zip(chances()) {
         let options = OPTIONS[round as usize % OPTIONS.len()];
-        let nth =
-            if options.ends_with("torn=") { format!("{}", 1 + (chance >> 32) % 60) } else { String::new() };
+        let nth = match options.rsplit(',').next() {
+            Some("torn=") => format!("{}", 1 + (chance >> 32) % 60),
+            Some("fail_nth=") => format!("{}", MOUNTED + (chance >> 32) % 60),
+            _ => String::new(),
+        };
         promised += kill_round(host, &format!("{options}{nth}"), chance);
     }
     promised

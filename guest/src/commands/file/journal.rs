@@ -115,8 +115,15 @@ impl Journal<'_> {
         Ok(())
     }
 
-    /// Whether the file holds what it must.
+    /// Whether the file holds what it must; a page that could not be read is read again.
     fn read(&self) -> Result<bool, Errno> {
+        match self.read_once() {
+            Err(Errno::Eio) => self.read_once(),
+            result => result,
+        }
+    }
+
+    fn read_once(&self) -> Result<bool, Errno> {
         let (mut at, mut same) = (0, true);
         let words = self.model.words.as_ptr().cast::<u8>();
         let bytes = self.model.size * WORD;
@@ -168,7 +175,11 @@ impl Journal<'_> {
                     self.write_again(from, to)?;
                 }
             }
-            Op::Truncate(size) => VM.truncate(self.file, size * WORD, &FRAMES)?,
+            Op::Truncate(size) => match VM.truncate(self.file, size * WORD, &FRAMES) {
+                // The page that it cuts could not be read.
+                Err(Errno::Eio) => VM.truncate(self.file, size * WORD, &FRAMES)?,
+                result => result?,
+            },
             Op::Drop if self.told == [0; 2] => drop(VM.drop_pagecache()),
             Op::Drop => {}
             Op::Read => return self.read(),
