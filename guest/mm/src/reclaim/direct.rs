@@ -120,8 +120,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         patience.0 = if reclaimed != 0 && !is_costly { 0 } else { patience.0 + 1 };
         let Ok(highest) = gfp.zone() else { return false };
         if reclaimed == 0 && self.vm.machine().cpu().can_wait() {
-            // What is locked or on its way to a disk is no sooner there for looking again at once.
-            self.wait_a_tick(self.first_node(highest));
+            self.await_progress(self.first_node(highest));
         }
         patience.0 <= MAX_FAILURES
             && self.zones(highest).any(|zone| {

@@ -151,16 +151,32 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         }
     }
 
+    /// Whether `pages` are more than half of all that could be taken from `node`.
+    fn is_most(&self, node: NodeId, pages: u64) -> bool {
+        let zones = self.vm.phys().zones_below(node, ZoneKind::Movable);
+        let reclaimable: u64 = zones.map(|zone| self.reclaimable(zone)).sum();
+        2 * pages > reclaimable
+    }
+
     /// Waits a tick, if much is dirty or being written: that others get on is what helps (Linux
     /// `skip_throttle_noprogress`).
     fn pause(&self, node: NodeId) {
         let pending = self.size(node, NodeStat::Dirty) + self.size(node, NodeStat::Writeback);
-        let zones = self.vm.phys().zones_below(node, ZoneKind::Movable);
-        let reclaimable: u64 = zones.map(|zone| self.reclaimable(zone)).sum();
-        if self.vm.phys().kswapd_failures(node) < MAX_FAILURES && 2 * pending > reclaimable {
+        if self.vm.phys().kswapd_failures(node) < MAX_FAILURES && self.is_most(node, pending) {
             self.wait_a_tick(node);
         } else {
             self.vm.machine().cpu().give_way();
+        }
+    }
+
+    /// Nothing was found: waits before the next look, which finds no more if it comes at once. While most pages are on their way
+    /// to a disk only the disk helps, however slow it is: a tick says nothing then (Linux 4.7 to 5.15, `should_reclaim_retry`).
+    pub(super) fn await_progress(&self, node: NodeId) {
+        if self.is_most(node, self.size(node, NodeStat::Writeback)) {
+            self.swap.poll();
+            self.vm.lru().wait_for_writes(self.vm.machine().cpu(), node, WRITEBACK_NS);
+        } else {
+            self.wait_a_tick(node);
         }
     }
 
