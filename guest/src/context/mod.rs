@@ -30,7 +30,7 @@ pub mod trace;
 use crate::arch::{time, trap};
 use crate::machine::{CPU, Kernel};
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::VM;
+use crate::memory::vm::{RECLAIM, VM};
 use crate::report;
 use crate::text::Text;
 use core::fmt::Write;
@@ -102,7 +102,7 @@ fn slot(id: u32) -> Option<&'static Slot> {
 /// # Errors
 /// `Enomem`; `Eagain` when there are as many as there can be.
 pub fn create(name: &str) -> Result<Context, Errno> {
-    list(VM.create(&FRAMES)?, name)
+    list(RECLAIM.with_room(|| VM.create(&FRAMES))?, name)
 }
 
 /// Makes a context that has what `parent` has in the overlay window (Linux `fork`).
@@ -110,7 +110,7 @@ pub fn create(name: &str) -> Result<Context, Errno> {
 /// # Errors
 /// As for [`create`].
 pub fn clone(parent: &Context, name: &str) -> Result<Context, Errno> {
-    list(VM.clone_mm(parent.mm(), &FRAMES)?, name)
+    list(RECLAIM.with_room(|| VM.clone_mm(parent.mm(), &FRAMES))?, name)
 }
 
 /// Puts the new context `mm` in the table.

@@ -2,6 +2,7 @@
 
 use super::{CLUSTER, DEF_PRIORITY, Reclaim, Scan};
 use crate::addr::{NodeId, Order};
+use crate::errno::Errno;
 use crate::frame::ZoneKind;
 use crate::lru::LruList;
 use crate::phys::{GfpFlags, MAX_FAILURES, Zone};
@@ -63,6 +64,27 @@ impl<'p, M: Machine> Reclaim<'p, M> {
                 return false;
             }
         }
+    }
+
+    /// Does what needs memory while it holds locks that keep it from making room itself: makes room, and does it again, until
+    /// there is none to be made. What is done must leave nothing behind when it fails.
+    ///
+    /// # Errors
+    /// Those of `what`.
+    pub fn with_room<T>(&self, mut what: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+        let (gfp, order, highest) = (GfpFlags::GFP_KERNEL, Order::ZERO, ZoneKind::Normal);
+        for _ in 0..MAX_FAILURES {
+            let result = what();
+            if !matches!(result, Err(Errno::Enomem)) {
+                return result;
+            }
+            // Others make room, too.
+            let is_short = |zone: &Zone| !self.vm.phys().would_serve(zone, order, highest, zone.free_pages());
+            if self.zones(highest).all(is_short) && !self.try_again(gfp, order) {
+                return result;
+            }
+        }
+        what()
     }
 
     fn zones(&self, highest: ZoneKind) -> impl Iterator<Item = &'p Zone> {

@@ -7,6 +7,7 @@ use super::{World, keep, page};
 use crate::board::{reserves, zone_id};
 use mm::addr::{NodeId, Order, PAGE_SIZE, VirtAddr};
 use mm::cache::{FileMode, OpenFile};
+use mm::errno::Errno;
 use mm::frame::ZoneKind;
 use mm::phys::{AllocError, FrameAllocator, GfpFlags, ReserveConfig, ZoneAllocator};
 use mm::port::{Cpu as _, CpuId, Machine as _, TaskFlags, Tlb as _};
@@ -202,6 +203,40 @@ fn who_must_not_fail_waits_until_somebody_frees_something() {
         assert!(cpu.now() >= start + 1_000_000_000, "it waited");
         frames.free(page).unwrap();
     });
+}
+
+/// The root of a context is made where nobody can make room: it is made again when room was made, and only then.
+#[test]
+fn room_is_made_for_what_cannot_make_it_itself() {
+    let (world, volume) = mapped_file();
+    let file = volume.file(&world, 1, PAGES, FileMode::READ);
+    read_pages(&world, file, 0..PAGES);
+    let reclaim = reclaim(&world);
+    let mut held = vec![];
+    while let Ok(page) = world.board.alloc_pages(GfpFlags::GFP_ATOMIC, Order::ZERO) {
+        held.push(page);
+    }
+    assert_eq!(world.vm.create(&world.frames).err(), Some(Errno::Enomem));
+    let stolen = world.event(VmEvent::PgStealFile);
+    let mm = reclaim.with_room(|| world.vm.create(&world.frames)).unwrap();
+    assert!(world.event(VmEvent::PgStealFile) > stolen, "room was made");
+    world.end(mm);
+    // Nothing can be made where nothing can be taken, and another error is no lack of room.
+    while make_room(&reclaim) != 0 {}
+    while let Ok(page) = world.board.alloc_pages(GfpFlags::GFP_ATOMIC, Order::ZERO) {
+        held.push(page);
+    }
+    assert_eq!(reclaim.with_room(|| world.vm.create(&world.frames)).err(), Some(Errno::Enomem));
+    let mut calls = 0;
+    let refused = reclaim.with_room(|| {
+        calls += 1;
+        Err::<(), _>(Errno::Eagain)
+    });
+    assert_eq!((refused, calls), (Err(Errno::Eagain), 1));
+    for page in held {
+        world.board.free_pages(page).unwrap();
+    }
+    world.verify();
 }
 
 /// Reads pages of a file, as a system call does.

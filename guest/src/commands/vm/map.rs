@@ -9,7 +9,7 @@ use crate::console;
 use crate::context::Rights;
 use crate::files::{self, File};
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::VM;
+use crate::memory::vm::{RECLAIM, VM};
 use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use mm::cache::FileRef;
 use mm::pgtable::{Leaves, PageRange};
@@ -190,7 +190,8 @@ pub fn protect(args: &mut Args<'_>) -> Outcome {
         access.ok_or_else(|| usage(format_args!("bad rights '{word}' (r, rw, r-x, none, ...)")))?;
     session::with(|session| {
         let (at, len) = range("vm protect", args, session)?;
-        VM.mprotect(session.context.mm(), at, len, access, &FRAMES).map_err(|errno| refused(errno, ""))?;
+        let change = || VM.mprotect(session.context.mm(), at, len, access, &FRAMES);
+        RECLAIM.with_room(change).map_err(|errno| refused(errno, ""))?;
         console::print(format_args!("protected={:#x} rights={}\n", at.get(), Rights(access)));
         Ok(())
     })
@@ -201,7 +202,8 @@ fn fill(session: &Session, at: VirtAddr, bytes: u64) -> Outcome {
     let mm = session.context.mm();
     let writable = VM.area_from(mm, at).is_some_and(|area| area.flags.contains(VmFlags::WRITE));
     let access = if writable { Access::Write } else { Access::Read };
-    VM.populate(mm, at, bytes, access, &FRAMES).map_err(|errno| refused(errno, "populate"))
+    let fill = || VM.populate(mm, at, bytes, access, &FRAMES);
+    RECLAIM.with_room(fill).map_err(|errno| refused(errno, "populate"))
 }
 
 /// `vm populate [ADDR SIZE]`.
@@ -219,7 +221,8 @@ pub fn lock(args: &mut Args<'_>, lock: bool) -> Outcome {
     session::with(|session| {
         let (at, len) = range("vm lock", args, session)?;
         let mm = session.context.mm();
-        let done = if lock { VM.mlock(mm, at, len, &FRAMES) } else { VM.munlock(mm, at, len, &FRAMES) };
+        let change = || if lock { VM.mlock(mm, at, len, &FRAMES) } else { VM.munlock(mm, at, len, &FRAMES) };
+        let done = RECLAIM.with_room(change);
         done.map_err(|errno| refused(errno, ""))?;
         let what = if lock { "locked" } else { "unlocked" };
         console::print(format_args!("{what}={:#x} pages={}\n", at.get(), len.div_ceil(PAGE_SIZE)));
