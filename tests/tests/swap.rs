@@ -1,5 +1,6 @@
 //! Swap in a booted guest: what goes out is counted on both sides of the disk, comes back, and lies where `mkswap` says.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -145,6 +146,24 @@ fn t68_slots_are_counted_exactly() {
     let (total, free) = (meminfo(run.output(3), "SwapTotal"), meminfo(run.output(3), "SwapFree"));
     assert_eq!(run.output(2).number("used"), 4096, "{run}");
     assert_eq!((total - free) / 4, 4096, "{run}");
+}
+
+#[test]
+fn t68_more_name_a_slot_than_its_byte_counts() {
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    // With the first there are 70 of each page, 8 more than the byte of a slot can say.
+    let mut script = String::from("ctx new A; vm map 128K overlay; touch 1/1; swap out; ");
+    (1..70).for_each(|n| write!(script, "ctx clone A C{n}; ").unwrap());
+    script +=
+        "swap verify; cat /proc/meminfo; touch 1/1; swap out; swap verify; ctx use A; touch 1/1; swap out; ";
+    (1..70).for_each(|n| write!(script, "ctx kill C{n}; ").unwrap());
+    script += "swap verify; ctx kill A; swap verify";
+    let run = guest(any_host(), &swap).script(&script).start().assert_ok();
+    let used: Vec<u64> =
+        run.all().lines_with("swap_verify=ok").iter().map(|line| line.number("used")).collect();
+    // One slot for all 70 of each page; two clones write to theirs, which get slots of their own.
+    assert_eq!(used, [32, 64, 32, 0], "{run}");
 }
 
 #[test]

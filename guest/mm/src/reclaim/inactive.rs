@@ -240,7 +240,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             }
             Mapping::Anon(_) => {
                 (is_cached || self.swap.add(folio, &self.reserve))
-                    && (folio.mapcount() == 0 || self.vm.try_to_unmap(folio, forgotten))
+                    && (folio.mapcount() == 0 || self.vm.try_to_unmap(folio, forgotten, &self.reserve))
             }
             // It was brought back, and nobody has used it since.
             Mapping::None => is_cached,

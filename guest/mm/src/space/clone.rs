@@ -126,7 +126,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut gather = tree.gather_on(&source, &parent.cpus);
         let table = self.frame_table().ok_or(Errno::Ecorrupt)?;
         let into = MmTables::new(self, child, frames);
-        let mut shared = Sharing { vm: self, table: *table, seen: 0, got: Shared::default() };
+        let mut shared = Sharing { vm: self, frames, table: *table, seen: 0, got: Shared::default() };
         // Where a table of the child cannot be made, what was copied is there and is counted.
         let copied = tree.clone_range(&child.tree(), range, &into, &mut shared);
         let Sharing { seen, got: shared, .. } = shared;
@@ -146,8 +146,9 @@ impl<'p, M: Machine> Vm<'p, M> {
 }
 
 /// Entries on their way to the clone.
-struct Sharing<'a, 'p, M: Machine> {
+struct Sharing<'a, 'p, M: Machine, A> {
     vm: &'a Vm<'p, M>,
+    frames: &'a A,
     /// A copy: no step to it.
     table: FrameTable,
     /// All bits that entries of the parent had.
@@ -155,7 +156,7 @@ struct Sharing<'a, 'p, M: Machine> {
     got: Shared,
 }
 
-impl<M: Machine> Sharing<'_, '_, M> {
+impl<'p, M: Machine, A: FrameAllocator<'p>> Sharing<'_, 'p, M, A> {
     /// Makes the entry in `slot` one of a page that others have, too; what it says then.
     #[inline(always)]
     fn share(&mut self, slot: PteSlot<'_>, entry: Pte) -> Pte {
@@ -170,8 +171,8 @@ impl<M: Machine> Sharing<'_, '_, M> {
     fn other(&mut self, new: Pte, level: Level) -> Pte {
         let (vm, shared) = (self.vm, &mut self.got);
         if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
-            // As many entries as can be name the slot already.
-            shared.full |= vm.swap().duplicate(entry).is_err();
+            // Very many entries name the slot already, and there is no memory to count one more.
+            shared.full |= vm.swap().duplicate(entry, self.frames).is_err();
             if shared.full {
                 return Pte::NONE;
             }
@@ -188,7 +189,7 @@ impl<M: Machine> Sharing<'_, '_, M> {
     }
 }
 
-impl<'m, M: Machine> CopyEntry<'m> for Sharing<'_, '_, M> {
+impl<'m, 'p, M: Machine, A: FrameAllocator<'p>> CopyEntry<'m> for Sharing<'_, 'p, M, A> {
     #[inline(always)]
     fn small(&mut self, slot: PteSlot<'m>, entry: Pte) -> Pte {
         let new = self.share(slot, entry);

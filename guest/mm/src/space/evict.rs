@@ -11,6 +11,7 @@ use crate::addr::{Order, PAGE_SHIFT, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::mutant::planted;
 use crate::pgtable::PteSlot;
+use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, PteBits, PteCodec, PteView, SwapEntry, Tlb};
 use crate::rmap::AnonVma;
 use crate::sync::rcu;
@@ -131,13 +132,18 @@ impl<'p, M: Machine> Vm<'p, M> {
 
     /// Takes away every entry that maps a locked folio of one page that is in the swap cache, and names its slot there.
     /// What CPUs have to forget goes to `forgotten`. Whether none maps it any more.
-    pub(crate) fn try_to_unmap(&self, folio: Folio<'p>, forgotten: &mut Forgotten) -> bool {
+    pub(crate) fn try_to_unmap(
+        &self,
+        folio: Folio<'p>,
+        forgotten: &mut Forgotten,
+        frames: &impl FrameAllocator<'p>,
+    ) -> bool {
         if folio.order() != Order::ZERO {
             return false;
         }
         let Some(swapped) = self.swap().entry_of(folio) else { return folio.mapcount() == 0 };
         self.each_entry(folio, |mm, vma, slot, vpn| {
-            if vma.flags().contains(VmFlags::LOCKED) || self.swap().duplicate(swapped).is_err() {
+            if vma.flags().contains(VmFlags::LOCKED) || self.swap().duplicate(swapped, frames).is_err() {
                 return Step::Stop;
             }
             // Before the entry goes: whoever has the write lock next sees one or the other.

@@ -178,7 +178,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 }
                 What::Share => {
                     if let PteView::Swap { entry, .. } = Codec::<M>::view(slot.load()) {
-                        if self.swap().duplicate(entry).is_err() {
+                        if self.swap().duplicate(entry, frames).is_err() {
                             full = true;
                             return;
                         }

@@ -99,7 +99,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return false;
         }
         let Some(slot) = swap.entry_of(folio) else { return false };
-        if swap.duplicate(slot).is_ok() {
+        if swap.duplicate(slot, frames).is_ok() {
             if object.swap_out(nodes, cpu, folio, slot) {
                 self.count_shared(folio, false);
                 return true;

@@ -219,6 +219,18 @@ impl<'p> State<'p> {
         Ok(())
     }
 
+    /// One entry more than its byte can count names a slot.
+    pub fn carry(&mut self, slot: u64) {
+        let count = self.count(slot).carry();
+        self.set(slot, count);
+    }
+
+    /// One entry less names a slot, of those that its byte does not count.
+    pub fn borrow(&mut self, slot: u64, is_carried: bool) {
+        let count = self.count(slot).borrow(is_carried);
+        self.set(slot, count);
+    }
+
     /// One entry less names a slot.
     pub fn free(&mut self, slot: u64) -> Result<Left, Refused> {
         let count = self.count(slot).less()?;
@@ -241,7 +253,7 @@ impl<'p> State<'p> {
     fn step(&mut self, slot: u64, count: Count) -> Left {
         self.set(slot, count);
         if !count.is_free() {
-            return if count.entries() == 0 { Left::Cached } else { Left::Taken };
+            return if count.is_named() { Left::Taken } else { Left::Cached };
         }
         self.free_slots += 1;
         self.set_zero(slot, false);

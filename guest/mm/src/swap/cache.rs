@@ -159,7 +159,7 @@ impl<'p, M: Machine> Swap<'p, M> {
 
     /// Whether nothing but the cache names the slot of a page.
     pub(crate) fn is_only_cached(&self, folio: Folio<'_>) -> bool {
-        self.entry_of(folio).is_some_and(|entry| self.entries(entry) == 0)
+        self.entry_of(folio).is_some_and(|entry| !self.is_named(entry))
     }
 
     /// Takes a locked page out of the cache if no entry names its slot and it is not being written (Linux

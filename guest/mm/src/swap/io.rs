@@ -191,7 +191,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             let Some(beside) = SwapEntry::new(entry.area(), slot) else { continue };
             if slot == entry.offset() {
                 brought = Some(self.read(entry, &mut requests, frames));
-            } else if self.entries(beside) != 0
+            } else if self.is_named(beside)
                 && let Ok((folio, started)) = self.read(beside, &mut requests, frames)
             {
                 // A page of zeroes cost no reading, so it proves nothing for or against it.

@@ -18,6 +18,7 @@
 //! | file | job |
 //! |---|---|
 //! | `count` | the byte of a slot |
+//! | `carries` | what it cannot count |
 //! | `cluster`, `extent`, `area` | an area: its slots, where they are |
 //! | `memory` | the memory of an area |
 //! | `order` | which area is used next |
@@ -28,6 +29,7 @@
 
 mod area;
 mod cache;
+mod carries;
 mod cluster;
 mod count;
 mod extent;
@@ -71,6 +73,8 @@ struct Area<'p> {
     /// The indexes of the cache, one for every 64 MiB; null while the area is off. Used in read sections.
     spaces: AtomicPtr<XArray>,
     count: AtomicU32,
+    /// How often the count of a slot was carried.
+    carries: XArray,
 }
 
 /// An area that is on.
@@ -118,6 +122,7 @@ impl<'p, M: Machine> Swap<'p, M> {
                     inner: SpinLock::new(None),
                     spaces: AtomicPtr::new(core::ptr::null_mut()),
                     count: AtomicU32::new(0),
+                    carries: XArray::new(),
                 }
             }; MAX_AREAS],
             order: SpinLock::new(Order::new()),

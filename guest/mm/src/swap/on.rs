@@ -183,7 +183,7 @@ impl<'p, M: Machine> Swap<'p, M> {
                 from = entry.offset() + 1;
                 let count = self.with(entry, |inner, slot| inner.state.count(slot));
                 let (Some(count), wanted) = (count, named(entry)) else { continue };
-                if count.entries() != wanted {
+                if self.count_entries(entry)? != wanted {
                     return Err("a slot is named by more or fewer entries than its count says");
                 }
                 self.verify_cache(entry, count.is_cached())?;

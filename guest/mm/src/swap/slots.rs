@@ -59,14 +59,6 @@ impl<'p, M: Machine> Swap<'p, M> {
         }
     }
 
-    /// One entry more names a slot that is named or in the cache (Linux `swap_duplicate`).
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub(crate) fn duplicate(&self, entry: SwapEntry) -> Result<(), Refused> {
-        self.with(entry, |inner, slot| inner.state.duplicate(slot)).unwrap_or(Err(Refused::Free))
-    }
-
     /// One entry less names a slot (Linux `swap_free`).
     ///
     /// # Errors
@@ -75,8 +67,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         if planted("vm::swap.slots_stay") {
             return Ok(Freed::Done);
         }
-        let left = self.with(entry, |inner, slot| Ok((inner.state.free(slot)?, inner.state.closed)));
-        left.unwrap_or(Err(Refused::Free)).map(|(left, is_closed)| self.left(entry, left, is_closed))
+        self.less(entry).map(|(left, is_closed)| self.left(entry, left, is_closed))
     }
 
     /// The cache has no page for the slot any more.
@@ -87,8 +78,8 @@ impl<'p, M: Machine> Swap<'p, M> {
         }
     }
 
-    /// How many entries name a slot.
-    pub(crate) fn entries(&self, entry: SwapEntry) -> u32 {
-        self.with(entry, |inner, slot| inner.state.count(slot).entries()).unwrap_or(0)
+    /// Whether some entry names a slot.
+    pub(super) fn is_named(&self, entry: SwapEntry) -> bool {
+        self.with(entry, |inner, slot| inner.state.count(slot).is_named()).unwrap_or(false)
     }
 }

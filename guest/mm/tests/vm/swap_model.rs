@@ -46,11 +46,16 @@ struct Sizes {
     slots: u64,
     /// The most pages that an operation is about.
     span: u64,
+    /// How many contexts there can be, and how many more a clone makes.
+    family: usize,
+    children: usize,
 }
 
-const SMALL: Sizes = Sizes { ram: 16, pages: 24, slots: 40, span: 12 };
+const SMALL: Sizes = Sizes { ram: 16, pages: 24, slots: 40, span: 12, family: 5, children: 1 };
 /// All of it is one huge page at first.
-const HUGE: Sizes = Sizes { ram: 32, pages: 512, slots: 700, span: 400 };
+const HUGE: Sizes = Sizes { ram: 32, pages: 512, slots: 700, span: 400, family: 5, children: 1 };
+/// More of them name a slot than its byte can count, twice over.
+const MANY: Sizes = Sizes { ram: 32, pages: 4, slots: 700, span: 4, family: 150, children: 40 };
 
 /// What a context should see.
 struct Known {
@@ -59,7 +64,7 @@ struct Known {
 }
 
 fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
-    let Sizes { ram, pages: all, slots, span: most } = sizes;
+    let Sizes { ram, pages: all, slots, span: most, .. } = sizes;
     let swapping = Swapping::new(ram, 1, seed);
     let world = &swapping.world;
     let mut area = swapping.on(slots, &[5], None).unwrap();
@@ -98,11 +103,13 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
                 let mm = mm_of(&known, pick(m));
                 let _ = world.reclaim.page_out_shared(mm, page(at, first), pages * PAGE_SIZE, &world.frames);
             }
-            Op::Clone(m) if known.len() < 5 => {
+            Op::Clone(m) if known.len() < sizes.family => {
                 let n = pick(m);
-                let child = world.vm.clone_mm(mm_of(&known, n), &world.frames).unwrap();
-                let values = known[n].values.clone();
-                known.push(Known { mm: child.id(), values });
+                for _ in 0..sizes.children {
+                    let child = world.vm.clone_mm(mm_of(&known, n), &world.frames).unwrap();
+                    let values = known[n].values.clone();
+                    known.push(Known { mm: child.id(), values });
+                }
             }
             Op::End(m) if known.len() > 1 => {
                 let n = pick(m);
@@ -142,7 +149,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
             Op::Clone(_) | Op::End(_) => {}
         }
         // Who names a slot is looked for in all entries.
-        if all == SMALL.pages || step % 64 == 63 {
+        if all < HUGE.pages && sizes.family == SMALL.family || step % 64 == 63 {
             swapping.check();
         }
     }
@@ -175,5 +182,14 @@ proptest! {
     #[test]
     fn nothing_of_a_huge_page_is_lost_in_any_order(seed in any::<u64>(), ops in ops()) {
         run(seed, ops, HUGE);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_that_very_many_share(seed in any::<u64>(), ops in ops()) {
+        run(seed, ops, MANY);
     }
 }

@@ -15,7 +15,7 @@ use mm::vma::{VmFlags, VmaKind};
 use shared::exit::ExitStatus;
 
 /// Contexts that can have a session at once.
-const SESSIONS: usize = 16;
+const SESSIONS: usize = 80;
 /// Mappings that a session knows.
 const MAPPINGS: usize = 16;
 /// Pages of code, of data that is not written, and of data that is, in a new context.
