@@ -1,11 +1,12 @@
 //! Swap in a booted guest: what goes out is counted on both sides of the disk, comes back, and lies where `mkswap` says.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use tempfile::TempDir;
 use tests::linux::meminfo;
-use tests::{Guest, Host, Run, Text, any_host, for_each_host};
+use tests::{Guest, Host, Run, Text, any_host, for_each_host, kvm};
 
 use crate::swap_areas::area;
 
@@ -146,6 +147,56 @@ fn t68_slots_are_counted_exactly() {
     let (total, free) = (meminfo(run.output(3), "SwapTotal"), meminfo(run.output(3), "SwapFree"));
     assert_eq!(run.output(2).number("used"), 4096, "{run}");
     assert_eq!((total - free) / 4, 4096, "{run}");
+}
+
+/// What a file takes on the host, in bytes.
+fn blocks(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn t68_what_is_free_goes_back_to_the_host() {
+    let Some(host) = kvm() else { return };
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let start = |parameter: &str, commands: &[&str]| {
+        let guest = Guest::on(host).mem("64M").option("--swap", "none").disk(&swap, ",id=swp");
+        guest.append(SMALL).append(parameter).flag("--stats").run(commands).start().assert_ok()
+    };
+    let discarded = |run: &Run| {
+        let bytes = run.all().number("disk.swp.discard_bytes");
+        assert_eq!(run.all().number("guest.disk.swp.swap_discarded_pages") * PAGE, bytes, "{run}");
+        bytes
+    };
+    let filled = ["vm touch 32M", "swap out", "swap verify", "vm verify"];
+    let run = start("swap=vda", &filled);
+    assert_eq!((discarded(&run), run.output(3).fact("verify")), (0, "ok"), "{run}");
+    assert!(blocks(&swap) >= 32 << 20, "{}", blocks(&swap));
+    // All of it goes at first, and nothing later.
+    let run = start("swap=vda,discard=once", &["echo"]);
+    assert_eq!(discarded(&run), (64 << 20) - PAGE, "{run}");
+    assert!(blocks(&swap) < 1 << 20, "{}", blocks(&swap));
+    // Clusters go when nothing is in them any more; what is in the others is not lost. Of the 16 that were used
+    // some may be begun by others again.
+    let commands = [
+        "swapon --discard=pages /dev/vda",
+        "vm touch 32M",
+        "swap out",
+        "vm unmap",
+        "swap verify",
+        "sleep 0.2",
+    ];
+    let commands =
+        [&commands[..], &["vm touch 8M", "swap out", "vm verify", "swap verify", "swapoff /dev/vda"]]
+            .concat();
+    let run = start("noswap", &commands);
+    assert!(discarded(&run) >= 12 * 512 * PAGE, "{run}");
+    assert_eq!(run.output(8).fact("verify"), "ok", "{run}");
+    // And with both.
+    let run = start("swap=vda,discard", &filled);
+    assert!(discarded(&run) >= (64 << 20) - PAGE, "{run}");
+    let swapped = Guest::on(host).mem("64M").disk(&swap, "").run(&["swapon --discard=all /dev/vda"]);
+    assert!(swapped.start().assert_status(2).all().as_str().contains("unexpected argument"), "refused");
 }
 
 #[test]

@@ -35,13 +35,22 @@ pub fn differences(
 
 fn of_disk((id, guest, host): Known<'_>) -> impl Iterator<Item = String> {
     let host = host.totals();
-    let counts = [host.reads, host.read_bytes, host.writes, host.write_bytes, host.flushes, host.errors];
+    let counts = [
+        host.reads,
+        host.read_bytes,
+        host.writes,
+        host.write_bytes,
+        host.flushes,
+        host.discards,
+        host.discard_bytes,
+        host.errors,
+    ];
     let counted = guest.counters().into_iter().zip(counts).filter_map(move |((name, guest), host)| {
         let line = || format!("disk.{id}.{name}: the guest has counted {guest}, the monitor {host}");
         (guest != host).then(line)
     });
-    let booked =
-        guest.booked_bytes().into_iter().zip([("read", host.read_bytes), ("write", host.write_bytes)]);
+    let moved = [("read", host.read_bytes), ("write", host.write_bytes), ("discard", host.discard_bytes)];
+    let booked = guest.booked_bytes().into_iter().zip(moved);
     counted.chain(booked.filter_map(move |(booked, (name, host))| {
         let line =
             || format!("disk.{id}.{name}_bytes: the guest has booked {booked}, the monitor has {host}");

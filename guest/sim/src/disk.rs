@@ -9,7 +9,7 @@ use mm::addr::{PAGE_SIZE, Pfn};
 use mm::port::{BlockDevice, Cpu as _, IoError, IoOp, IoRequest, Ledger, Machine as _, SECTOR_BYTES};
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A request as the log has it.
@@ -76,8 +76,8 @@ struct State {
     rate: u64,
     /// Requests that failed on demand.
     failures: u64,
-    /// Bytes of reads and writes that succeeded.
-    moved: (u64, u64),
+    /// Bytes of reads, writes and discards that succeeded.
+    moved: [u64; 3],
     /// When all that was taken before is done, at that rate.
     busy_until: u64,
 }
@@ -101,6 +101,7 @@ pub struct Disk<'m> {
     read_only: AtomicBool,
     full: AtomicBool,
     held: AtomicBool,
+    max_discard: AtomicU64,
     ledger: Ledger,
 }
 
@@ -117,7 +118,7 @@ impl<'m> Disk<'m> {
             delay: 0,
             rate: 0,
             failures: 0,
-            moved: (0, 0),
+            moved: [0; 3],
             busy_until: 0,
         };
         Self {
@@ -128,6 +129,7 @@ impl<'m> Disk<'m> {
             read_only: AtomicBool::new(false),
             full: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            max_discard: AtomicU64::new(0),
             ledger: Ledger::new(),
         }
     }
@@ -139,6 +141,11 @@ impl<'m> Disk<'m> {
     /// One request has at most so many pages.
     pub fn set_max_pages(&self, pages: usize) {
         self.max_pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// One request gives back at most so many sectors; 0 for none at all, as at first.
+    pub fn set_max_discard(&self, sectors: u64) {
+        self.max_discard.store(sectors, Ordering::Relaxed);
     }
 
     /// Whether every write fails because nothing can be written.
@@ -199,9 +206,9 @@ impl<'m> Disk<'m> {
         self.state().failures
     }
 
-    /// Bytes that were read and written by requests that succeeded.
+    /// Bytes that were read, written and given back by requests that succeeded.
     #[must_use]
-    pub fn moved(&self) -> (u64, u64) {
+    pub fn moved(&self) -> [u64; 3] {
         self.state().moved
     }
 
@@ -245,9 +252,10 @@ impl<'m> Disk<'m> {
         }
         self.transfer(state, request, request.bytes);
         match request.op {
-            IoOp::Read => state.moved.0 += request.bytes,
-            IoOp::Write => state.moved.1 += request.bytes,
-            IoOp::Flush | IoOp::Discard => {}
+            IoOp::Read => state.moved[0] += request.bytes,
+            IoOp::Write => state.moved[1] += request.bytes,
+            IoOp::Discard => state.moved[2] += request.bytes,
+            IoOp::Flush => {}
         }
         Ok(())
     }
@@ -291,6 +299,10 @@ impl BlockDevice for Disk<'_> {
         self.max_pages.load(Ordering::Relaxed)
     }
 
+    fn max_discard(&self) -> u64 {
+        self.max_discard.load(Ordering::Relaxed)
+    }
+
     fn ledger(&self) -> &Ledger {
         &self.ledger
     }
@@ -305,6 +317,9 @@ impl BlockDevice for Disk<'_> {
         }
         if self.is_read_only() && matches!(op, IoOp::Write | IoOp::Discard) {
             return Err(IoError::ReadOnly);
+        }
+        if op == IoOp::Discard && bytes / SECTOR_BYTES > self.max_discard() {
+            return Err(IoError::Invalid);
         }
         let now = self.machine.cpu().now();
         let mut state = self.state();

@@ -16,13 +16,14 @@ use mm::space::MapRequest;
 use mm::vma::VmFlags;
 use mm::vmstat::{NodeStat, VmEvent};
 use shared::exit::ExitStatus;
+use shared::params::SwapDiscard;
 
 /// The family.
 pub const SWAPPING: &[Command] = &[
     Command {
         name: "swapon",
-        usage: "[-p N] PATH",
-        summary: "swaps to a disk, a partition or a file",
+        usage: "[-p N] [--discard[=once|pages]] PATH",
+        summary: "swaps to a disk, a partition or a file; its disk is told at first, or ever again, what is not needed",
         run: on,
     },
     Command {
@@ -46,7 +47,7 @@ pub const SWAPPING: &[Command] = &[
 ];
 
 fn on(args: &mut Args<'_>) -> Outcome {
-    let mut priority = None;
+    let (mut priority, mut discard) = (None, SwapDiscard::default());
     while let Some(word) = args.next_word() {
         match word {
             "-p" => {
@@ -55,8 +56,13 @@ fn on(args: &mut Args<'_>) -> Outcome {
                 priority =
                     Some(fits.ok_or_else(|| usage(format_args!("swapon: priorities are 0 to 32767")))?);
             }
+            "-d" => discard = SwapDiscard { once: true, pages: true },
+            word if word.starts_with("--") => {
+                let policy = word.strip_prefix("--").and_then(SwapDiscard::parse);
+                discard = policy.ok_or_else(|| parse::unexpected("swapon", word))?;
+            }
             path => {
-                return swap::on(path, priority).map_err(|refused| match refused {
+                return swap::on(path, priority, discard).map_err(|refused| match refused {
                     swap::Refused::Call(Errno::Enomem | Errno::Eio) => {
                         fail(ExitStatus::CheckFailed, format_args!("swapon: {path}: {refused}"))
                     }

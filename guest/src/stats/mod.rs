@@ -197,6 +197,8 @@ fn disks() -> DiskGroup {
             writes: done.writes,
             write_bytes: done.write_bytes,
             flushes: done.flushes,
+            discards: done.discards,
+            discard_bytes: done.discard_bytes,
             errors: done.errors,
             ledger: disk.ledger().lines(),
         };

@@ -152,7 +152,7 @@ pub enum Kind {
     ThpAnon,
     /// `on`, `off`, `noacpi`, `fake=N`, `fake=size[MG]`, `fake=NU`.
     Numa,
-    /// `dev[:prio]`.
+    /// `dev[:prio][,discard[=once|pages]]`.
     Swap,
     /// `name:key=value,...`.
     Context,
@@ -225,7 +225,7 @@ impl fmt::Display for Kind {
             Self::HugePages => f.write_str("N or node:N,..."),
             Self::ThpAnon => f.write_str("size[-size][,...]:always|madvise|never|inherit[;...], sizes 16K..2M"),
             Self::Numa => f.write_str("on,off,noacpi,fake=N,fake=size[MG],fake=NU"),
-            Self::Swap => f.write_str("dev[:prio], prio -1..32767"),
+            Self::Swap => f.write_str("dev[:prio][,discard[=once|pages]], prio -1..32767"),
             Self::Context => f.write_str(
                 "name:mem=,min=,low=,high=,max=,nice=-20..19,oom_score_adj=-1000..1000,node=,thp=always|madvise|never",
             ),

@@ -145,6 +145,10 @@ pub struct DiskWords {
     pub write_bytes: u64,
     /// Flushes that succeeded.
     pub flushes: u64,
+    /// Discards that succeeded.
+    pub discards: u64,
+    /// Bytes they gave back.
+    pub discard_bytes: u64,
     /// Requests that failed.
     pub errors: u64,
     /// What those who asked for them have booked, in the order of [`LEDGER`].
@@ -153,7 +157,7 @@ pub struct DiskWords {
 
 /// The lines of a disk's ledger: what the guest's memory manager knows that it has read and written, in its own units,
 /// and what others have.
-pub const LEDGER: [&str; 12] = [
+pub const LEDGER: [&str; 13] = [
     "swap_in_pages",
     "swap_out_pages",
     "file_in_pages",
@@ -166,6 +170,7 @@ pub const LEDGER: [&str; 12] = [
     "other_out_bytes",
     "swap_in_failed_pages",
     "swap_out_failed_pages",
+    "swap_discarded_pages",
 ];
 
 impl DiskWords {
@@ -181,31 +186,34 @@ impl DiskWords {
     /// Pages that were to come from swap and to go there, whether they did or not.
     #[must_use]
     pub fn booked_swap(&self) -> [u64; 2] {
-        let [came, went, .., not_came, not_went] = self.ledger;
+        let [came, went, .., not_came, not_went, _] = self.ledger;
         [came.wrapping_add(not_came), went.wrapping_add(not_went)]
     }
 
-    /// The bytes that were read and written by what was booked.
+    /// The bytes that were read, written and given back by what was booked.
     #[must_use]
-    pub fn booked_bytes(&self) -> [u64; 2] {
+    pub fn booked_bytes(&self) -> [u64; 3] {
         let bytes = |direction: usize| {
             let line = |at: usize| self.ledger.get(2 * at + direction).copied().unwrap_or(0);
             let pages = line(0).wrapping_add(line(1));
             let rest = line(3).wrapping_add(line(4)).wrapping_sub(line(2));
             pages.wrapping_mul(PAGE_SIZE).wrapping_add(rest)
         };
-        [bytes(0), bytes(1)]
+        let [.., discarded] = self.ledger;
+        [bytes(0), bytes(1), discarded.wrapping_mul(PAGE_SIZE)]
     }
 
     /// The counters with their names, as `--stats` has them.
     #[must_use]
-    pub fn counters(&self) -> [(&'static str, u64); 6] {
+    pub fn counters(&self) -> [(&'static str, u64); 8] {
         [
             ("reads", self.reads),
             ("read_bytes", self.read_bytes),
             ("writes", self.writes),
             ("write_bytes", self.write_bytes),
             ("flushes", self.flushes),
+            ("discards", self.discards),
+            ("discard_bytes", self.discard_bytes),
             ("errors", self.errors),
         ]
     }

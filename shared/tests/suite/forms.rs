@@ -1,6 +1,6 @@
 //! Values with a syntax of their own.
 
-use shared::params::{MemmapEntry, MemmapType, NumaOption, SlabFlags, Value, check, lookup};
+use shared::params::{MemmapEntry, MemmapType, NumaOption, SlabFlags, SwapDiscard, Value, check, lookup};
 
 fn value<'a>(name: &str, raw: &'a str) -> Value<'a> {
     let spec = lookup(name).expect("a parameter");
@@ -92,9 +92,23 @@ fn numa() {
 fn swap_areas() {
     let Value::Swap(area) = value("swap", "/dev/vdb2:-1") else { panic!() };
     assert_eq!((area.device, area.priority), ("vdb2", Some(-1)));
+    assert_eq!(area.discard, SwapDiscard::default());
+    for (word, once, pages) in
+        [("discard", true, true), ("discard=once", true, false), ("discard=pages", false, true)]
+    {
+        let text = format!("vdb2:7,{word}");
+        let Value::Swap(area) = value("swap", &text) else { panic!() };
+        assert_eq!(
+            (area.device, area.priority, area.discard),
+            ("vdb2", Some(7), SwapDiscard { once, pages })
+        );
+    }
     let Value::Swap(area) = value("swap", "/swapfile") else { panic!() };
     assert_eq!((area.device, area.priority), ("/swapfile", None));
-    refused("swap", &["", ":5", "vdb:", "vdb:-2", "vdb:32768", "vdb,sync", "vdb:5,discard", "a b"]);
+    refused(
+        "swap",
+        &["", ":5", "vdb:", "vdb:-2", "vdb:32768", "vdb,sync", "vdb:5,discard=all", "vdb,discard,x", "a b"],
+    );
 }
 
 #[test]

@@ -76,17 +76,17 @@ pub(crate) struct Batch<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
 impl<'p, M: Machine, A: FrameAllocator<'p>> Batch<'_, 'p, M, A> {
     /// Requests that belong to it.
     pub(crate) fn gather(&self, op: IoOp) -> Gather<'_, 'p, M, A> {
-        self.io.gather(self.device, self.frames, self.job(op))
+        self.io.gather(self.device, self.frames, self.job(op, Purpose::Direct))
     }
 
-    fn job(&self, op: IoOp) -> Job<'p> {
-        Job { op, purpose: Purpose::Direct, end: End::Batch(NonNull::from(self.count)) }
+    fn job(&self, op: IoOp, purpose: Purpose) -> Job<'p> {
+        Job { op, purpose, end: End::Batch(NonNull::from(self.count)) }
     }
 
     /// A request without memory.
-    pub(crate) fn command(&self, op: IoOp, sector: u64, bytes: u64) {
+    pub(crate) fn command(&self, op: IoOp, purpose: Purpose, sector: u64, bytes: u64) {
         self.count.add();
-        let job = self.job(op);
+        let job = self.job(op, purpose);
         match self.io.take(self.device, self.frames, job, sector) {
             Some(mut bio) => {
                 bio.bytes = bytes;

@@ -67,6 +67,10 @@ pub trait BlockDevice: Sync {
     fn is_read_only(&self) -> bool;
     /// Pages that one request can have at most.
     fn max_pages(&self) -> usize;
+    /// Sectors that one request can give back; 0 where none can.
+    fn max_discard(&self) -> u64 {
+        0
+    }
     /// What came of the requests to it.
     fn ledger(&self) -> &Ledger;
     /// Starts a request; waits for room if this code can wait.

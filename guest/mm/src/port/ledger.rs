@@ -34,10 +34,12 @@ enum Line {
     OtherBytes,
     /// Pages that were to be swapped and could not be.
     SwapFailed,
+    /// Pages of slots that were given back to the disk; there is one direction.
+    SwapDiscarded,
 }
 
 /// How many numbers there are.
-pub const LEDGER_LINES: usize = 12;
+pub const LEDGER_LINES: usize = 13;
 
 /// See the module documentation.
 pub struct Ledger([AtomicU64; LEDGER_LINES]);
@@ -50,7 +52,7 @@ impl Ledger {
     }
 
     /// The numbers: pages swapped in and out, pages of files read and written, bytes that they lack, bytes of direct
-    /// reads and writes, of other ones, pages that could not be swapped in and out.
+    /// reads and writes, of other ones, pages that could not be swapped in and out, pages of slots given back.
     pub fn lines(&self) -> [u64; LEDGER_LINES] {
         self.0.each_ref().map(|line| line.load(Ordering::Relaxed))
     }
@@ -58,6 +60,9 @@ impl Ledger {
     /// A request has ended: so many pages, and bytes of them.
     pub fn book(&self, purpose: Purpose, op: IoOp, pages: u64, bytes: u64, is_ok: bool) {
         match (purpose, is_ok) {
+            (Purpose::Swap, true) if op == IoOp::Discard => {
+                self.add(Line::SwapDiscarded, IoOp::Read, bytes / PAGE_SIZE);
+            }
             (Purpose::Swap, true) if planted("vm::swap.page_is_not_booked") && pages > 1 => {
                 self.add(Line::SwapPages, op, pages - 1);
             }

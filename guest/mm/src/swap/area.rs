@@ -37,10 +37,15 @@ pub(super) struct State<'p> {
     maps: Maps<'p>,
     /// No slots are given out: the area is being switched off.
     pub closed: bool,
+    /// What was in use goes back to the disk before it is used again (Linux `SWP_PAGE_DISCARD`).
+    pub discards: bool,
+    /// Clusters that are being given back.
+    pub discarding: u32,
     free_slots: u64,
     /// Slots that can be used at all.
     good: u64,
     free: List,
+    freed: List,
     part: List,
     full: List,
     current: [Current; MAX_CPUS],
@@ -63,9 +68,12 @@ impl<'p> State<'p> {
         let mut state = Self {
             maps,
             closed: false,
+            discards: false,
+            discarding: 0,
             free_slots: 0,
             good: 0,
             free: List::new(Place::Free),
+            freed: List::new(Place::Freed),
             part: List::new(Place::Part),
             full: List::new(Place::Full),
             current: [Current { cluster: NONE, next: 0 }; MAX_CPUS],
@@ -136,6 +144,7 @@ impl<'p> State<'p> {
     fn put_down(&mut self, at: u32) {
         let Some(cluster) = self.maps.clusters.get(at as usize) else { return };
         let list = match u64::from(cluster.used) {
+            0 if self.discards => &mut self.freed,
             0 => &mut self.free,
             SLOTS => &mut self.full,
             _ => &mut self.part,
@@ -146,6 +155,7 @@ impl<'p> State<'p> {
     fn list_of(&mut self, place: Place) -> Option<&mut List> {
         match place {
             Place::Free => Some(&mut self.free),
+            Place::Freed => Some(&mut self.freed),
             Place::Part => Some(&mut self.part),
             Place::Full => Some(&mut self.full),
             Place::Current => None,
@@ -202,6 +212,27 @@ impl<'p> State<'p> {
         };
         *current = Current { cluster, next: 0 };
         true
+    }
+
+    /// Whether clusters wait to be given back to the disk.
+    pub fn any_freed(&self) -> bool {
+        !self.closed && self.freed.first().is_some()
+    }
+
+    /// The first slot of a cluster that the caller gives back to the disk.
+    pub fn begin_discard(&mut self) -> Option<u64> {
+        if self.closed {
+            return None;
+        }
+        let at = self.freed.pop(self.maps.clusters)?;
+        self.discarding += 1;
+        Some(u64::from(at) * SLOTS)
+    }
+
+    /// The cluster with this first slot was given back.
+    pub fn end_discard(&mut self, first: u64) {
+        self.discarding -= 1;
+        self.free.push(self.maps.clusters, (first / SLOTS) as u32);
     }
 
     /// A cluster with free slots that another CPU gives out of.
@@ -301,7 +332,7 @@ impl<'p> State<'p> {
             }
             let right = match cluster.place {
                 Place::Current => true,
-                Place::Free => used + beyond == 0,
+                Place::Free | Place::Freed => used + beyond == 0,
                 Place::Part => used + beyond != 0 && used + beyond != SLOTS,
                 Place::Full => used + beyond == SLOTS,
             };

@@ -9,7 +9,7 @@ use super::{Freed, Refused, Swap, packed, unpacked};
 use crate::addr::Pfn;
 use crate::folio::{Folio, FolioFlags};
 use crate::phys::{FrameAllocator, GfpFlags};
-use crate::port::{Machine, SwapEntry};
+use crate::port::{Cpu, Machine, SwapEntry};
 use crate::sync::rcu;
 use crate::vmstat::NodeStat;
 use crate::xarray::{Entry, XArray};
@@ -100,13 +100,20 @@ impl<'p, M: Machine> Swap<'p, M> {
     /// (Linux `folio_alloc_swap`). False if there is no slot, or no memory.
     #[must_use = "without a slot the page stays"]
     pub(crate) fn add(&self, folio: Folio<'_>, frames: &impl FrameAllocator<'p>) -> bool {
-        let Some(entry) = self.take_slot() else { return false };
+        let Some(entry) = self.take_slot().or_else(|| self.take_discarded(frames)) else { return false };
         if self.insert(folio, entry, frames).is_err() {
             self.uncache(entry);
             return false;
         }
         folio.set_flags(FolioFlags::DIRTY);
         true
+    }
+
+    /// A slot where all that are free have yet to be given back to the disk.
+    #[cold]
+    fn take_discarded(&self, frames: &impl FrameAllocator<'p>) -> Option<SwapEntry> {
+        let is_worth_it = self.free_slots() != 0 && self.cpu().can_wait();
+        if is_worth_it && self.discard_freed(frames) != 0 { self.take_slot() } else { None }
     }
 
     /// Takes a locked page out of the cache. The caller has a reference, and the page is not being written.

@@ -12,11 +12,13 @@ const NONE: u32 = u32::MAX;
 /// Where a cluster is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Place {
-    /// A CPU gives its slots out.
+    /// A CPU gives its slots out, or they are being given back to the disk.
     #[default]
     Current,
     /// All slots are free.
     Free,
+    /// The same, and the disk is to be told first (Linux `discard_clusters`).
+    Freed,
     /// Some slots are free.
     Part,
     /// None is.

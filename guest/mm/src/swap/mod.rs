@@ -25,6 +25,7 @@
 //! | `slots` | taking, naming and freeing slots |
 //! | `cache` | pages that have a slot |
 //! | `io` | writing and reading them |
+//! | `discard` | telling disks what is not needed |
 //! | `on` | switching areas on and off |
 
 mod area;
@@ -32,6 +33,7 @@ mod cache;
 mod carries;
 mod cluster;
 mod count;
+mod discard;
 mod extent;
 mod io;
 mod memory;
@@ -51,7 +53,7 @@ use crate::sync::{Once, SpinLock};
 use crate::vmstat::VmStat;
 use crate::xarray::{NodeCache, XArray};
 use area::State;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub(crate) use count::Refused;
 pub use extent::Extent;
 use io::Window;
@@ -105,6 +107,8 @@ pub struct Swap<'p, M: Machine> {
     total: AtomicU64,
     /// Pages that could not be written, and stayed.
     write_errors: AtomicU64,
+    /// Some area gives back what was in use.
+    discards: AtomicBool,
     window: Window,
 }
 
@@ -128,6 +132,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             order: SpinLock::new(Order::new()),
             total: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
+            discards: AtomicBool::new(false),
             window: Window::new(),
         }
     }

@@ -21,6 +21,8 @@ pub struct SwapOn<'a, 'p> {
     pub slots: u64,
     /// Slots that must not be used.
     pub bad: &'a [u64],
+    /// What was in use goes back to the disk before it is used again; if the disk takes that.
+    pub discard: bool,
     /// Which areas come first: the highest. Without one it comes after all that are on.
     pub priority: Option<u16>,
     /// As many bytes as [`area_bytes`](super::area_bytes) says.
@@ -89,7 +91,9 @@ impl<'p, M: Machine> Swap<'p, M> {
         let area = self.areas.get(number).ok_or(Errno::Eperm)?;
         // SAFETY: promised by the caller.
         let (maps, spaces) = unsafe { divide(request.memory, slots, extents) };
-        let state = State::new(maps, request.bad.iter().copied());
+        let mut state = State::new(maps, request.bad.iter().copied());
+        state.discards = request.discard && device.max_discard() != 0;
+        self.discards.fetch_or(state.discards, Ordering::Relaxed);
         let good = state.good();
         if good == 0 {
             return Err(Errno::Einval);
@@ -145,6 +149,7 @@ impl<'p, M: Machine> Swap<'p, M> {
     pub(crate) fn finish_off(&self, number: u32) -> Option<AreaMemory> {
         let area = self.areas.get(number as usize)?;
         let spaces = area.spaces.swap(null_mut(), Ordering::AcqRel);
+        self.wait_for_discards(area);
         let inner = area.inner.lock(self.cpu()).take()?;
         // Whoever is in a read section may still look at the indexes.
         let ground = self.ground()?;

@@ -52,6 +52,9 @@ impl<'p, M: Machine> Swap<'p, M> {
                     self.lru.swap_free().fetch_add(1, Ordering::Relaxed);
                 }
                 self.forget_shadow(entry);
+                if self.discards.load(Ordering::Relaxed) {
+                    self.wake_discarder(entry);
+                }
                 Freed::Done
             }
             Left::Cached => Freed::CacheOnly,

@@ -6,7 +6,7 @@ use super::SyncMode;
 use crate::cache::{Inode, OpenFile, Settled};
 use crate::errno::Errno;
 use crate::phys::FrameAllocator;
-use crate::port::{Cpu, IoError, IoOp, Machine};
+use crate::port::{Cpu, IoError, IoOp, Machine, Purpose};
 use crate::space::Vm;
 use bitflags::bitflags;
 
@@ -113,7 +113,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Has the disk make stable what it has taken.
     fn flush_disk<A: FrameAllocator<'p>>(&self, inode: &Inode<'p>, frames: &A) -> Result<(), Errno> {
         let device = inode.fs().device();
-        let flushed = self.cache().io().batch(device, frames, |batch| batch.command(IoOp::Flush, 0, 0));
+        let flushed =
+            self.cache().io().batch(device, frames, |batch| batch.command(IoOp::Flush, Purpose::File, 0, 0));
         match flushed {
             // A disk without a cache of its own.
             Ok(()) | Err(IoError::Unsupported) => Ok(()),

@@ -24,6 +24,7 @@ mod shared;
 mod shared_swap;
 mod swap;
 mod swap_model;
+mod swap_slots;
 mod write;
 mod write_gap;
 mod write_model;

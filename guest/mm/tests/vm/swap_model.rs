@@ -20,6 +20,7 @@ enum Op {
     Off,
     Fail(bool),
     Finish(u8),
+    Discard,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -32,6 +33,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, n)| Op::Unmap(m, p, n)),
         1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(m, p, n)| Op::DontNeed(m, p, n)),
         1 => Just(Op::Off),
+        2 => Just(Op::Discard),
         1 => any::<bool>().prop_map(Op::Fail),
         6 => any::<u8>().prop_map(Op::Finish),
     ];
@@ -49,13 +51,17 @@ struct Sizes {
     /// How many contexts there can be, and how many more a clone makes.
     family: usize,
     children: usize,
+    /// Sectors that can be given back at once.
+    discard: u64,
 }
 
-const SMALL: Sizes = Sizes { ram: 16, pages: 24, slots: 40, span: 12, family: 5, children: 1 };
+const SMALL: Sizes = Sizes { ram: 16, pages: 24, slots: 40, span: 12, family: 5, children: 1, discard: 0 };
 /// All of it is one huge page at first.
-const HUGE: Sizes = Sizes { ram: 32, pages: 512, slots: 700, span: 400, family: 5, children: 1 };
+const HUGE: Sizes = Sizes { ram: 32, pages: 512, slots: 700, span: 400, family: 5, children: 1, discard: 0 };
+/// Whole clusters become free and go back to the disk, in parts.
+const GIVEN: Sizes = Sizes { slots: 2200, family: 3, discard: 3000, ..HUGE };
 /// More of them name a slot than its byte can count, twice over.
-const MANY: Sizes = Sizes { ram: 32, pages: 4, slots: 700, span: 4, family: 150, children: 40 };
+const MANY: Sizes = Sizes { ram: 32, pages: 4, slots: 700, span: 4, family: 150, children: 40, discard: 0 };
 
 /// What a context should see.
 struct Known {
@@ -67,6 +73,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
     let Sizes { ram, pages: all, slots, span: most, .. } = sizes;
     let swapping = Swapping::new(ram, 1, seed);
     let world = &swapping.world;
+    swapping.disk.set_max_discard(sizes.discard);
     let mut area = swapping.on(slots, &[5], None).unwrap();
     let first = world.context();
     let at = world.map_overlay(first, 2 * all);
@@ -146,6 +153,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
                     unsafe { world.vm.cache().io().end_io(cookie, result) };
                 }
             }
+            Op::Discard => drop(world.vm.swap().discard_freed(&world.frames)),
             Op::Clone(_) | Op::End(_) => {}
         }
         // Who names a slot is looked for in all entries.
@@ -191,5 +199,14 @@ proptest! {
     #[test]
     fn nothing_is_lost_that_very_many_share(seed in any::<u64>(), ops in ops()) {
         run(seed, ops, MANY);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_where_free_clusters_are_given_back(seed in any::<u64>(), ops in ops()) {
+        run(seed, ops, GIVEN);
     }
 }

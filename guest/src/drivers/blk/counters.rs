@@ -12,6 +12,8 @@ pub struct Counters {
     writes: AtomicU64,
     write_bytes: AtomicU64,
     flushes: AtomicU64,
+    discards: AtomicU64,
+    discard_bytes: AtomicU64,
     errors: AtomicU64,
     kicks: AtomicU64,
     interrupts: AtomicU64,
@@ -32,6 +34,10 @@ pub struct Totals {
     pub write_bytes: u64,
     /// Flushes that succeeded.
     pub flushes: u64,
+    /// Discards that succeeded.
+    pub discards: u64,
+    /// Bytes they gave back.
+    pub discard_bytes: u64,
     /// Requests that failed.
     pub errors: u64,
     /// Times that the device was told of requests.
@@ -47,6 +53,7 @@ impl Counters {
             Kind::Read => (&self.reads, Some(&self.read_bytes)),
             Kind::Write => (&self.writes, Some(&self.write_bytes)),
             Kind::Flush => (&self.flushes, None),
+            Kind::Discard => (&self.discards, Some(&self.discard_bytes)),
             Kind::Id => return,
         };
         operations.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +67,7 @@ impl Counters {
         match kind {
             Kind::Read => self.ledger.book(Purpose::Other, IoOp::Read, 0, bytes, true),
             Kind::Write => self.ledger.book(Purpose::Other, IoOp::Write, 0, bytes, true),
-            Kind::Flush | Kind::Id => {}
+            Kind::Flush | Kind::Discard | Kind::Id => {}
         }
     }
 
@@ -88,6 +95,8 @@ impl Counters {
             writes: get(&self.writes),
             write_bytes: get(&self.write_bytes),
             flushes: get(&self.flushes),
+            discards: get(&self.discards),
+            discard_bytes: get(&self.discard_bytes),
             errors: get(&self.errors),
             kicks: get(&self.kicks),
             interrupts: get(&self.interrupts),

@@ -10,6 +10,7 @@
 use super::counters::{Counters, Totals};
 use super::lane::{Lane, Look, Tell};
 use super::port;
+use super::ring::Ring;
 use super::slots::Outcome;
 use super::ticket::Ticket;
 use super::wire::{ID_BYTES, Kind};
@@ -75,6 +76,8 @@ pub struct Limits {
     pub has_cache: bool,
     /// Data segments that the device takes in one request.
     pub segments: usize,
+    /// Sectors that it gives back in one request; 0 if it does not.
+    pub discard: u32,
 }
 
 /// A disk. Lives for good.
@@ -274,11 +277,45 @@ impl Disk {
         cookie: u64,
     ) -> Result<(), BlkError> {
         let (kind, sector) = self.check(operation, segments)?;
+        // SAFETY: the slot is claimed; the rest by the caller.
+        self.tell_end(index, cookie, |ring, slot| unsafe { ring.submit(slot, kind, sector, segments) })
+    }
+
+    /// The same for a request to give `bytes` bytes from `sector` on back.
+    pub(super) fn send_discard(
+        &self,
+        index: usize,
+        sector: u64,
+        bytes: u64,
+        cookie: u64,
+    ) -> Result<(), BlkError> {
+        if self.limits.discard == 0 {
+            return Err(BlkError::Unsupported);
+        }
+        let sectors = bytes / SECTOR_BYTES;
+        let end = sector.checked_add(sectors).filter(|_| bytes.is_multiple_of(SECTOR_BYTES) && bytes != 0);
+        if sectors > self.limits.discard.into() || end.is_none_or(|end| end > self.limits.sectors) {
+            return Err(BlkError::Invalid);
+        }
+        self.tell_end(index, cookie, |ring, slot| ring.discard(slot, sector, sectors as u32))
+    }
+
+    /// Sectors that one request can give back.
+    pub fn max_discard(&self) -> u64 {
+        self.limits.discard.into()
+    }
+
+    /// Hands a request to queue `index`, whose end is told with `cookie`.
+    fn tell_end(
+        &self,
+        index: usize,
+        cookie: u64,
+        hand_over: impl FnOnce(&mut Ring, usize) -> Result<(), BlkError>,
+    ) -> Result<(), BlkError> {
         let lane = self.lane(index);
         let slot = lane.slots.claim().ok_or(BlkError::Full)?;
         lane.slots.tell(slot, cookie);
-        // SAFETY: the slot is ours; the rest by the caller.
-        unsafe { lane.ring.lock(&CPU).submit(slot, kind, sector, segments) }.inspect_err(|_| {
+        hand_over(&mut lane.ring.lock(&CPU), slot).inspect_err(|_| {
             lane.slots.forget(slot);
             lane.room.wake_all();
         })

@@ -60,6 +60,8 @@ const FEATURE_SEG_MAX: u64 = 1 << 2;
 const FEATURE_READ_ONLY: u64 = 1 << 5;
 /// VIRTIO_BLK_F_FLUSH.
 const FEATURE_FLUSH: u64 = 1 << 9;
+/// VIRTIO_BLK_F_DISCARD.
+const FEATURE_DISCARD: u64 = 1 << 13;
 /// VIRTIO_BLK_F_MQ: the device says how many queues it has.
 const FEATURE_QUEUES: u64 = 1 << 12;
 
@@ -67,6 +69,8 @@ const FEATURE_QUEUES: u64 = 1 << 12;
 const CONFIG_CAPACITY: usize = 0;
 /// Offset of the largest number of data segments.
 const CONFIG_SEG_MAX: usize = 12;
+/// Offset of the largest number of sectors that a discard has.
+const CONFIG_MAX_DISCARD: usize = 36;
 /// Offset of the number of queues.
 const CONFIG_QUEUES: usize = 34;
 
@@ -142,8 +146,13 @@ pub(super) fn on_interrupt(line: usize) {
 pub(super) fn attach(mut device: Device, line: usize, cpus: usize) -> Result<&'static Disk, Unusable> {
     let index = disks().count();
     let entry = DISKS.get(index).ok_or(Unusable::TooMany)?;
-    let wanted =
-        FEATURE_SEG_MAX | FEATURE_READ_ONLY | FEATURE_FLUSH | FEATURE_QUEUES | EVENT_IDX | INDIRECT_DESC;
+    let wanted = FEATURE_SEG_MAX
+        | FEATURE_READ_ONLY
+        | FEATURE_FLUSH
+        | FEATURE_QUEUES
+        | FEATURE_DISCARD
+        | EVENT_IDX
+        | INDIRECT_DESC;
     let features = device.negotiate(wanted)?;
     let has = |feature| features & feature != 0;
     let segments = match has(FEATURE_SEG_MAX) {
@@ -157,6 +166,7 @@ pub(super) fn attach(mut device: Device, line: usize, cpus: usize) -> Result<&'s
         read_only: has(FEATURE_READ_ONLY),
         has_cache: has(FEATURE_FLUSH),
         segments,
+        discard: if has(FEATURE_DISCARD) { device.config(CONFIG_MAX_DISCARD)? } else { 0 },
     };
     // The other queues of a device are as large as its first.
     if device.max_queue_size(0) < QUEUE_SIZE as u32 {

@@ -80,6 +80,35 @@ impl Pieces {
     }
 }
 
+impl Disk {
+    /// Sends a request of so many segments to the nearest queue as soon as there is room, if its sender may wait.
+    fn send(
+        &self,
+        segments: usize,
+        mut hand_over: impl FnMut(usize) -> Result<(), BlkError>,
+    ) -> Result<(), IoError> {
+        loop {
+            let lane = self.nearest();
+            match hand_over(lane) {
+                Ok(()) => {
+                    self.kick(lane);
+                    return Ok(());
+                }
+                Err(BlkError::Full) if CPU.can_wait() => {
+                    self.poll(lane);
+                    self.wait_for_room(lane, segments);
+                }
+                Err(error) => return Err(to_io_error(error)),
+            }
+        }
+    }
+
+    fn submit_discard(&self, request: &IoRequest<'_>) -> Result<(), IoError> {
+        let &IoRequest { sector, bytes, cookie, .. } = request;
+        self.send(1, |lane| self.send_discard(lane, sector, bytes, cookie))
+    }
+}
+
 impl BlockDevice for Disk {
     fn name(&self) -> &str {
         Disk::name(self)
@@ -97,6 +126,10 @@ impl BlockDevice for Disk {
         self.max_segments()
     }
 
+    fn max_discard(&self) -> u64 {
+        Disk::max_discard(self)
+    }
+
     fn ledger(&self) -> &Ledger {
         &self.counting().ledger
     }
@@ -107,7 +140,7 @@ impl BlockDevice for Disk {
             IoOp::Read => Operation::Read { sector },
             IoOp::Write => Operation::Write { sector },
             IoOp::Flush => Operation::Flush,
-            IoOp::Discard => return Err(IoError::Unsupported),
+            IoOp::Discard => return self.submit_discard(request),
         };
         if operation == Operation::Flush && !self.has_cache() {
             // What is written is stable.
@@ -116,21 +149,10 @@ impl BlockDevice for Disk {
         }
         let mut pieces = Pieces::new();
         pieces.add(request.pages, request.bytes).ok_or(IoError::Invalid)?;
-        loop {
-            let lane = self.nearest();
+        self.send(pieces.len, |lane| {
             // SAFETY: promised by the caller.
-            match unsafe { self.send_told(lane, operation, pieces.as_slice(), request.cookie) } {
-                Ok(()) => {
-                    self.kick(lane);
-                    return Ok(());
-                }
-                Err(BlkError::Full) if CPU.can_wait() => {
-                    self.poll(lane);
-                    self.wait_for_room(lane, pieces.len);
-                }
-                Err(error) => return Err(to_io_error(error)),
-            }
-        }
+            unsafe { self.send_told(lane, operation, pieces.as_slice(), request.cookie) }
+        })
     }
 
     fn poll(&self, done: &mut dyn FnMut(u64, Result<(), IoError>)) {

@@ -8,7 +8,7 @@
 use super::counters::Counters;
 use super::slots::{Outcome, Slots};
 use super::wire::{ID_BYTES, Kind, OVERHEAD, STATUS_OK, STATUS_UNSUPPORTED, Wire};
-use super::{BlkError, MAX_IN_FLIGHT, Segment};
+use super::{BlkError, MAX_IN_FLIGHT, SECTOR_BYTES, Segment};
 use crate::drivers::virtio::{Device, Doorbell, Unusable};
 use virtq::{Broken, Queue};
 
@@ -82,6 +82,29 @@ impl Ring {
         sector: u64,
         segments: &[Segment],
     ) -> Result<(), BlkError> {
+        let bytes = segments.iter().map(|segment| u64::from(segment.bytes)).sum();
+        // SAFETY: by the caller.
+        unsafe { self.hand_over(slot, Flight { kind, bytes }, sector, segments) }
+    }
+
+    /// Asks the device to give `sectors` sectors from `sector` on back. The slot is claimed and not with the device.
+    pub fn discard(&mut self, slot: usize, sector: u64, sectors: u32) -> Result<(), BlkError> {
+        let range = self.wire.range_segment(slot, sector, sectors);
+        let flight = Flight { kind: Kind::Discard, bytes: u64::from(sectors) * SECTOR_BYTES };
+        // SAFETY: the memory is the driver's, and that of the slot.
+        unsafe { self.hand_over(slot, flight, 0, &[range]) }
+    }
+
+    /// # Safety
+    /// As [`Ring::submit`].
+    unsafe fn hand_over(
+        &mut self,
+        slot: usize,
+        flight: Flight,
+        sector: u64,
+        segments: &[Segment],
+    ) -> Result<(), BlkError> {
+        let kind = flight.kind;
         if self.lost {
             return Err(BlkError::Lost);
         }
@@ -98,8 +121,7 @@ impl Ring {
             self.queue.add(token, buffers)
         };
         added.map_err(|_| BlkError::Full)?;
-        let bytes = segments.iter().map(|segment| u64::from(segment.bytes)).sum();
-        self.flights[slot % MAX_IN_FLIGHT] = Flight { kind, bytes };
+        self.flights[slot % MAX_IN_FLIGHT] = flight;
         self.busy |= 1 << slot;
         Ok(())
     }

@@ -27,6 +27,8 @@ pub enum Kind {
     Flush = 4,
     /// The disk's name.
     Id = 8,
+    /// What is in a range of sectors is not needed.
+    Discard = 11,
 }
 
 impl Kind {
@@ -34,7 +36,7 @@ impl Kind {
     fn access(self) -> Access {
         match self {
             Self::Read | Self::Id => Access::Write,
-            Self::Write | Self::Flush => Access::Read,
+            Self::Write | Self::Flush | Self::Discard => Access::Read,
         }
     }
 }
@@ -47,6 +49,10 @@ pub const STATUS_UNSUPPORTED: u8 = 2;
 const STATUS_NONE: u8 = 0xff;
 
 const HEADER_BYTES: u32 = 16;
+/// Bytes of `struct virtio_blk_discard_write_zeroes`.
+const RANGE_BYTES: usize = size_of::<[u64; DESCRIPTOR_WORDS]>();
+
+const _: () = assert!(RANGE_BYTES == 16);
 
 /// What the device reads of a request. All of it is in one cache line when there is one data segment.
 #[repr(C, align(64))]
@@ -135,6 +141,19 @@ impl Wire {
     pub fn status(&self, slot: usize) -> u8 {
         // SAFETY: inside the area; volatile, because the device wrote it.
         unsafe { self.status_of(slot).read_volatile() }
+    }
+
+    /// Where the device finds the range of a discard in `slot`, which is not with the device: in the last entry of the
+    /// table, which such a request does not need.
+    pub fn range_segment(&mut self, slot: usize, sector: u64, sectors: u32) -> Segment {
+        const AT: usize = offset_of!(Slot, table) + (MAX_SEGMENTS + OVERHEAD - 1) * RANGE_BYTES;
+        // SAFETY: a field of an entry inside the area; the device does not look at this slot now.
+        let table = unsafe { &mut (*self.slot(slot)).table };
+        if let Some(range) = table.last_mut() {
+            // The number of sectors, and no flags behind it.
+            *range = [sector, sectors.into()];
+        }
+        Segment { addr: PhysAddr::truncate(self.address(slot, AT)), bytes: RANGE_BYTES as u32 }
     }
 
     /// Where the device puts its name.

@@ -3,6 +3,7 @@
 //! Owns: headers, where the slots of an area are, its memory, what it is called, and what is used at boot. Stays outside: slots and pages
 //! (`mm::swap`), the format of a header (`shared::disk::swap`). Invariants: an area has its memory until it is off.
 
+mod discarder;
 mod layout;
 
 use super::areas;
@@ -23,7 +24,7 @@ use mm::errno::Errno;
 use mm::swap::{AreaInfo, AreaMemory, MAX_AREAS, MAX_SLOTS, SwapOn, area_bytes};
 use mm::sync::SpinLock;
 use shared::disk::swap::{MAX_BAD_PAGES, SwapError, SwapHeader};
-use shared::params::{Value, check, lookup, occurrences};
+use shared::params::{SwapDiscard, Value, check, lookup, occurrences};
 use shared::text::swaps;
 
 /// The name of the disk that `vmm run --swap` gives.
@@ -117,7 +118,7 @@ fn absolute(path: &str) -> Text<64> {
 ///
 /// # Errors
 /// [`Refused`]; nothing has changed.
-pub fn on(path: &str, priority: Option<u16>) -> Result<(), Refused> {
+pub fn on(path: &str, priority: Option<u16>, discard: SwapDiscard) -> Result<(), Refused> {
     let mut files = FILES.lock();
     let path = absolute(path);
     let mut layout = layout::of(path.as_str())?;
@@ -132,7 +133,7 @@ pub fn on(path: &str, priority: Option<u16>) -> Result<(), Refused> {
     if claim.is_some_and(is_taken) {
         return Err(Errno::Ebusy.into());
     }
-    let number = start(&mut layout, priority)?;
+    let number = start(&mut layout, priority, discard)?;
     if let Some(slot) = NAMES.lock(&CPU).get_mut(number as usize) {
         *slot = Some(Name { path, claim });
     }
@@ -144,7 +145,7 @@ pub fn on(path: &str, priority: Option<u16>) -> Result<(), Refused> {
 }
 
 /// Looks at the header of an area and uses it; its number.
-fn start(layout: &mut Layout, priority: Option<u16>) -> Result<u32, Refused> {
+fn start(layout: &mut Layout, priority: Option<u16>, discard: SwapDiscard) -> Result<u32, Refused> {
     let sector = layout.list().first().ok_or(Refused::BadMagic)?.sector;
     let mut page = Buffer::new(PAGE_SIZE as usize).ok_or(Errno::Enomem)?;
     let header = SwapHeader::read(page.read(layout.disk, sector)?, layout.pages);
@@ -163,7 +164,15 @@ fn start(layout: &mut Layout, priority: Option<u16>) -> Result<u32, Refused> {
     let device = layout.disk;
     let extents = layout.list();
     let memory = reserve(area_bytes(slots, extents.len() as u64))?;
-    let request = SwapOn { device, extents, slots, bad, priority, memory: AreaMemory(memory) };
+    if discard.once && device.max_discard() != 0 && SWAP.discard_area(device, extents, &FRAMES).is_err() {
+        // What it does not give back it can be written to all the same.
+        console::print(format_args!("swapon: discard_swap failed\n"));
+    }
+    if discard.pages {
+        discarder::start();
+    }
+    let discard = discard.pages;
+    let request = SwapOn { device, extents, slots, bad, discard, priority, memory: AreaMemory(memory) };
     // SAFETY: the memory is of that size and nobody else's; the sectors are claimed.
     Ok(unsafe { SWAP.on(&request) }.inspect_err(|_| release(memory))?)
 }
@@ -203,19 +212,19 @@ pub fn boot(cmdline: &str) {
             continue;
         };
         let priority = area.priority.and_then(|priority| u16::try_from(priority).ok());
-        on_at_boot(area.device, priority);
+        on_at_boot(area.device, priority, area.discard);
     }
     let given = blk::disks().find(|disk| disk.serial().as_bytes() == SWAP_DISK.as_bytes());
     if let Some(disk) = given.filter(|_| !is_named) {
-        on_at_boot(disk.name(), None);
+        on_at_boot(disk.name(), None, SwapDiscard::default());
     }
 }
 
 /// Uses a disk, a partition, or a file whose path begins with `/`; says why if it cannot be.
-fn on_at_boot(device: &str, priority: Option<u16>) {
+fn on_at_boot(device: &str, priority: Option<u16>, discard: SwapDiscard) {
     let mut path = Text::<64>::new();
     let _ = write!(path, "{}{device}", if device.starts_with('/') { "" } else { "/dev/" });
-    match on(path.as_str(), priority) {
+    match on(path.as_str(), priority, discard) {
         Ok(()) => {}
         Err(Refused::Call(Errno::Enoent)) => {
             console::print(format_args!("swap=: {device}: no such device\n"));

@@ -22,6 +22,28 @@ pub(in crate::params) fn device_name(text: &str) -> Result<&str, Problem> {
     }
 }
 
+/// What a disk is told that is swapped to: the words of `swapon --discard`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwapDiscard {
+    /// All of the area, once, when it is switched on.
+    pub once: bool,
+    /// Clusters of slots when nothing is in them any more.
+    pub pages: bool,
+}
+
+impl SwapDiscard {
+    /// `discard`, `discard=once` or `discard=pages`.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "discard" => Some(Self { once: true, pages: true }),
+            "discard=once" => Some(Self { once: true, pages: false }),
+            "discard=pages" => Some(Self { once: false, pages: true }),
+            _ => None,
+        }
+    }
+}
+
 /// A checked `swap=` value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwapArea<'a> {
@@ -29,22 +51,28 @@ pub struct SwapArea<'a> {
     pub device: &'a str,
     /// Priority, -1 to 32767; `None` lets the kernel choose, falling with each area.
     pub priority: Option<i32>,
+    /// What its disk is told.
+    pub discard: SwapDiscard,
 }
 
 impl<'a> SwapArea<'a> {
     pub(in crate::params) fn parse(text: &'a str) -> Result<Self, Problem> {
-        let (device, priority) = match text.split_once(':') {
-            None => (text, None),
+        let (area, discard) = match text.split_once(',') {
+            None => (text, SwapDiscard::default()),
+            Some((area, word)) => (area, SwapDiscard::parse(word).ok_or(Problem::NotListed)?),
+        };
+        let (device, priority) = match area.split_once(':') {
+            None => (area, None),
             Some((device, priority)) => {
                 let priority = int_in(Range::new(-1, 32767), priority)?;
                 (device, Some(i32::try_from(priority).map_err(|_| Problem::TooLarge)?))
             }
         };
         let device = device.strip_prefix("/dev/").unwrap_or(device);
-        if device.is_empty() || device.contains(|c: char| c.is_ascii_whitespace() || c == ',') {
+        if device.is_empty() || device.contains(|c: char| c.is_ascii_whitespace()) {
             return Err(Problem::Malformed);
         }
-        Ok(Self { device, priority })
+        Ok(Self { device, priority, discard })
     }
 }
 

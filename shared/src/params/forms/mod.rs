@@ -15,7 +15,7 @@ mod slab;
 pub(super) use devices::device_name;
 
 pub use context::{ContextSpec, THP_POLICIES};
-pub use devices::{SwapArea, VirtioMmio};
+pub use devices::{SwapArea, SwapDiscard, VirtioMmio};
 pub use fault::FaultAttr;
 pub use huge::{HugePages, NodeCounts, ThpAnon, ThpAnonRule};
 pub use int_list::{INT_LIST_MAX, IntList};
