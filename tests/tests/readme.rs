@@ -48,7 +48,7 @@ fn assert_printed(sample: &str, run: &Run) {
 fn samples_of_reclaim_are_what_is_printed() {
     let samples: Vec<_> =
         include_str!("../../docs/reclaim.md").split("```text\n$ vmm run ").skip(1).collect();
-    assert_eq!(samples.len(), 5);
+    assert_eq!(samples.len(), 6);
     for sample in samples {
         let (line, rest) = sample.split_once('\n').unwrap();
         let options = words(line);

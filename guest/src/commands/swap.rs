@@ -1,5 +1,7 @@
 //! `swapon`, `swapoff`, `swap`, `swapcache`: swap areas and what is in them.
 
+mod bench;
+
 use super::vm::session;
 use super::{Args, Command, Outcome, fail, usage};
 use crate::arch::percpu;
@@ -34,8 +36,8 @@ pub const SWAPPING: &[Command] = &[
     },
     Command {
         name: "swap",
-        usage: "verify | out",
-        summary: "counts the entries of all slots again; sends all of the context to swap",
+        usage: "verify | out | bench [size=BYTES] [until=touch|out|in|random] [pages=N]",
+        summary: "counts the entries of all slots again; sends all of the context to swap; how fast pages go and come back",
         run: swap,
     },
     Command {
@@ -104,7 +106,8 @@ fn swap(args: &mut Args<'_>) -> Outcome {
             console::print(format_args!("sent={sent}\n"));
             Ok(())
         }),
-        _ => Err(usage(format_args!("swap: expected verify or out"))),
+        Some("bench") => bench::bench(args),
+        _ => Err(usage(format_args!("swap: expected verify, out or bench"))),
     }
 }
 

@@ -135,13 +135,14 @@ fn measure(repo: &Repo, programs: &Programs, path: &Path, rounds: u32) -> Result
 
 fn host(path: &Path, cache: Cache, pattern: &Pattern) -> Result<f64> {
     let plan = uring::Plan {
+        write: false,
         direct: cache == Cache::None,
         random: pattern.random,
         bytes: pattern.bytes,
         depth: pattern.depth,
-        seconds: SECONDS,
+        until: uring::Until::Seconds(SECONDS),
     };
-    uring::read(path, &plan)
+    uring::run(path, &plan)
 }
 
 fn guest_round(

@@ -88,6 +88,16 @@ pub fn check(repo: &Repo) -> Result<bool> {
     Ok(right)
 }
 
+/// What the record says of these rows, with what each must be, in words.
+pub fn recorded(repo: &Repo, keys: &[&str]) -> Result<String> {
+    let record = repo.read(RECORD)?;
+    let words = ROWS.iter().filter(|row| keys.contains(&row.key)).map(|row| {
+        let count = count_of(&record, row).with_context(|| format!("{} is not in {RECORD}", row.key))?;
+        Ok(format!("{} {count} of {}", row.key, row.must))
+    });
+    Ok(words.collect::<Result<Vec<_>>>()?.join(", "))
+}
+
 /// Runs the guest and returns the counts of all rows.
 fn measure(repo: &Repo) -> Result<Vec<f64>> {
     let programs = guest::build(repo)?;
@@ -131,14 +141,19 @@ fn verdict(count: f64, limit: f64) -> &'static str {
 /// What is wrong if `count` is not what the record says of `row`.
 fn departure(record: &str, row: &Row, count: f64) -> Option<String> {
     let Row { key, tolerance, .. } = row;
-    let line = record.lines().find_map(|line| line.strip_prefix(*key)?.strip_prefix('\t'));
-    let Some(recorded) = line.and_then(|text| text.trim().parse::<f64>().ok()) else {
+    let Some(recorded) = count_of(record, row) else {
         return Some(format!("{key}={count} is not in {RECORD}"));
     };
     let allowed = (recorded * tolerance).max(RESOLUTION);
     let percent = tolerance * 100.0;
     ((count - recorded).abs() > allowed)
         .then(|| format!("{key}={count} is not within {percent} % of {recorded}"))
+}
+
+/// What the record says of `row`.
+fn count_of(record: &str, row: &Row) -> Option<f64> {
+    let line = record.lines().find_map(|line| line.strip_prefix(row.key)?.strip_prefix('\t'));
+    line.and_then(|text| text.trim().parse().ok())
 }
 
 /// The number after `key=` in the guest's output.

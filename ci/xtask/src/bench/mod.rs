@@ -12,6 +12,7 @@ mod qemu;
 mod record;
 mod smaps;
 mod stats;
+mod swap;
 mod uring;
 mod watch;
 
@@ -48,6 +49,13 @@ pub enum Bench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Pages that go to swap and come back beside the host's own io_uring on the same file: bandwidth, requests, exits,
+    /// latency; writes docs/measurements.md
+    Swap {
+        /// Rounds, in each of which host and guest take a turn
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Page faults of contexts on this machine's KVM, huge and small host pages; writes docs/measurements.md
     Fault,
     /// Instructions of allocating pages, objects and areas, and of page faults, counted by QEMU; writes docs/measurements.md and tests/data/icount.tsv
@@ -64,6 +72,7 @@ pub fn run(repo: &Repo, bench: &Bench) -> Result<bool> {
         Bench::Boot { runs } => boot::run(repo, *runs),
         Bench::Disk { rounds } => disk::run(repo, *rounds),
         Bench::Io { rounds } => io::run(repo, *rounds),
+        Bench::Swap { rounds } => swap::run(repo, *rounds),
         Bench::Fault => fault::run(repo),
         Bench::Alloc { rounds } => alloc::run(repo, *rounds),
         Bench::AllocIcount { check: false } => icount::run(repo),

@@ -1,4 +1,4 @@
-//! The host's own reads of a file by io_uring: what a guest's disk is compared with.
+//! The host's own reads and writes of a file by io_uring: what a guest's disk is compared with.
 //!
 //! One thread, one ring, plain buffers: what a program without a virtual machine would do, and no more than what the
 //! monitor does for a guest.
@@ -17,8 +17,19 @@ const O_DIRECT: i32 = 0o40000;
 /// What buffers are aligned to.
 const PAGE: usize = 4096;
 
-/// What to read.
+/// When to stop.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// After so long.
+    Seconds(u64),
+    /// After so many requests.
+    Requests(u64),
+}
+
+/// What to read or write.
 pub struct Plan {
+    /// Write.
+    pub write: bool,
     /// Around the page cache.
     pub direct: bool,
     /// Anywhere, or one after the other.
@@ -27,8 +38,8 @@ pub struct Plan {
     pub bytes: u32,
     /// Requests in flight.
     pub depth: usize,
-    /// How long.
-    pub seconds: u64,
+    /// How long, or how many.
+    pub until: Until,
 }
 
 /// Where the next request goes.
@@ -73,10 +84,10 @@ pub fn forget(path: &Path) -> Result<()> {
     }
 }
 
-/// Reads the file at `path` for a while. Returns requests per second.
-pub fn read(path: &Path, plan: &Plan) -> Result<f64> {
+/// Reads or writes the file at `path` for a while. Returns requests per second.
+pub fn run(path: &Path, plan: &Plan) -> Result<f64> {
     let flags = if plan.direct { O_DIRECT } else { 0 };
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = OpenOptions::new().read(true).write(plan.write).custom_flags(flags).open(path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     let size = file.metadata().context("cannot tell the size of the file")?.len();
     let random = plan.random.then_some(0x9e37_79b9_7f4a_7c15);
@@ -87,15 +98,25 @@ pub fn read(path: &Path, plan: &Plan) -> Result<f64> {
     let base = memory.as_mut_ptr().wrapping_add(skip);
     let mut ring = IoUring::new(plan.depth as u32).context("the host refuses io_uring")?;
     let fd = types::Fd(file.as_raw_fd());
-    let (start, limit) = (Instant::now(), Duration::from_secs(plan.seconds));
+    let start = Instant::now();
     let mut free: Vec<usize> = (0..plan.depth).collect();
-    let mut requests = 0u64;
+    let (mut sent, mut requests) = (0u64, 0u64);
     loop {
-        let going = start.elapsed() < limit;
-        while let Some(slot) = free.pop_if(|_| going) {
+        let most = match plan.until {
+            Until::Seconds(seconds) if start.elapsed() >= Duration::from_secs(seconds) => 0,
+            Until::Seconds(_) => u64::MAX,
+            Until::Requests(count) => count,
+        };
+        while let Some(slot) = free.pop_if(|_| sent < most) {
+            sent += 1;
             let at = base.wrapping_add(slot * stride);
             let offset = places.next() * u64::from(plan.bytes);
-            let entry = opcode::Read::new(fd, at, plan.bytes).offset(offset).build().user_data(slot as u64);
+            let entry = if plan.write {
+                opcode::Write::new(fd, at, plan.bytes).offset(offset).build()
+            } else {
+                opcode::Read::new(fd, at, plan.bytes).offset(offset).build()
+            };
+            let entry = entry.user_data(slot as u64);
             // SAFETY: each slot has its own part of `memory`, which outlives the ring's last request: the loop ends
             // only when every slot is free again.
             unsafe { ring.submission().push(&entry) }.context("the ring is full")?;
@@ -115,7 +136,7 @@ pub fn read(path: &Path, plan: &Plan) -> Result<f64> {
         if let Some(result) = short {
             // The rest must not write into memory that is gone.
             ring.submit_and_wait(plan.depth - free.len()).context("io_uring_enter fails")?;
-            bail!("a read of {} bytes came to {result}", plan.bytes);
+            bail!("a request of {} bytes came to {result}", plan.bytes);
         }
     }
 }
