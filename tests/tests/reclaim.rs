@@ -74,6 +74,40 @@ fn t63_a_cyclic_scan_keeps_a_part_of_itself() {
     assert!(hits(5) > hits(3), "{} {}: {run}", hits(3), hits(5));
 }
 
+/// Nodes with nothing but shadows of a file that is far larger than memory: those that are too many are given back, and
+/// what was lost with them does not count as coming back.
+#[test]
+fn t44e_nodes_with_nothing_but_shadows_are_given_back() {
+    const FILE: u64 = 768 * MIB;
+    let folder = TempDir::new().unwrap();
+    let image = folder.path().join("large.img");
+    fs::File::create(&image).unwrap().set_len(FILE).unwrap();
+    let counters = "cat /proc/vmstat";
+    let commands = [
+        "file read /dev/vda",
+        "file fadvise /dev/vda dontneed",
+        counters,
+        "grep present /proc/zoneinfo",
+        "file read /dev/vda 16M",
+        counters,
+    ];
+    let run = Guest::on(any_host()).mem("64M").cpus(1).disk(&image, "").run(&commands).start().assert_ok();
+    let [nodes, reclaimed, stolen, refaults] =
+        ["workingset_nodes", "workingset_nodereclaim", "pgsteal_file", "workingset_refault_file"]
+            .map(|name| vmstat(&run, 2, name));
+    let words = run.output(3);
+    let present: u64 = words.as_str().split_whitespace().filter_map(|word| word.parse::<u64>().ok()).sum();
+    assert!((15_000..=16_384).contains(&present), "{present}: {run}");
+    // Pages went in order, and a node has 64 of them.
+    assert_eq!(nodes + reclaimed, stolen.div_ceil(64), "{nodes} {reclaimed} {stolen}: {run}");
+    // Half of those that are too many are asked for at a time, and less than a batch of 128 is not worth a call.
+    assert!((present / 8..present / 8 + 300).contains(&nodes), "{nodes} {present}: {run}");
+    assert_eq!(refaults, 0, "{run}");
+    // The oldest went first, so the first pages have no shadows.
+    assert!(reclaimed * 64 >= 16 * 256, "{reclaimed}: {run}");
+    assert_eq!(vmstat(&run, 5, "workingset_refault_file"), 0, "{run}");
+}
+
 /// Huge pages are not swapped.
 const SMALL: &str = "transparent_hugepage=never";
 

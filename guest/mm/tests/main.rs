@@ -41,6 +41,7 @@ mod walk;
 mod xarray;
 mod xarray_fixture;
 mod xarray_model;
+mod xarray_shadows;
 mod zones;
 mod zones_fallback;
 mod zones_gfp;

@@ -5,6 +5,7 @@ use crate::slab_fixture::{Flaky, GFP, board, config, frames, give, slabs};
 use mm::port::Machine as _;
 use mm::slab::Slabs;
 use mm::sync::rcu::{ReadGuard, read_lock};
+use mm::vmstat::VmStat;
 use mm::xarray::{Entry, NodeCache, Source, XArray};
 use sim::{Cpus, Machine};
 
@@ -14,8 +15,10 @@ pub const CPUS: u32 = 3;
 pub fn with_nodes(run: impl FnOnce(&Fixture<'_, '_>)) {
     let board = board(32 * MIB, CPUS);
     let slabs = slabs(&board, &config(CPUS, 3));
-    let nodes = NodeCache::new(&slabs, &frames(&board)).unwrap();
-    let fixture = Fixture { frames: Flaky::new(&board, u64::MAX), board: &board, slabs: &slabs, nodes };
+    let stat = VmStat::new();
+    let nodes = NodeCache::new(&slabs, &stat, &frames(&board)).unwrap();
+    let fixture =
+        Fixture { frames: Flaky::new(&board, u64::MAX), board: &board, slabs: &slabs, stat: &stat, nodes };
     run(&fixture);
     fixture.nodes.settle();
     assert_eq!(fixture.nodes_in_use(), 0, "a node was lost");
@@ -25,6 +28,7 @@ pub fn with_nodes(run: impl FnOnce(&Fixture<'_, '_>)) {
 pub struct Fixture<'s, 'b> {
     pub board: &'b Board,
     pub slabs: &'s Slabs<'b, Machine>,
+    pub stat: &'s VmStat,
     pub nodes: NodeCache<'s, 'b, Machine>,
     pub frames: Flaky<'b>,
 }

@@ -1,11 +1,11 @@
 //! Who keeps memory that others could use, and gives it back when asked.
 //!
-//! Owns: the one list of [`Shrinkers`], and the shrinker of freed areas that wait for a flush: their frames are taken
-//! until then. Others register where their objects are. Stays outside: when they are asked.
+//! Owns: the one list of [`Shrinkers`], and two of them: freed areas that wait for a flush, whose frames are taken until
+//! then, and nodes of indexes that hold nothing but shadows. Others register where their objects are. Stays outside: when they are asked.
 
 use super::PHYS;
 use super::areas::AREAS;
-use super::vm::STAT;
+use super::vm::{CACHE, STAT};
 use crate::machine::CPU;
 use crate::report;
 use mm::addr::NodeId;
@@ -33,8 +33,25 @@ impl Shrink for LazyAreas {
     }
 }
 
+/// Nodes of indexes with nothing but shadows: only those that are too many, and they cost nothing to lose (Linux
+/// `mm-shadow`).
+static SHADOW_NODES: Shrinker<'static> = Shrinker::new("mm-shadow", &ShadowNodes).seeks(0).numa_aware();
+
+struct ShadowNodes;
+
+impl Shrink for ShadowNodes {
+    fn count_objects(&self, control: &ShrinkControl) -> u64 {
+        CACHE.nodes().map_or(0, |nodes| nodes.count_objects(control))
+    }
+
+    fn scan_objects(&self, control: &mut ShrinkControl) -> Option<u64> {
+        CACHE.nodes()?.scan_objects(control)
+    }
+}
+
 /// Registers what the kernel itself keeps.
 pub fn init() {
+    register(&SHADOW_NODES);
     register(&LAZY_AREAS);
 }
 

@@ -128,7 +128,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
     pub fn boot(&self, frames: &impl FrameAllocator<'p>) -> Result<(), BootError> {
         let table = self.phys.frame_table().ok_or(BootError::NotReady)?;
         let filled = self.ground.init(|slot| {
-            let nodes = NodeCache::new(self.slabs, frames).map_err(BootError::Cache)?;
+            let nodes = NodeCache::new(self.slabs, self.lru.stat(), frames).map_err(BootError::Cache)?;
             let cache = |name, size: usize, align: usize| {
                 let (size, align) = (size as u32, align as u32);
                 let flags = SlabFlags::RECLAIM_ACCOUNT | SlabFlags::NO_MERGE;

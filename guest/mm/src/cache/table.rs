@@ -97,6 +97,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
         }
         // SAFETY: the object is a complete inode, which only `drop_inode` takes away.
         let inode: &'p Inode<'p> = unsafe { memory.as_ref() };
+        // SAFETY: it stays where it is until `drop_inode` has emptied it, and the cache has but one supply of nodes.
+        unsafe { inode.mapping().pages.watch() };
         inode.next.store(bucket.first.load(Ordering::Relaxed), Ordering::Relaxed);
         bucket.first.store(memory.as_ptr().cast(), Ordering::Relaxed);
         Ok(inode)

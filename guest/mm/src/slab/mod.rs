@@ -46,10 +46,11 @@ mod verify;
 use crate::addr::NodeId;
 use crate::frame::FrameTable;
 use crate::phys::Phys;
-use crate::port::Machine;
+use crate::port::{Machine, PhysMem};
 use crate::sync::{Once, SpinLock};
 pub use cache::{Cache, Name};
 pub use config::{Hooks, SlabConfig};
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 pub use error::{CreateError, ObjectError};
 pub use flags::SlabFlags;
@@ -104,6 +105,18 @@ impl<'p, M: Machine> Slabs<'p, M> {
     #[inline(always)]
     pub fn machine(&self) -> &'p M {
         self.phys.machine()
+    }
+
+    /// What its frames come from.
+    pub(crate) const fn phys(&self) -> &'p Phys<M> {
+        self.phys
+    }
+
+    /// Where the memory of an object is.
+    pub(crate) fn node_of(&self, object: NonNull<u8>) -> Option<NodeId> {
+        let addr = self.machine().physmem().addr_of(object)?;
+        let (_, frame) = self.ground()?.table.lookup(addr.pfn())?;
+        Some(frame.zone().node)
     }
 
     #[inline(always)]

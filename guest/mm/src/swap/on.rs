@@ -91,6 +91,8 @@ impl<'p, M: Machine> Swap<'p, M> {
         let area = self.areas.get(number).ok_or(Errno::Eperm)?;
         // SAFETY: promised by the caller.
         let (maps, spaces) = unsafe { divide(request.memory, slots, extents) };
+        // SAFETY: they stay where they are until `finish_off` has emptied them, with the supply that `boot` was given.
+        spaces.iter().for_each(|space| unsafe { space.watch() });
         let mut state = State::new(maps, request.bad.iter().copied());
         state.discards = request.discard && device.max_discard() != 0;
         self.discards.fetch_or(state.discards, Ordering::Relaxed);

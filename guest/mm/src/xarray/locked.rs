@@ -4,6 +4,7 @@
 //! [`Stock`], and says how many it misses.
 
 use super::marks::Change;
+use super::node::Node;
 use super::supply::Stock;
 use super::tree::{Held, Tree};
 use super::{Census, Entry, Found, Mark, Short, SplitError, Violation};
@@ -72,7 +73,7 @@ impl<C: Cpu> Locked<'_, C> {
     /// Makes nothing stand at `index` and at all other indices of its entry. Gives the entry.
     #[inline]
     pub fn erase<M: Machine>(&mut self, index: u64, stock: &mut Stock<'_, '_, '_, M>) -> Entry {
-        self.tree.erase(&self.held, index, &mut stock.nodes.gone)
+        self.tree.erase(&self.held, index, &mut stock.nodes)
     }
 
     /// Erases every entry that stands for an index in `first..=last`.
@@ -85,9 +86,14 @@ impl<C: Cpu> Locked<'_, C> {
         }
     }
 
+    /// Takes a node with nothing but values out, with all of them.
+    pub(super) fn delete<M: Machine>(&mut self, node: &Node, stock: &mut Stock<'_, '_, '_, M>) {
+        self.tree.delete(&self.held, node, &mut stock.nodes);
+    }
+
     /// Erases all.
     pub(super) fn clear<M: Machine>(&mut self, stock: &mut Stock<'_, '_, '_, M>) {
-        self.tree.clear(&self.held, &mut stock.nodes.gone);
+        self.tree.clear(&self.held, &mut stock.nodes);
     }
 
     /// Divides the entry at `index` into entries of `order` that are equal to it, marks included. Does nothing if it

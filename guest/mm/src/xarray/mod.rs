@@ -24,6 +24,7 @@
 //! | `tree` | lookups |
 //! | `store`, `erase`, `marks` | changes |
 //! | `supply`, `limbo` | nodes from and to the slab cache, and what waits for the end of lookups |
+//! | `shadows` | nodes that hold nothing but values, and giving them back |
 //! | `locked`, `ops`, `cursor`, `row` | what users call |
 //! | `verify` | checks |
 
@@ -41,6 +42,8 @@ mod node;
 mod ops;
 #[cfg(not(all(loom, test)))]
 mod row;
+#[cfg(not(all(loom, test)))]
+mod shadows;
 mod store;
 #[cfg(not(all(loom, test)))]
 mod supply;

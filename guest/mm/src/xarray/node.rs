@@ -7,7 +7,7 @@
 
 use super::Entry;
 use crate::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use core::ptr::{NonNull, null_mut};
 
@@ -52,11 +52,15 @@ pub(super) struct Node {
     count: AtomicU8,
     /// Slots with values, their siblings included.
     nr_values: AtomicU8,
+    /// Whether it is on a list of nodes with nothing but values.
+    is_listed: AtomicBool,
     parent: AtomicPtr<Node>,
-    /// The next on a list of nodes that are in no tree.
+    /// The next on a list: of nodes that are in no tree, or of those with nothing but values.
     pub(super) link: AtomicPtr<Node>,
-    /// Where Linux keeps the array and a list of nodes with nothing but shadows.
-    _shrinker: [usize; 2],
+    /// The one before on the latter.
+    pub(super) before: AtomicPtr<Node>,
+    /// The array it is in, while it is on the latter.
+    pub(super) home: AtomicPtr<()>,
     slots: [AtomicPtr<()>; SLOTS],
     marks: [AtomicU64; MARKS],
 }
@@ -72,9 +76,11 @@ impl Node {
             offset: AtomicU8::new(0),
             count: AtomicU8::new(0),
             nr_values: AtomicU8::new(0),
+            is_listed: AtomicBool::new(false),
             parent: AtomicPtr::new(null_mut()),
             link: AtomicPtr::new(null_mut()),
-            _shrinker: [0; 2],
+            before: AtomicPtr::new(null_mut()),
+            home: AtomicPtr::new(null_mut()),
             slots: core::array::from_fn(|_| AtomicPtr::new(null_mut())),
             marks: core::array::from_fn(|_| AtomicU64::new(0)),
         }
@@ -114,13 +120,23 @@ impl Node {
         usize::from(self.nr_values.load(Relaxed))
     }
 
-    /// Corrects the counts of slots in use and of values.
+    /// Corrects the counts of slots in use and of values. Only [`Tree::adjust`](super::tree::Tree::adjust) sees to lists.
     #[inline(always)]
     pub(super) fn adjust(&self, slots: isize, values: isize) {
         self.count.store(self.count.load(Relaxed).wrapping_add(slots as u8), Relaxed);
         if values != 0 {
             self.nr_values.store(self.nr_values.load(Relaxed).wrapping_add(values as u8), Relaxed);
         }
+    }
+
+    /// Whether it is on a list of nodes with nothing but values.
+    #[inline(always)]
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed.load(Relaxed)
+    }
+
+    pub(super) fn set_listed(&self, is_listed: bool) {
+        self.is_listed.store(is_listed, Relaxed);
     }
 
     pub(super) fn parent(&self) -> Option<NonNull<Self>> {

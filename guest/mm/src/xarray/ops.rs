@@ -34,6 +34,15 @@ impl XArray {
         Locked { held: self.lock.lock(cpu), tree: &self.tree }
     }
 
+    /// Takes the lock if it is open.
+    pub(super) fn try_lock<'a, C: Cpu>(&'a self, cpu: &'a C) -> Option<Locked<'a, C>> {
+        self.lock.try_lock(cpu).map(|held| Locked { held, tree: &self.tree })
+    }
+
+    pub(super) const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// Whether nothing stands anywhere.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -7,12 +7,61 @@ use super::node::{BITS, Detached, Hang, Mark, Node, NodeList, SLOTS};
 use super::tree::{Held, Tree, level_of, low_bits, node_of, offset_at, reaches};
 use super::{Entry, Short};
 use crate::mutant::planted;
+use crate::sync::atomic::Ordering::Relaxed;
 use core::ptr::NonNull;
 
+/// Who keeps lists of nodes with nothing but values (Linux `xa_update_node_t`). Called under the lock of the array.
+pub(super) trait Watch {
+    /// `node` has nothing but values now; it is in the tree of `home`.
+    fn list(&self, node: &Node, home: NonNull<()>);
+    /// It has others, or nothing, or goes.
+    fn unlist(&self, node: &Node);
+}
+
 /// Nodes that an operation may use, and those that it took out of the tree.
-pub(super) struct Nodes {
+pub(super) struct Nodes<'w> {
     pub(super) spare: NodeList,
     pub(super) gone: NodeList,
+    /// Who hears of nodes with nothing but values.
+    pub(super) watch: Option<&'w dyn Watch>,
+}
+
+impl Nodes<'_> {
+    /// Takes in a node that no tree leads to any more.
+    pub(super) fn detach(&mut self, node: Detached) {
+        self.unlist(node.node());
+        self.gone.push(node);
+    }
+
+    fn unlist(&self, node: &Node) {
+        if let Some(watch) = self.watch.filter(|_| node.is_listed()) {
+            watch.unlist(node);
+        }
+    }
+}
+
+impl Tree {
+    /// Corrects the counts of slots in use and of values of a node, and tells who watches if it has nothing but values
+    /// since, or not any more (Linux `xas_update`).
+    #[inline(always)]
+    pub(super) fn adjust(&self, node: &Node, slots: isize, values: isize, nodes: &Nodes<'_>) {
+        node.adjust(slots, values);
+        if (node.count() == node.nr_values()) != node.is_listed() {
+            self.relist(node, nodes);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn relist(&self, node: &Node, nodes: &Nodes<'_>) {
+        if node.is_listed() {
+            nodes.unlist(node);
+        } else if node.count() != 0
+            && let Some((watch, home)) = nodes.watch.zip(NonNull::new(self.home.load(Relaxed)))
+        {
+            watch.list(node, home);
+        }
+    }
 }
 
 impl Tree {
@@ -25,7 +74,7 @@ impl Tree {
         index: u64,
         order: u32,
         entry: Entry,
-        nodes: &mut Nodes,
+        nodes: &mut Nodes<'_>,
     ) -> Result<Entry, Short> {
         let (target, last) = (level_of(order), index | low_bits(order));
         let head = self.head();
@@ -68,7 +117,7 @@ impl Tree {
         index: u64,
         width_log: u32,
         entry: Entry,
-        nodes: &mut Nodes,
+        nodes: &mut Nodes<'_>,
     ) -> Entry {
         let slot = self.slot(node, offset_at(index, shift));
         let old = slot.entry;
@@ -85,7 +134,7 @@ impl Tree {
         }
         node.set(slot.offset, entry);
         let values = isize::from(entry.is_value()) - isize::from(old.is_value());
-        node.adjust(isize::from(old.is_null()), values * slot.width as isize);
+        self.adjust(node, isize::from(old.is_null()), values * slot.width as isize, nodes);
         old
     }
 
@@ -100,7 +149,7 @@ impl Tree {
         width: usize,
         index: u64,
         entry: Entry,
-        nodes: &mut Nodes,
+        nodes: &mut Nodes<'_>,
     ) -> Entry {
         let old = self.load(held, index);
         let offset = offset & !(width - 1);
@@ -111,12 +160,12 @@ impl Tree {
         for at in range {
             let was = node.entry(at);
             node.set(at, if at == offset { entry } else { Entry::sibling_of(offset) });
-            take_out(was, held, &mut nodes.gone);
+            take_out(was, held, nodes);
         }
         drop(writing);
         squash_marks(node, offset, width);
         let now = if entry.is_value() { width } else { 0 };
-        node.adjust(width as isize - in_use as isize, now as isize - values as isize);
+        self.adjust(node, width as isize - in_use as isize, now as isize - values as isize, nodes);
         old
     }
 
@@ -129,14 +178,14 @@ impl Tree {
         index: u64,
         order: u32,
         entry: Entry,
-        nodes: &mut Nodes,
+        nodes: &mut Nodes<'_>,
     ) -> Result<Entry, Short> {
         let needed = self.missing(held, index, order);
         if nodes.spare.len() < needed {
             return Err(Short(needed));
         }
         let target = level_of(order);
-        self.expand(held, top_level(index | low_bits(order), target), &mut nodes.spare);
+        self.expand(held, top_level(index | low_bits(order), target), nodes);
         let Some(mut node) = self.head().as_node() else { return Err(Short(needed)) };
         loop {
             let Some(here) = node_of(Entry::of_node(node), held) else { return Err(Short(needed)) };
@@ -149,7 +198,7 @@ impl Tree {
                 let new = nodes.spare.pop()?;
                 new.prepare(&Hang { shift: shift.wrapping_sub(BITS), offset, parent: Some(node) });
                 here.set(offset, Entry::of_node(new.as_ptr()));
-                here.adjust(1, 0);
+                self.adjust(here, 1, 0, nodes);
                 Some(new.as_ptr())
             }) else {
                 return Err(Short(needed));
@@ -186,7 +235,7 @@ impl Tree {
     }
 
     /// Puts levels on top until the top node is at `top` or above.
-    fn expand(&self, held: &Held, top: u32, spare: &mut NodeList) {
+    fn expand(&self, held: &Held, top: u32, nodes: &mut Nodes<'_>) {
         loop {
             let head = self.head();
             let below = node_of(head, held);
@@ -196,11 +245,11 @@ impl Tree {
                 None if head.is_null() => top,
                 None => 0,
             };
-            let Some(new) = spare.pop() else { return };
+            let Some(new) = nodes.spare.pop() else { return };
             new.prepare(&Hang { shift, offset: 0, parent: None });
             if !head.is_null() {
                 new.node().set(0, head);
-                new.node().adjust(1, isize::from(head.is_value()));
+                self.adjust(new.node(), 1, isize::from(head.is_value()), nodes);
                 for mark in Mark::ALL {
                     let lost = planted("xarray.growth_loses_marks");
                     new.node().set_marks(mark, u64::from(self.is_marked(mark) && !lost));
@@ -224,13 +273,13 @@ const fn top_level(last: u64, target: u32) -> u32 {
 }
 
 /// Takes what an entry leads to out of the tree, all the way down. Lookups that are in it still find the old entries.
-pub(super) fn take_out(entry: Entry, held: &Held, gone: &mut NodeList) {
+pub(super) fn take_out(entry: Entry, held: &Held, nodes: &mut Nodes<'_>) {
     let (Some(raw), Some(node)) = (entry.as_node(), node_of(entry, held)) else { return };
     if node.shift() != 0 {
-        (0..SLOTS).for_each(|offset| take_out(node.entry(offset), held, gone));
+        (0..SLOTS).for_each(|offset| take_out(node.entry(offset), held, nodes));
     }
     // SAFETY: the caller overwrites the only way to this node and thereby to all below it.
-    gone.push(unsafe { Detached::new(raw) });
+    nodes.detach(unsafe { Detached::new(raw) });
 }
 
 /// The entry that took over these slots has every mark that something in them had.

@@ -9,6 +9,7 @@
 
 use super::limbo::Limbo;
 use super::node::{Detached, Node, NodeList};
+use super::shadows::ShadowLists;
 use super::store::Nodes;
 use super::{Short, XaError};
 use crate::mutant::planted;
@@ -16,6 +17,7 @@ use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
 use crate::slab::{Cache, CacheRequest, CreateError, SlabFlags, Slabs};
 use crate::sync::rcu;
+use crate::vmstat::VmStat;
 use core::ptr::NonNull;
 
 /// So many nodes wait at most while somebody who may wait comes by.
@@ -23,17 +25,23 @@ const BATCH: u64 = 64;
 
 /// The supply of nodes for all arrays of a machine.
 pub struct NodeCache<'s, 'p, M> {
-    slabs: &'s Slabs<'p, M>,
+    pub(super) slabs: &'s Slabs<'p, M>,
     cache: &'s Cache,
     limbo: Limbo,
+    pub(super) shadows: ShadowLists,
+    pub(super) stat: &'s VmStat,
 }
 
 impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
-    /// Makes the slab cache.
+    /// Makes the slab cache. Nodes with nothing but shadows are counted in `stat`.
     ///
     /// # Errors
     /// [`CreateError`].
-    pub fn new(slabs: &'s Slabs<'p, M>, frames: &impl FrameAllocator<'p>) -> Result<Self, CreateError> {
+    pub fn new(
+        slabs: &'s Slabs<'p, M>,
+        stat: &'s VmStat,
+        frames: &impl FrameAllocator<'p>,
+    ) -> Result<Self, CreateError> {
         let request = CacheRequest {
             name: "radix_tree_node",
             size: size_of::<Node>() as u32,
@@ -41,7 +49,8 @@ impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
             flags: SlabFlags::RECLAIM_ACCOUNT | SlabFlags::NO_MERGE,
             ctor: Some(construct),
         };
-        Ok(Self { slabs, cache: slabs.create(&request, frames)?, limbo: Limbo::new() })
+        let cache = slabs.create(&request, frames)?;
+        Ok(Self { slabs, cache, limbo: Limbo::new(), shadows: ShadowLists::new(), stat })
     }
 
     /// The machine.
@@ -91,7 +100,8 @@ impl<'s, 'p, M: Machine> NodeCache<'s, 'p, M> {
     #[inline]
     #[must_use]
     pub const fn stock(&self) -> Stock<'_, 's, 'p, M> {
-        Stock { cache: self, nodes: Nodes { spare: NodeList::EMPTY, gone: NodeList::EMPTY } }
+        let nodes = Nodes { spare: NodeList::EMPTY, gone: NodeList::EMPTY, watch: Some(self) };
+        Stock { cache: self, nodes }
     }
 
     /// A supply that takes its frames from `frames`.
@@ -144,7 +154,7 @@ impl<'p, M: Machine, F: FrameAllocator<'p>> Source<'_, '_, 'p, M, F> {
 /// Nodes for what is done under the lock, allocated before; and those that it takes out of the tree.
 pub struct Stock<'a, 's, 'p, M: Machine> {
     cache: &'a NodeCache<'s, 'p, M>,
-    pub(super) nodes: Nodes,
+    pub(super) nodes: Nodes<'a>,
 }
 
 impl<M: Machine> Drop for Stock<'_, '_, '_, M> {

@@ -57,8 +57,8 @@ impl Array {
     }
 
     /// Changes the tree, waits for a grace period, and frees what was taken out.
-    fn change(&self, cpu: &Core, change: impl FnOnce(&Tree, &Held, &mut Nodes)) {
-        let mut nodes = Nodes { spare: spare(4), gone: NodeList::EMPTY };
+    fn change(&self, cpu: &Core, change: impl FnOnce(&Tree, &Held, &mut Nodes<'_>)) {
+        let mut nodes = Nodes { spare: spare(4), gone: NodeList::EMPTY, watch: None };
         change(&self.tree, &self.lock.lock(cpu), &mut nodes);
         free(nodes.spare);
         if nodes.gone.len() != 0 {
@@ -72,7 +72,7 @@ impl Array {
     /// That is why the writer is the thread that runs first.
     fn race(
         entries: &'static [(u64, u32, u64)],
-        change: fn(&Tree, &Held, &mut Nodes),
+        change: fn(&Tree, &Held, &mut Nodes<'_>),
         look: fn(&Tree, &ReadGuard<'_, Core>),
     ) {
         // All schedules with at most so many switches that nothing forces: with more, the loops of readers that begin
@@ -91,7 +91,7 @@ impl Array {
             other.join().unwrap();
             array.change(&here, |tree, held, nodes| {
                 tree.verify(held).unwrap();
-                tree.clear(held, &mut nodes.gone);
+                tree.clear(held, nodes);
             });
         });
     }
@@ -106,7 +106,7 @@ fn number(entry: Entry) -> Option<u64> {
 fn shrinking_hides_nothing() {
     Array::race(
         &[(0, 0, 7), (5, 0, 8)],
-        |tree, held, nodes| assert_eq!(number(tree.erase(held, 5, &mut nodes.gone)), Some(8)),
+        |tree, held, nodes| assert_eq!(number(tree.erase(held, 5, nodes)), Some(8)),
         |tree, section| {
             assert!([Some(8), None].contains(&number(tree.load(section, 5))));
             assert_eq!(number(tree.load(section, 0)), Some(7));
@@ -182,7 +182,7 @@ fn a_search_finds_an_entry_that_is_being_divided() {
 fn gaps_are_found_beside_changes() {
     Array::race(
         &[(4, 0, 1), (6, 1, 2)],
-        |tree, held, nodes| assert_eq!(number(tree.erase(held, 4, &mut nodes.gone)), Some(1)),
+        |tree, held, nodes| assert_eq!(number(tree.erase(held, 4, nodes)), Some(1)),
         |tree, section| {
             let gap = tree.next_gap(section, 4, 8, Entry::is_null);
             assert!([Some(4), Some(5)].contains(&gap), "{gap:?}");

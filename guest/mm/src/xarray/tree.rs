@@ -32,6 +32,8 @@ pub(super) struct Tree {
     marks: AtomicU8,
     /// Odd while the slots that entries cover are being changed.
     pub(super) shape: SeqCount,
+    /// The array whose tree this is, if nodes with nothing but values are listed.
+    pub(super) home: AtomicPtr<()>,
 }
 
 /// What covers a slot.
@@ -133,12 +135,22 @@ impl Node {
 impl Tree {
     #[cfg(not(all(loom, test)))]
     pub(super) const fn new() -> Self {
-        Self { head: AtomicPtr::new(null_mut()), marks: AtomicU8::new(0), shape: SeqCount::new() }
+        Self {
+            head: AtomicPtr::new(null_mut()),
+            marks: AtomicU8::new(0),
+            shape: SeqCount::new(),
+            home: AtomicPtr::new(null_mut()),
+        }
     }
 
     #[cfg(all(loom, test))]
     pub(super) fn new() -> Self {
-        Self { head: AtomicPtr::new(null_mut()), marks: AtomicU8::new(0), shape: SeqCount::new() }
+        Self {
+            head: AtomicPtr::new(null_mut()),
+            marks: AtomicU8::new(0),
+            shape: SeqCount::new(),
+            home: AtomicPtr::new(null_mut()),
+        }
     }
 
     #[inline(always)]
