@@ -60,16 +60,21 @@ struct Shadows {
     count: AtomicU64,
 }
 
+impl Shadows {
+    const fn new() -> Self {
+        Self {
+            list: SpinLock::new(List { first: AtomicPtr::new(null_mut()), last: AtomicPtr::new(null_mut()) }),
+            count: AtomicU64::new(0),
+        }
+    }
+}
+
 /// See the module documentation.
 pub(super) struct ShadowLists([Shadows; NodeId::MAX_NODES]);
 
 impl ShadowLists {
     pub(super) const fn new() -> Self {
-        const EMPTY: Shadows = Shadows {
-            list: SpinLock::new(List { first: AtomicPtr::new(null_mut()), last: AtomicPtr::new(null_mut()) }),
-            count: AtomicU64::new(0),
-        };
-        Self([const { EMPTY }; NodeId::MAX_NODES])
+        Self([const { Shadows::new() }; NodeId::MAX_NODES])
     }
 
     fn of(&self, node: NodeId) -> Option<&Shadows> {
@@ -121,7 +126,7 @@ impl<M: Machine> NodeCache<'_, '_, M> {
     }
 
     /// Takes the oldest node of a list out of its array.
-    fn isolate<'a>(&'a self, shadows: &Shadows, stock: &mut Stock<'_, '_, '_, M>) -> Isolated {
+    fn isolate(&self, shadows: &Shadows, stock: &mut Stock<'_, '_, '_, M>) -> Isolated {
         let cpu = self.machine().cpu();
         let list = shadows.list.lock(cpu);
         // SAFETY: a node that is on the list is in its array, and leaves the list first.

@@ -46,7 +46,9 @@ impl Tree {
     #[inline(always)]
     pub(super) fn adjust(&self, node: &Node, slots: isize, values: isize, nodes: &Nodes<'_>) {
         node.adjust(slots, values);
-        if (node.count() == node.nr_values()) != node.is_listed() {
+        // No node gets to have values alone by what is added that is none.
+        let may_gain = slots < 0 || values > 0;
+        if node.is_listed() || may_gain && node.count() == node.nr_values() {
             self.relist(node, nodes);
         }
     }
@@ -54,9 +56,11 @@ impl Tree {
     #[cold]
     #[inline(never)]
     fn relist(&self, node: &Node, nodes: &Nodes<'_>) {
-        if node.is_listed() {
+        let belongs = node.count() != 0 && node.count() == node.nr_values();
+        if node.is_listed() && !belongs {
             nodes.unlist(node);
-        } else if node.count() != 0
+        } else if !node.is_listed()
+            && belongs
             && let Some((watch, home)) = nodes.watch.zip(NonNull::new(self.home.load(Relaxed)))
         {
             watch.list(node, home);
