@@ -4,7 +4,7 @@ use super::page;
 use super::swap::Swapping;
 use mm::addr::PAGE_SIZE;
 use mm::port::IoOp;
-use mm::space::{Errno, Rss};
+use mm::space::Errno;
 use mm::swap::Extent;
 use sim::DiskFault;
 use std::sync::atomic::Ordering;
