@@ -10,6 +10,7 @@ use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::cache::{FileRef, MmapHint, OpenFile};
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
+use crate::mutant::planted;
 use crate::phys::FrameAllocator;
 use crate::port::{Access, Machine};
 use crate::space::Mm;
@@ -200,7 +201,14 @@ impl<'p, M: Machine> Vm<'p, M> {
         let Some(folio) = cache.find(inode, index) else { return Ok(None) };
         cache.io().lock_folio(inode.fs().device(), folio);
         let is_there = folio.mapping() == inode.of_pages() && index < inode.size().div_ceil(PAGE_SIZE);
-        let result = if is_there { cache.make_dirty(inode, folio) } else { Ok(()) };
+        let result = match is_there {
+            // What is there is the slots' now.
+            true if inode.is_swapfile() && !planted("vm::swap.written_while_swapped_to") => {
+                Err(Errno::Etxtbsy)
+            }
+            true => cache.make_dirty(inode, folio),
+            false => Ok(()),
+        };
         folio.unlock(self.machine().cpu());
         if let Err(error) = result {
             cache.put(folio);

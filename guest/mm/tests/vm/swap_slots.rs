@@ -1,9 +1,12 @@
 //! Slots that very many name, and slots that nobody does, which go back to the disk.
 
-use super::page;
+use super::files::{SHARED, Volume, map};
 use super::swap::Swapping;
+use super::write::BOTH;
+use super::{World, page};
 use mm::addr::PAGE_SIZE;
-use mm::port::IoOp;
+use mm::fault::Fault;
+use mm::port::{Access, IoOp};
 use mm::space::Errno;
 use mm::swap::Extent;
 use sim::DiskFault;
@@ -158,4 +161,32 @@ fn an_area_is_given_back_but_for_its_header() {
     // A disk that refuses says so.
     swapping.disk.fail(DiskFault::new(IoOp::Discard, 0..u64::MAX, 1));
     assert!(swapping.world.vm.swap().discard_area(swapping.disk, &extents, &swapping.world.frames).is_err());
+}
+
+#[test]
+fn a_file_that_is_mapped_is_not_written_while_it_is_swapped_to() {
+    let world = World::new(64, 1);
+    let (volume, mm) = (Volume::new(&world), world.context());
+    let file = volume.file(&world, 1, 4, BOTH);
+    let at = map(&world, mm, file, 4, SHARED);
+    world.store(mm, at, 7).unwrap();
+    let on_disk = |n| {
+        let bytes = volume.disk.peek(volume.fs.sector(1, n).unwrap() * 512, 8);
+        u64::from_le_bytes(bytes.try_into().unwrap())
+    };
+    assert_ne!(on_disk(0), 7);
+    world.vm.claim_swapfile(file.inode(), &world.frames).unwrap();
+    assert_eq!(on_disk(0), 7, "what was dirty is there");
+    // It can be read, and no more: neither a page that was written before nor another.
+    assert_eq!(world.load(mm, at), Ok(7));
+    for n in [0, 2] {
+        assert_eq!(world.vm.touch(mm, page(at, n), Access::Write, &world.frames), Fault::Sigbus);
+    }
+    assert_eq!(world.vm.claim_swapfile(file.inode(), &world.frames), Err(Errno::Ebusy));
+    volume.disk.poke(volume.fs.sector(1, 0).unwrap() * 512, &[1; 8]);
+    world.vm.fsync(file, false, &world.frames).unwrap();
+    assert_eq!(on_disk(0), 0x0101_0101_0101_0101, "nothing of the file is written over a slot");
+    world.vm.release_swapfile(file.inode());
+    world.store(mm, at, 8).unwrap();
+    assert_eq!(world.load(mm, at), Ok(8));
 }
