@@ -158,6 +158,9 @@ fn choose_ring(cmdline: &str) {
 fn become_task() {
     let (bottom, top) = arch::percpu::stack();
     task::pressure::apply_settings();
+    if let Err(error) = task::boot() {
+        report::out_of_memory(format_args!("no cache of tasks: {error}"));
+    }
     let started = task::adopt("init", bottom, top).and_then(|_| task::start_idle());
     if let Err(error) = started {
         report::out_of_memory(format_args!("no idle task: {error:?}"));

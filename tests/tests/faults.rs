@@ -60,6 +60,7 @@ const SWEPT: &[&str] = &[
     "stats",
     "sysctl -a",
     "tasks",
+    "tasks start 3 + tasks end",
     "uptime",
     "vmalloc 16K + vfree last + vmalloc purge",
     "vm sparse 8 stride=2M",

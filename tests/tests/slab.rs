@@ -86,6 +86,22 @@ fn t38c_contexts_areas_and_anchors_are_objects_of_their_caches() {
 }
 
 #[test]
+fn t38e_a_task_is_an_object_from_its_start_until_it_is_joined() {
+    let (show, tasks) = ("slabinfo", "tasks");
+    let first = [show, tasks, "tasks start 9", show, tasks, "tasks start 31", show];
+    let commands = [&first[..], &["tasks end", show, tasks, "tasks sleepers", show]].concat();
+    // What is freed is filled, and looked at before it is used again: nobody may write to a task that has ended.
+    for checked in ["slab_nomerge", "slab_debug=FPZ,task_struct"] {
+        let run = small(&commands).append(checked).start().assert_ok();
+        let active = |n: usize| line(&run, n, "task_struct")[0];
+        let listed = |n: usize| run.output(n).lines_with("id=").len() as u64;
+        assert_eq!([1, 4, 9].map(listed), [0, 3, 8].map(active), "{run}");
+        let at_first = active(0);
+        assert_eq!([3, 6, 8, 11].map(active), [9, 40, 0, 0].map(|more| at_first + more), "{run}");
+    }
+}
+
+#[test]
 fn t38b_bad_caches_are_refused() {
     for (command, error) in [
         (

@@ -6,16 +6,16 @@ use super::{Args, Command, Outcome, fail, usage};
 use crate::arch::{cpu, smp, time};
 use crate::console;
 use crate::context;
-use crate::task::{self, Task};
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::task::{self, Handle, Mutex, WaitQueue};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shared::exit::ExitStatus;
 
 /// The family.
 pub const TASKS: &[Command] = &[
     Command {
         name: "tasks",
-        usage: "[sleepers|preempt]",
-        summary: "tasks with their CPUs and states; sleeping and giving way checked",
+        usage: "[sleepers|preempt|start N|end]",
+        summary: "tasks with their CPUs and states; sleeping and giving way checked; tasks that wait for their end",
         run: tasks,
     },
     Command { name: "ps", usage: "", summary: "the same as tasks", run: list },
@@ -29,7 +29,14 @@ fn tasks(args: &mut Args<'_>) -> Outcome {
         None => list(args),
         Some("sleepers") => sleepers(),
         Some("preempt") => preempt(),
-        Some(other) => Err(usage(format_args!("tasks: expected sleepers or preempt, not '{other}'"))),
+        Some("start") => start(args),
+        Some("end") => {
+            end(&mut STARTED.lock());
+            Ok(())
+        }
+        Some(other) => {
+            Err(usage(format_args!("tasks: expected sleepers, preempt, start or end, not '{other}'")))
+        }
     }
 }
 
@@ -37,14 +44,55 @@ fn list(_: &mut Args<'_>) -> Outcome {
     for task in task::all() {
         console::print(format_args!(
             "id={} name={} cpu={} state={} switches={}\n",
-            task.id(),
-            task.name(),
-            task.cpu(),
-            task.condition(),
-            task.switches()
+            task.id,
+            task.name,
+            task.cpu,
+            task.condition,
+            task.switches
         ));
     }
     Ok(())
+}
+
+/// Tasks that `tasks start` can have started.
+const MOST: usize = 64;
+
+static STARTED: Mutex<[Option<Handle>; MOST]> = Mutex::new([const { None }; MOST]);
+static IS_END: AtomicBool = AtomicBool::new(false);
+static ENDS: WaitQueue = WaitQueue::new();
+
+fn wait_for_end(_: usize) {
+    ENDS.wait_until(|| IS_END.load(Ordering::Acquire));
+}
+
+/// `tasks start N`: N more tasks, over all CPUs, which do nothing until `tasks end`. If one cannot be made, all end.
+fn start(args: &mut Args<'_>) -> Outcome {
+    let count = parse::count("count", args.next_word().unwrap_or(""))? as usize;
+    let mut started = STARTED.lock();
+    let free = started.iter().filter(|slot| slot.is_none()).count();
+    if count > free {
+        return Err(usage(format_args!("tasks start: at most {free} more")));
+    }
+    let slots = started.iter_mut().filter(|slot| slot.is_none()).take(count);
+    for (slot, cpu) in slots.zip((0..smp::online()).cycle()) {
+        match task::spawn("waiter", cpu, wait_for_end, 0) {
+            Ok(handle) => *slot = Some(handle),
+            Err(error) => {
+                end(&mut started);
+                return Err(fail(ExitStatus::CheckFailed, format_args!("tasks start: no task: {error:?}")));
+            }
+        }
+    }
+    console::print(format_args!("started={count}\n"));
+    Ok(())
+}
+
+/// Ends all that `tasks start` has started.
+fn end(started: &mut [Option<Handle>; MOST]) {
+    IS_END.store(true, Ordering::Release);
+    ENDS.wake_all();
+    started.iter_mut().filter_map(Option::take).for_each(Handle::join);
+    IS_END.store(false, Ordering::Release);
 }
 
 fn sleep(args: &mut Args<'_>) -> Outcome {
@@ -78,13 +126,13 @@ fn sleepers() -> Outcome {
     LATEST.store(0, Ordering::Relaxed);
     let mut sleepers = 0;
     for cpu in 0..smp::online() {
-        let mut tasks = [None; SLEEPERS];
+        let mut tasks = [const { None }; SLEEPERS];
         for (n, slot) in tasks.iter_mut().enumerate() {
             // Neither in order nor in reverse.
             *slot = task::spawn("sleeper", cpu, sleep_and_look, n * 5 % SLEEPERS + 1).ok();
         }
         sleepers += tasks.iter().flatten().count();
-        tasks.into_iter().flatten().for_each(Task::join);
+        tasks.into_iter().flatten().for_each(Handle::join);
     }
     let early = EARLY.load(Ordering::Relaxed);
     let latest = LATEST.load(Ordering::Relaxed) / 1000;

@@ -5,7 +5,7 @@
 
 use super::{Context, Killed};
 use crate::machine::CPU;
-use crate::task::{self, SpawnError, Task};
+use crate::task::{self, Handle, SpawnError};
 use core::fmt;
 use mm::sync::SpinLock;
 
@@ -56,7 +56,7 @@ fn perform(job: usize) {
 /// The first [`Failure`]. A context that is killed is taken out of the table.
 pub fn run_each(places: &[Place<'_>], work: &(dyn Fn(usize) + Sync)) -> Result<(), Failure> {
     let jobs: [_; MAX_WORKERS] = core::array::from_fn(|number| Job { work, number });
-    let mut tasks = [None; MAX_WORKERS];
+    let mut tasks = [const { None }; MAX_WORKERS];
     let mut failure = None;
     for ((place, job), task) in places.iter().zip(&jobs).zip(&mut tasks) {
         let argument = (&raw const *job).expose_provenance();
@@ -65,7 +65,7 @@ pub fn run_each(places: &[Place<'_>], work: &(dyn Fn(usize) + Sync)) -> Result<(
             Err(error) => failure = failure.or(Some(Failure::Spawn(error))),
         }
     }
-    tasks.into_iter().flatten().for_each(Task::join);
+    tasks.into_iter().flatten().for_each(Handle::join);
     for place in places {
         if let Some(killed) = place.context.killed() {
             place.context.kill();
@@ -87,5 +87,5 @@ pub fn run<T: Send>(context: &Context, cpu: u32, work: impl Fn() -> T + Sync) ->
     })?;
     let value = result.lock(&CPU).take();
     // Work that was not killed has left its result.
-    value.ok_or(Failure::Spawn(SpawnError::Slots))
+    value.ok_or(Failure::Spawn(SpawnError::Memory))
 }

@@ -198,7 +198,7 @@ pub fn run(ms: u64) -> Option<Verdict> {
         *helper = task::spawn("stress", cpu as u32, run_here, 0).ok();
     }
     run_here(0);
-    helpers.into_iter().flatten().for_each(task::Task::join);
+    helpers.into_iter().flatten().for_each(task::Handle::join);
     RUNNING.store(false, Ordering::Release);
     // The last timers fire, and what they send arrives.
     time::delay(20_000_000);

@@ -1,5 +1,6 @@
 //! What others may know of a task.
 
+use super::table::View;
 use super::{State, Task};
 use core::sync::atomic::Ordering;
 
@@ -9,20 +10,24 @@ impl Task {
         self.state() == State::Dead
     }
 
-    /// What it does, in a word.
-    pub fn condition(&self) -> &'static str {
+    fn condition(&self) -> &'static str {
         match self.state() {
             State::Runnable if self.on_cpu.load(Ordering::Relaxed) => "running",
             State::Runnable => "ready",
             State::Parked => "waiting",
             State::Dead => "dead",
-            State::Free => "free",
         }
     }
 
-    /// How often it was switched to.
-    pub fn switches(&self) -> u64 {
-        self.switches.load(Ordering::Relaxed)
+    /// What is shown of it.
+    pub(super) fn view(&self) -> View {
+        View {
+            id: self.id(),
+            name: self.name(),
+            cpu: self.cpu(),
+            condition: self.condition(),
+            switches: self.switches.load(Ordering::Relaxed),
+        }
     }
 
     /// What it is called.

@@ -1,6 +1,6 @@
 //! What there is of tasks and what CPUs have done, for whoever shows it.
 
-use super::{NEXT_ID, QUEUES, State, Task, all, run_queue};
+use super::{QUEUES, State, Task, run_queue, table};
 use crate::arch::{cpu, time};
 use core::sync::atomic::Ordering;
 
@@ -19,11 +19,6 @@ pub fn switches() -> u64 {
     QUEUES.iter().map(|queue| queue.switches.load(Ordering::Relaxed)).sum()
 }
 
-/// Tasks started since boot; the last one has this number.
-pub fn started() -> u64 {
-    u64::from(NEXT_ID.load(Ordering::Relaxed)) - 1
-}
-
 /// How many tasks there are, the idle ones left out.
 pub struct Census {
     /// All of them.
@@ -39,9 +34,11 @@ pub fn census() -> Census {
         let idle = run_queue(task.cpu()).idle.load(Ordering::Acquire);
         core::ptr::eq(idle, task)
     };
-    for task in all().filter(|task| !is_idle(task)) {
-        census.tasks += 1;
-        census.running += u64::from(task.state() == State::Runnable);
-    }
+    table::for_each(|task| {
+        if !is_idle(task) {
+            census.tasks += 1;
+            census.running += u64::from(task.state() == State::Runnable);
+        }
+    });
     census
 }

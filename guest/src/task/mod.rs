@@ -1,6 +1,6 @@
 //! Tasks: scheduled threads of the kernel, each pinned to one CPU.
 //!
-//! Owns: the table of tasks, a run queue a CPU, switching, parking, which root a CPU runs on. Stays outside: what a
+//! Owns: the tasks (`table`), a run queue a CPU, switching, parking, which root a CPU runs on. Stays outside: what a
 //! root maps, and how long its context lives (`context`). Invariants: only a task's own CPU runs it or takes it off
 //! its queue, so its saved stack pointer needs no lock; a switch happens with the soft mask at exactly one;
 //! kernel code is never preempted, it parks. Source: the token protocol of `std::thread::park`.
@@ -14,6 +14,7 @@ mod queue;
 mod sleep;
 mod space;
 mod switch;
+mod table;
 mod wait;
 
 use crate::arch::percpu::{self, MAX_CPUS};
@@ -21,9 +22,10 @@ use crate::arch::{cpu, irq, lapic, smp};
 use crate::machine::CPU;
 use crate::memory::{self, stack::Stack};
 use crate::timer::Timer;
-pub use census::{census, idle_ns, started, switches};
+pub use census::{census, idle_ns, switches};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use mm::phys::GfpFlags;
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
 pub use mutex::Mutex;
@@ -31,22 +33,18 @@ use preempt::set_workload;
 pub use preempt::{after_interrupt, give_way_if_wanted, is_alone, pause, workload};
 use queue::{Link, Queue};
 pub use sleep::sleep;
+pub use table::{Handle, all, boot, started};
 pub use wait::{WaitQueue, wait_on, wait_on_for, wake};
-
-/// How many tasks there can be at once, idle tasks included.
-pub const MAX_TASKS: usize = 128;
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum State {
-    /// The slot is free.
-    Free,
     /// On a run queue or running.
     Runnable,
     /// Waits for [`Task::unpark`].
     Parked,
-    /// Its function has returned; waits for [`Task::join`].
+    /// Its function has returned; waits for [`Handle::join`].
     Dead,
 }
 
@@ -66,6 +64,7 @@ pub struct Task {
     space: AtomicU32,
     link: Link,
     wait_link: Link,
+    all_link: Link,
     /// Ends a sleep.
     timer: Timer,
     switches: AtomicU64,
@@ -80,7 +79,7 @@ pub struct Task {
 
 struct Own {
     rsp: u64,
-    stack: Option<Stack>,
+    _stack: Option<Stack>,
     bounds: (u64, u64),
     entry: Entry,
     argument: usize,
@@ -89,9 +88,6 @@ struct Own {
 
 // SAFETY: all fields but `own` are atomics; `own` has one user at a time, see its comment.
 unsafe impl Sync for Task {}
-
-static TASKS: [Task; MAX_TASKS] = [const { Task::new() }; MAX_TASKS];
-static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 /// The queue of one CPU.
 struct RunQueue {
@@ -149,7 +145,7 @@ impl RunQueue {
         }
         self.in_context.store(!is_kernel, Ordering::Relaxed);
         next.unwrap_or_else(|| {
-            // SAFETY: a CPU that parks has an idle task, and tasks are static.
+            // SAFETY: a CPU that parks has an idle task, which nobody joins.
             unsafe { &*self.idle.load(Ordering::Acquire) }
         })
     }
@@ -168,9 +164,7 @@ impl RunQueue {
 /// Why a task could not be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpawnError {
-    /// All [`MAX_TASKS`] slots are taken.
-    Slots,
-    /// No memory for its stack.
+    /// No memory for it or its stack.
     Memory,
     /// The CPU does not run.
     Cpu,
@@ -184,14 +178,14 @@ fn run_queue(cpu: u32) -> &'static RunQueue {
 /// The running task.
 pub fn current() -> &'static Task {
     let task = percpu::current() as *const Task;
-    // SAFETY: `adopt` set the word before anything on this CPU asks; tasks are static.
+    // SAFETY: `adopt` set the word before anything on this CPU asks; a task lives while it runs.
     unsafe { &*task }
 }
 
 /// The running task, if there is one yet.
 #[inline(always)]
 fn running() -> Option<&'static Task> {
-    // SAFETY: null before `adopt`, afterwards a task, and those are static.
+    // SAFETY: null before `adopt`, afterwards a task, which lives while it runs.
     unsafe { (percpu::current() as *const Task).as_ref() }
 }
 
@@ -207,38 +201,31 @@ pub fn set_flags(flags: TaskFlags) {
 }
 
 impl Task {
-    const fn new() -> Self {
+    fn new(cpu: u32, space: u32, own: Own) -> Self {
         Self {
-            state: AtomicU32::new(State::Free as u32),
+            state: AtomicU32::new(State::Runnable as u32),
             token: AtomicBool::new(false),
             on_cpu: AtomicBool::new(false),
-            cpu: AtomicU32::new(0),
+            cpu: AtomicU32::new(cpu),
             id: AtomicU32::new(0),
-            space: AtomicU32::new(space::KERNEL),
+            space: AtomicU32::new(space),
             link: Link::new(),
             wait_link: Link::new(),
+            all_link: Link::new(),
             timer: Timer::new(sleep::on_timer),
             switches: AtomicU64::new(0),
             flags: AtomicU32::new(0),
             stalled: AtomicBool::new(false),
             exited: WaitQueue::new(),
-            own: UnsafeCell::new(Own {
-                rsp: 0,
-                stack: None,
-                bounds: (0, 0),
-                entry: |_| (),
-                argument: 0,
-                name: "",
-            }),
+            own: UnsafeCell::new(own),
         }
     }
 
     fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
-            1 => State::Runnable,
-            2 => State::Parked,
-            3 => State::Dead,
-            _ => State::Free,
+            0 => State::Runnable,
+            1 => State::Parked,
+            _ => State::Dead,
         }
     }
 
@@ -257,7 +244,7 @@ impl Task {
     }
 
     /// Lets a parked task run again; before its park, makes that park return at once.
-    pub fn unpark(&'static self) {
+    fn unpark(&'static self) {
         let cpu = self.cpu();
         let queue = run_queue(cpu);
         let mut ready = queue.ready.lock(&CPU);
@@ -277,45 +264,12 @@ impl Task {
             lapic::send_ipi(percpu::apic_id_of(area), irq::line::IPI);
         }
     }
-
-    /// Waits until the task has ended, and frees what it had.
-    pub fn join(&'static self) {
-        self.exited.wait_until(|| self.state() == State::Dead);
-        while self.on_cpu.load(Ordering::Acquire) {
-            core::hint::spin_loop();
-        }
-        // SAFETY: the task is dead and off its stack; only its joiner gets here.
-        let stack = unsafe { (*self.own.get()).stack.take() };
-        drop(stack);
-        self.set_state(State::Free);
-    }
-}
-
-fn claim(name: &'static str, cpu: u32) -> Result<&'static Task, SpawnError> {
-    for task in &TASKS {
-        let free = State::Free as u32;
-        let taken = State::Runnable as u32;
-        if task.state.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            task.token.store(false, Ordering::Relaxed);
-            task.cpu.store(cpu, Ordering::Relaxed);
-            task.switches.store(0, Ordering::Relaxed);
-            task.space.store(space::KERNEL, Ordering::Relaxed);
-            task.flags.store(0, Ordering::Relaxed);
-            task.stalled.store(false, Ordering::Relaxed);
-            task.id.store(NEXT_ID.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-            // SAFETY: the slot was free and is ours until the task is queued.
-            unsafe { (*task.own.get()).name = name };
-            return Ok(task);
-        }
-    }
-    Err(SpawnError::Slots)
 }
 
 /// Makes a task of the code that runs now, on the stack from `bottom` to `top`. Once a CPU, first of all.
 pub fn adopt(name: &'static str, bottom: u64, top: u64) -> Result<&'static Task, SpawnError> {
-    let task = claim(name, percpu::cpu())?;
-    // SAFETY: the slot is ours; nobody else knows the task yet.
-    unsafe { (*task.own.get()).bounds = (bottom, top) };
+    let own = Own { rsp: 0, _stack: None, bounds: (bottom, top), entry: |_| (), argument: 0, name };
+    let task = table::make(percpu::cpu(), space::KERNEL, own, GfpFlags::GFP_NOWAIT)?;
     task.on_cpu.store(true, Ordering::Release);
     percpu::set_current(task as *const Task as u64);
     pressure::runs(task);
@@ -328,7 +282,7 @@ pub fn spawn(
     cpu: u32,
     entry: Entry,
     argument: usize,
-) -> Result<&'static Task, SpawnError> {
+) -> Result<Handle, SpawnError> {
     start(name, cpu, space::KERNEL, entry, argument)
 }
 
@@ -339,7 +293,7 @@ pub fn spawn_in(
     context: u32,
     entry: Entry,
     argument: usize,
-) -> Result<&'static Task, SpawnError> {
+) -> Result<Handle, SpawnError> {
     start(name, cpu, space::of(context), entry, argument)
 }
 
@@ -349,28 +303,29 @@ fn start(
     space: u32,
     entry: Entry,
     argument: usize,
-) -> Result<&'static Task, SpawnError> {
+) -> Result<Handle, SpawnError> {
     if cpu >= smp::online() {
         return Err(SpawnError::Cpu);
     }
-    let task = prepare(name, cpu, entry, argument)?;
-    task.space.store(space, Ordering::Relaxed);
+    let task = prepare(name, cpu, space, entry, argument)?;
     task.set_state(State::Parked);
+    let handle = Handle::of(task);
     task.unpark();
-    Ok(task)
+    Ok(handle)
 }
 
-fn prepare(name: &'static str, cpu: u32, entry: Entry, argument: usize) -> Result<&'static Task, SpawnError> {
-    let task = claim(name, cpu)?;
-    let Some(stack) = Stack::alloc() else {
-        task.set_state(State::Free);
-        return Err(SpawnError::Memory);
-    };
+fn prepare(
+    name: &'static str,
+    cpu: u32,
+    space: u32,
+    entry: Entry,
+    argument: usize,
+) -> Result<&'static Task, SpawnError> {
+    let stack = Stack::alloc().ok_or(SpawnError::Memory)?;
     let bounds = (stack.bottom(), stack.top());
     let rsp = switch::first_frame(&stack);
-    // SAFETY: the slot is ours until the task is queued.
-    unsafe { *task.own.get() = Own { rsp, stack: Some(stack), bounds, entry, argument, name } };
-    Ok(task)
+    let own = Own { rsp, _stack: Some(stack), bounds, entry, argument, name };
+    table::make(cpu, space, own, GfpFlags::GFP_KERNEL)
 }
 
 /// Makes the running task this CPU's idle task and never returns: the end of a CPU's boot.
@@ -386,7 +341,7 @@ pub fn become_idle() -> ! {
 /// Gives this CPU an idle task of its own; the running task stays what it is.
 pub fn start_idle() -> Result<(), SpawnError> {
     let cpu = percpu::cpu();
-    let task = prepare("idle", cpu, idle, cpu as usize)?;
+    let task = prepare("idle", cpu, space::KERNEL, idle, cpu as usize)?;
     run_queue(cpu).idle.store(task as *const Task as *mut Task, Ordering::Release);
     Ok(())
 }
@@ -457,7 +412,7 @@ fn schedule() {
 /// The first thing on the new stack: the task we came from has left its own.
 fn finish_switch() {
     let previous = run_queue(percpu::cpu()).previous.load(Ordering::Relaxed);
-    // SAFETY: `schedule` on this CPU stored a static task just before the switch.
+    // SAFETY: `schedule` on this CPU stored the task just before the switch; it is freed only after this store.
     unsafe { (*previous).on_cpu.store(false, Ordering::Release) };
 }
 
@@ -488,9 +443,4 @@ pub fn abandon() -> ! {
 #[inline]
 pub fn running_space() -> Option<u32> {
     space::context(running()?.space.load(Ordering::Relaxed))
-}
-
-/// Every task that is not free.
-pub fn all() -> impl Iterator<Item = &'static Task> {
-    TASKS.iter().filter(|task| task.state() != State::Free)
 }

@@ -3,21 +3,20 @@
 //! Invariants: a task's timer is set by the task alone, and taken back before the task does anything else, so it is in
 //! the list of the task's CPU only while the task sleeps.
 
-use super::{TASKS, current, park};
+use super::{Task, current, park};
 use crate::arch::{cpu, percpu, time};
 
-/// The end of a sleep of task number `index` of the table.
-pub fn on_timer(index: usize) {
-    if let Some(task) = TASKS.get(index) {
-        task.unpark();
-    }
+/// The end of a sleep of the task at `address`.
+pub fn on_timer(address: usize) {
+    // SAFETY: `park_timeout` gives its own task, which sleeps on this CPU until this has returned.
+    let task = unsafe { &*core::ptr::with_exposed_provenance::<Task>(address) };
+    task.unpark();
 }
 
 /// As [`park`], for at most `ns` nanoseconds.
 pub fn park_timeout(ns: u64) {
     let me = current();
-    let index = TASKS.element_offset(me).unwrap_or(TASKS.len());
-    me.timer.set(ns, index);
+    me.timer.set(ns, core::ptr::from_ref(me).expose_provenance());
     park();
     me.timer.cancel();
 }

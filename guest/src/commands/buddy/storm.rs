@@ -8,7 +8,7 @@ use crate::arch::smp;
 use crate::commands::support::{Block, Random, Words, parse};
 use crate::commands::{Args, Outcome, fail};
 use crate::memory::PHYS;
-use crate::task::{self, SpawnError, Task};
+use crate::task::{self, Handle, SpawnError};
 use crate::{console, report};
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::Order;
@@ -91,7 +91,7 @@ fn verdict(job: &Job, cpus: u32) -> Outcome {
 
 /// One worker a CPU, all at once; returns when all have ended.
 fn on_all_cpus(job: &Job, cpus: u32) -> Outcome {
-    let mut workers: [Option<&'static Task>; MAX_CPUS] = [None; MAX_CPUS];
+    let mut workers = [const { None }; MAX_CPUS];
     let mut failure: Option<SpawnError> = None;
     for (cpu, worker) in (0..cpus).zip(&mut workers) {
         match task::spawn("storm", cpu, entry, job as *const Job as usize) {
@@ -99,7 +99,7 @@ fn on_all_cpus(job: &Job, cpus: u32) -> Outcome {
             Err(error) => failure = Some(error),
         }
     }
-    workers.into_iter().flatten().for_each(Task::join);
+    workers.into_iter().flatten().for_each(Handle::join);
     match failure {
         None => Ok(()),
         Some(error) => {

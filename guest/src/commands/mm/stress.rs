@@ -13,7 +13,7 @@ use crate::machine::CPU;
 use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::{self, SLABS};
 use crate::memory::tables;
-use crate::task::{self, Task};
+use crate::task::{self, Handle};
 use crate::{console, report};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +88,7 @@ fn run(ms: u64, seed: u64) -> Outcome {
     TAKEN.iter().chain([&FREED, &FAILED]).for_each(|counter| counter.store(0, Ordering::Relaxed));
     SEED.store(seed, Ordering::Relaxed);
     END.store(rdtsc() + time::ns_to_tsc(ms * 1_000_000), Ordering::Release);
-    let mut workers: [Option<&'static Task>; MAX_CPUS] = [None; MAX_CPUS];
+    let mut workers = [const { None }; MAX_CPUS];
     let mut error = None;
     for (cpu, worker) in (0..smp::online()).zip(&mut workers) {
         match task::spawn("mm stress", cpu, work, 0) {
@@ -96,7 +96,7 @@ fn run(ms: u64, seed: u64) -> Outcome {
             Err(why) => error = Some(why),
         }
     }
-    workers.into_iter().flatten().for_each(Task::join);
+    workers.into_iter().flatten().for_each(Handle::join);
     for n in 0..MAIL {
         free(swap(n, None));
     }

@@ -7,7 +7,7 @@ use crate::arch::{smp, time};
 use crate::commands::support::{Random, Words, parse};
 use crate::commands::{Args, Outcome, fail, usage};
 use crate::memory::slab::{self, FRAMES, SLABS};
-use crate::task::{self, SpawnError, Task};
+use crate::task::{self, Handle, SpawnError};
 use crate::{console, report};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ pub fn no_memory() -> ExitStatus {
 
 /// Runs `entry` on every CPU and waits.
 fn on_all(entry: task::Entry, argument: usize) -> Result<(), SpawnError> {
-    let mut helpers: [Option<&'static Task>; MAX_CPUS] = [None; MAX_CPUS];
+    let mut helpers = [const { None }; MAX_CPUS];
     let mut result = Ok(());
     for (cpu, helper) in (0..smp::online()).zip(&mut helpers) {
         match task::spawn("slab", cpu, entry, argument) {
@@ -46,7 +46,7 @@ fn on_all(entry: task::Entry, argument: usize) -> Result<(), SpawnError> {
             Err(error) => result = Err(error),
         }
     }
-    helpers.into_iter().flatten().for_each(Task::join);
+    helpers.into_iter().flatten().for_each(Handle::join);
     result
 }
 

@@ -7,7 +7,7 @@ use super::{DISKS, Seen, disks, home};
 use crate::machine::CPU;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::VM;
-use crate::task::{self, Mutex, Task};
+use crate::task::{self, Handle, Mutex};
 use crate::{report, settings};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mm::dirty::Pool;
@@ -22,7 +22,7 @@ const LOOK_NS: u64 = 1_000_000_000;
 const PAUSE_NS: u64 = 100_000_000;
 
 static POOL: Pool = Pool::new();
-static TASKS: Mutex<[Option<&'static Task>; MOST]> = Mutex::new([None; MOST]);
+static TASKS: Mutex<[Option<Handle>; MOST]> = Mutex::new([const { None }; MOST]);
 /// What somebody has asked for and one of them has done.
 static ALL: AtomicU64 = AtomicU64::new(0);
 /// Whether somebody does this job.
