@@ -75,6 +75,24 @@ fn t87a_the_worst_context_goes_and_the_others_keep_what_they_have() {
 }
 
 #[test]
+fn what_is_said_of_huge_pages_is_their_size() {
+    let commands = [
+        "ctx new small",
+        "vm map 8M thp",
+        "touch 1/1",
+        "grep AnonHugePages /proc/meminfo",
+        "ctx new big",
+        "vm map 120M nothp",
+        "touch 1/1",
+    ];
+    let run = Guest::on(any_host()).mem("96M").cpus(1).append("noswap").run(&commands).start();
+    let run = run.assert_status(3);
+    assert_eq!(meminfo(run.output(3), "AnonHugePages"), 8192, "{run}");
+    let node = run.output(6).line_with("Node 0 active_anon:").as_str();
+    assert!(node.contains(" anon_thp:8192kB pagetables:"), "{run}");
+}
+
+#[test]
 fn t87b_without_anybody_to_kill_the_machine_ends() {
     let immune = ["oom adj -1000 small", "oom adj -1000 mid", "oom adj -1000 big", "vm touch 24M"];
     let run = machine(&immune).start().assert_status(3);

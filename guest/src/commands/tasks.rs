@@ -44,11 +44,7 @@ fn list(_: &mut Args<'_>) -> Outcome {
     for task in task::all() {
         console::print(format_args!(
             "id={} name={} cpu={} state={} switches={}\n",
-            task.id,
-            task.name,
-            task.cpu,
-            task.condition,
-            task.switches
+            task.id, task.name, task.cpu, task.condition, task.switches
         ));
     }
     Ok(())

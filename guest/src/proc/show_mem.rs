@@ -38,7 +38,8 @@ const TOTALS: [Column; 15] = [
     of_node("\n kernel_misc_reclaimable", "nr_kernel_misc_reclaimable"),
 ];
 
-const BY_NODE: [Column; 13] = [
+/// These count pages.
+const BY_NODE: [Column; 11] = [
     of_node("active_anon", "nr_active_anon"),
     of_node("inactive_anon", "nr_inactive_anon"),
     of_node("active_file", "nr_active_file"),
@@ -50,9 +51,9 @@ const BY_NODE: [Column; 13] = [
     of_node("dirty", "nr_dirty"),
     of_node("writeback", "nr_writeback"),
     of_node("shmem", "nr_shmem"),
-    of_node("anon_thp", "nr_anon_transparent_hugepages"),
-    of_node("pagetables", "nr_page_table_pages"),
 ];
+const ANON_THPS: usize = place(&NODE_STATS, "nr_anon_transparent_hugepages");
+const PAGE_TABLES: usize = place(&NODE_STATS, "nr_page_table_pages");
 
 const BY_ZONE: [Column; 6] = [
     of_zone("active_anon", "nr_zone_active_anon"),
@@ -76,7 +77,8 @@ pub fn show_mem(w: &mut dyn Write) -> fmt::Result {
         for (label, at) in BY_NODE {
             write!(w, " {label}:{}kB", kb(stats[at]))?;
         }
-        w.write_char('\n')?;
+        let huge = stats[ANON_THPS] * Order::PAGEBLOCK.pages();
+        writeln!(w, " anon_thp:{}kB pagetables:{}kB", kb(huge), kb(stats[PAGE_TABLES]))?;
     }
     PHYS.populated_zones().try_for_each(|zone| marks(w, zone, &zone_stats(zone)))?;
     PHYS.populated_zones().try_for_each(|zone| blocks(w, zone))?;

@@ -277,12 +277,7 @@ pub fn adopt(name: &'static str, bottom: u64, top: u64) -> Result<&'static Task,
 }
 
 /// Starts `entry(argument)` as a task on `cpu`.
-pub fn spawn(
-    name: &'static str,
-    cpu: u32,
-    entry: Entry,
-    argument: usize,
-) -> Result<Handle, SpawnError> {
+pub fn spawn(name: &'static str, cpu: u32, entry: Entry, argument: usize) -> Result<Handle, SpawnError> {
     start(name, cpu, space::KERNEL, entry, argument)
 }
 

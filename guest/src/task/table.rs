@@ -38,7 +38,11 @@ pub fn boot() -> Result<(), CreateError> {
         ctor: None,
     };
     let cache = SLABS.create(&request, &FRAMES)?;
-    CACHE.init(|slot| Ok::<(), CreateError>(*slot = Some(cache))).map_err(|_| CreateError::Exists)
+    let filled = CACHE.init(|slot| {
+        *slot = Some(cache);
+        Ok::<(), CreateError>(())
+    });
+    filled.map_err(|_| CreateError::Exists)
 }
 
 fn cache() -> Option<&'static Cache> {

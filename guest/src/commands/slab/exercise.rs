@@ -222,8 +222,9 @@ pub fn handover(args: &mut Args<'_>) -> Outcome {
     let cache = own_cache("slab_handover", 64, None)?;
     until(0);
     let before = cache.stats();
-    spawned(on_all(hand_over, count))?;
+    let ran = on_all(hand_over, count);
     BOX.iter().for_each(|slot| take_out(cache, slot.swap(core::ptr::null_mut(), Ordering::AcqRel)));
+    spawned(ran)?;
     let stats = cache.stats();
     finish(cache, "handover", stats.allocs - before.allocs)
 }
@@ -302,7 +303,8 @@ pub fn stress(args: &mut Args<'_>) -> Outcome {
     }
     let cache = own_cache("slab_stress", 64, None)?;
     until(ms);
-    spawned(on_all(storm, seed as usize))?;
+    let ran = on_all(storm, seed as usize);
     BOX.iter().for_each(|slot| take_out(cache, slot.swap(core::ptr::null_mut(), Ordering::AcqRel)));
+    spawned(ran)?;
     finish(cache, "stress", OPS.load(Ordering::Relaxed))
 }
