@@ -82,13 +82,15 @@ fn what_is_said_of_huge_pages_is_their_size() {
         "touch 1/1",
         "grep AnonHugePages /proc/meminfo",
         "ctx new big",
-        "vm map 120M nothp",
+        "vm map 64M nothp",
+        "touch 1/1",
+        "vm map 64M nothp",
         "touch 1/1",
     ];
     let run = Guest::on(any_host()).mem("96M").cpus(1).append("noswap").run(&commands).start();
     let run = run.assert_status(3);
     assert_eq!(meminfo(run.output(3), "AnonHugePages"), 8192, "{run}");
-    let node = run.output(6).line_with("Node 0 active_anon:").as_str();
+    let node = run.output(8).line_with("Node 0 active_anon:").as_str();
     assert!(node.contains(" anon_thp:8192kB pagetables:"), "{run}");
 }
 
