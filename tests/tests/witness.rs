@@ -74,3 +74,28 @@ fn b1_a_page_that_is_counted_wrong_fails_the_run() {
         "{run}"
     );
 }
+
+/// Where KVM translates the guest's tables itself it has seen every page fault of the guest: all kinds, on all CPUs.
+#[test]
+fn b1_page_faults_are_those_that_kvm_has_seen() {
+    let Some(host) = kvm() else { return };
+    let folder = TempDir::new().unwrap();
+    let swap = area(&folder, "swap.img", 64);
+    let start = |commands: &[&str]| {
+        let guest =
+            Guest::on(host).mem("64M").cpus(2).option("--swap", "none").disk(&swap, "").append("swap=vda");
+        guest.flag("--stats").run(commands).start()
+    };
+    let commands =
+        ["fault flavours", "cow demo", "traps stress ms=300", "tlb test 1", "vm touch 80M", "vm verify"];
+    let run = start(&commands).assert_ok();
+    let (told, seen) = (run.all().number("guest.page_faults"), run.all().number("kvm.vcpu.pf_guest"));
+    assert!(told > 20_000, "{run}");
+    if run.all().number("kvm.vm.mmu_pte_write") != 0 {
+        assert_eq!(told, seen, "{run}");
+        let run = start(&["vm touch 1M", "inject miscount=page_faults"]).assert_status(1);
+        let seen = run.all().number("kvm.vcpu.pf_guest");
+        let says = format!("page_faults: the guest has counted {}, KVM {seen}", seen + 1);
+        assert!(run.stderr.contains(&says), "{run}");
+    }
+}

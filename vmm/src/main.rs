@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use shared::exit::ExitStatus;
-use shared::stats::{DiskGroup, StatsNote};
+use shared::stats::StatsNote;
 use vmm::accel::{self, Accelerator};
 use vmm::boot::e820;
 use vmm::cli::image::ImageCommand;
@@ -28,7 +28,8 @@ use vmm::timing::Phases;
 use vmm::view::procfs::Procfs;
 use vmm::view::snapshot::StatsReader;
 use vmm::view::watcher::{WatchError, Watched, Watcher};
-use vmm::{builder, image, manual, params, probe, run, signals, tcg, witness};
+use vmm::witness::{self, Told};
+use vmm::{builder, image, manual, params, probe, run, signals, tcg};
 
 /// Why the process ends without a machine having run: a status and what to print, line by line.
 struct Failure(ExitStatus, Vec<String>);
@@ -257,9 +258,9 @@ fn run_machine(
         Some(Err(error)) => seen.warn(format!("the counters cannot be read: {error}")),
         None => {}
     }
-    let told = wanted.then(|| guest_disks(machine, note)).flatten();
-    if let Some((disks, _)) = &told {
-        seen.counters.extend(witness::ledgers(disks, machine.disks()));
+    let told = wanted.then(|| ask_guest(machine, note)).flatten();
+    if let Some(told) = &told {
+        seen.counters.extend(witness::told(told, machine.disks()));
     }
     if config.report.is_some() {
         let disks = machine.disks().iter();
@@ -270,8 +271,8 @@ fn run_machine(
         print(&format!("{phases}\n{}", lines.collect::<String>()));
     }
     let end = end.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?;
-    if let Some((disks, swapped)) = told.filter(|_| end.status() == 0) {
-        compare_counts(machine, &disks, swapped)?;
+    if let Some(told) = told.filter(|_| end.status() == 0) {
+        compare_counts(machine, &told, &seen.counters)?;
     }
     match machine.output_loss() {
         // Its own bad end tells more than where its words went.
@@ -286,17 +287,22 @@ fn run_machine(
     }
 }
 
-/// What a guest says of its disks, and the pages that it has swapped in and out; nothing of one that publishes nothing.
-fn guest_disks(machine: &Machine, note: Option<StatsNote>) -> Option<(DiskGroup, [u64; 2])> {
+/// What a guest says of itself; nothing of one that publishes nothing.
+fn ask_guest(machine: &Machine, note: Option<StatsNote>) -> Option<Told> {
     let reader = StatsReader::new(Box::new(machine.ram().clone()), note?);
-    let events = reader.snapshot().ok()?.vmstat.numbers();
+    let snapshot = reader.snapshot().ok()?;
+    let events = snapshot.vmstat.numbers();
     let event = |wanted| events.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| value);
-    Some((reader.disks().ok()?, [event("pswpin"), event("pswpout")]))
+    Some(Told {
+        disks: reader.disks().ok()?,
+        swapped: [event("pswpin"), event("pswpout")],
+        page_faults: snapshot.traps.page_faults,
+    })
 }
 
-/// A guest that ends well has counted on its disks what was counted here.
-fn compare_counts(machine: &Machine, disks: &DiskGroup, swapped: [u64; 2]) -> Result<(), Failure> {
-    match witness::differences(disks, swapped, machine.disks()) {
+/// A guest that ends well has counted what was counted here.
+fn compare_counts(machine: &Machine, told: &Told, counters: &BTreeMap<String, u64>) -> Result<(), Failure> {
+    match witness::differences(told, machine.disks(), counters) {
         lines if lines.is_empty() => Ok(()),
         lines => Err(Failure(ExitStatus::CheckFailed, lines)),
     }

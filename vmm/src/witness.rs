@@ -1,13 +1,24 @@
 //! Three counts of the same: what a guest says that its disks have done, what its memory manager says that it asked them
-//! for, and what this process did for it.
+//! for, and what this process did for it; and its page faults, where KVM sees them.
 //!
 //! Owns: the comparison, to the byte. Stays outside: reading any of them. A disk that the guest does not use is left out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shared::stats::{DiskGroup, DiskWords, LEDGER};
 
 use crate::devices::virtio::blk::BlkCounters;
+
+/// What a guest says of itself.
+pub struct Told {
+    /// What its disks have done.
+    pub disks: DiskGroup,
+    /// Pages that it has counted as coming from swap and going there, over all disks.
+    pub swapped: [u64; 2],
+    /// Page faults that it has taken.
+    pub page_faults: u64,
+}
 
 /// A disk as both sides know it.
 type Known<'a> = (&'a str, &'a DiskWords, &'a BlkCounters);
@@ -22,15 +33,25 @@ fn known<'a>(
     })
 }
 
-/// Where they differ, a line each. `swapped` is how many pages the guest has counted as coming from swap and going there,
-/// over all disks.
+/// Where they differ, a line each; `counters` are those of KVM.
 #[must_use]
 pub fn differences(
-    guest: &DiskGroup,
-    swapped: [u64; 2],
+    guest: &Told,
     disks: &[(String, Arc<BlkCounters>)],
+    counters: &BTreeMap<String, u64>,
 ) -> Vec<String> {
-    known(guest, disks).flat_map(of_disk).chain(of_swap(guest, swapped)).collect()
+    let of_disks = known(&guest.disks, disks).flat_map(of_disk);
+    let of_swap = of_swap(&guest.disks, guest.swapped);
+    of_disks.chain(of_swap).chain(of_faults(guest.page_faults, counters)).collect()
+}
+
+/// KVM hands on all page faults of a guest whose tables it translates itself, which shows in that it follows their changes. With
+/// tables of the processor's own (EPT, NPT) it sees none, or few.
+fn of_faults(guest: u64, counters: &BTreeMap<String, u64>) -> Option<String> {
+    let of = |name| counters.get(name).copied().unwrap_or(0);
+    let (seen, is_followed) = (of("kvm.vcpu.pf_guest"), of("kvm.vm.mmu_pte_write") != 0);
+    let line = || format!("page_faults: the guest has counted {guest}, KVM {seen}");
+    (is_followed && guest != seen).then(line)
 }
 
 fn of_disk((id, guest, host): Known<'_>) -> impl Iterator<Item = String> {
@@ -67,15 +88,16 @@ fn of_swap(guest: &DiskGroup, swapped: [u64; 2]) -> impl Iterator<Item = String>
     })
 }
 
-/// What the guest has booked of each disk, by name.
-pub fn ledgers<'a>(
-    guest: &'a DiskGroup,
+/// What the guest has booked of each disk and counted of its own, by name.
+pub fn told<'a>(
+    guest: &'a Told,
     disks: &'a [(String, Arc<BlkCounters>)],
 ) -> impl Iterator<Item = (String, u64)> + 'a {
-    known(guest, disks).flat_map(|(id, words, _)| {
+    let booked = known(&guest.disks, disks).flat_map(|(id, words, _)| {
         let lines = LEDGER.into_iter().zip(words.ledger);
         lines.map(move |(name, value)| (format!("guest.disk.{id}.{name}"), value))
-    })
+    });
+    booked.chain([("guest.page_faults".to_owned(), guest.page_faults)])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod nth;
 
 use super::support::parse;
 use super::{Args, Command, Outcome, usage};
+use crate::arch::percpu::{self, Counter};
 use crate::drivers::blk::{self, Disk};
 use crate::memory::vm::IO;
 use crate::memory::{PHYS, checks};
@@ -21,8 +22,8 @@ use shared::params::{self, Value};
 pub const FAULTS: &[Command] = &[
     Command {
         name: "inject",
-        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|fail_make_request=I,P,S,T|miscount=DISK|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
-        summary: "makes allocations or requests to disks fail: interval, probability in percent, space, times; books a page too many",
+        usage: "fail_page_alloc=I,P,S,T|failslab=I,P,S,T|fail_make_request=I,P,S,T|miscount=DISK|page_faults|off [min-order=N] [ignore-gfp-wait=Y|N] [...]",
+        summary: "makes allocations or requests to disks fail: interval, probability in percent, space, times; counts one too many",
         run: inject,
     },
     Command {
@@ -40,6 +41,8 @@ enum Target {
     Requests(FaultConfig),
     /// What a disk is asked for is counted wrong: once, so that whoever compares must notice.
     Count(&'static Disk),
+    /// So are page faults.
+    CountFaults,
 }
 
 fn inject(args: &mut Args<'_>) -> Outcome {
@@ -57,6 +60,7 @@ fn inject(args: &mut Args<'_>) -> Outcome {
             Target::Objects(FailSlab { config: attr(name, text)?, ..FailSlab::LINUX })
         }
         Some((name @ "fail_make_request", Some(text))) => Target::Requests(attr(name, text)?),
+        Some(("miscount", Some("page_faults"))) => Target::CountFaults,
         Some(("miscount", Some(name))) => {
             Target::Count(blk::find(name).ok_or_else(|| usage(format_args!("inject: no disk '{name}'")))?)
         }
@@ -82,6 +86,7 @@ fn inject(args: &mut Args<'_>) -> Outcome {
         Target::Pages(rules) => PHYS.set_fail_page_alloc(rules),
         Target::Objects(rules) => PHYS.set_failslab(rules),
         Target::Requests(config) => IO.set_fail_make_request(config),
+        Target::CountFaults => percpu::count(Counter::PageFaults),
         Target::Count(disk) => disk.ledger().book(Purpose::Swap, IoOp::Write, 1, PAGE_SIZE, true),
     }
     Ok(())
