@@ -47,13 +47,13 @@ use crate::folio::FolioFlags;
 use crate::frame::FrameTable;
 use crate::io::Io;
 use crate::lru::Lru;
-use crate::phys::Phys;
+use crate::phys::{MAX_CPUS, Phys};
 use crate::port::{BlockDevice, Machine, SwapEntry};
 use crate::sync::{Once, SpinLock};
 use crate::vmstat::VmStat;
 use crate::xarray::{NodeCache, XArray};
 use area::State;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub(crate) use count::Refused;
 pub use extent::Extent;
 use io::Window;
@@ -65,6 +65,8 @@ pub(crate) use slots::Freed;
 
 /// How many areas there can be (Linux: 32 less those kinds that are no areas).
 pub const MAX_AREAS: usize = 29;
+/// No area has this number.
+const NO_AREA: u8 = u8::MAX;
 /// How many slots an area can have: 512 GiB.
 pub const MAX_SLOTS: u64 = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 27;
@@ -103,6 +105,8 @@ pub struct Swap<'p, M: Machine> {
     ground: Once<Option<Ground<'p, M>>>,
     areas: [Area<'p>; MAX_AREAS],
     order: SpinLock<Order>,
+    /// The area that each CPU took a slot from last.
+    last: [AtomicU8; MAX_CPUS],
     /// Slots of all areas (`SwapTotal`).
     total: AtomicU64,
     /// Pages that could not be written, and stayed.
@@ -130,6 +134,7 @@ impl<'p, M: Machine> Swap<'p, M> {
                 }
             }; MAX_AREAS],
             order: SpinLock::new(Order::new()),
+            last: [const { AtomicU8::new(NO_AREA) }; MAX_CPUS],
             total: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             discards: AtomicBool::new(false),

@@ -107,6 +107,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         self.total.fetch_add(good, Ordering::Relaxed);
         self.lru.swap_free().fetch_add(good, Ordering::Relaxed);
         order.add(number as u8, priority);
+        self.look_again();
         Ok(number as u32)
     }
 
@@ -135,6 +136,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         if let Some(inner) = inner.as_mut() {
             inner.state.closed = false;
             order.add(number as u8, inner.priority);
+            self.look_again();
             self.total.fetch_add(inner.state.good(), Ordering::Relaxed);
             self.lru.swap_free().fetch_add(inner.state.free_slots(), Ordering::Relaxed);
         }

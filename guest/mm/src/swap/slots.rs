@@ -1,10 +1,13 @@
 //! Taking slots, naming them, freeing them.
+//!
+//! Each CPU gives out of a cluster of its own, as in Linux since 6.14, which has no caches of slots beside it: what is
+//! free is free for all, and what one CPU swaps out lies together.
 
-use super::area::Left;
-use super::{Refused, Swap};
+use super::area::{Left, State};
+use super::{NO_AREA, Refused, Swap};
 use crate::mutant::planted;
-use crate::port::{Cpu, Machine, SwapEntry};
-use core::sync::atomic::Ordering;
+use crate::port::{Cpu, CpuId, Machine, SwapEntry};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// What became of a slot that one entry less names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,32 +19,50 @@ pub(crate) enum Freed {
 }
 
 impl<'p, M: Machine> Swap<'p, M> {
-    /// A slot for a page that the caller puts in the cache: from the cluster of this CPU in the area it used last, else
-    /// from the area whose turn it is (Linux `folio_alloc_swap`).
+    /// A slot for a page that the caller puts in the cache: from the cluster that this CPU gives out of, which needs nothing but
+    /// the lock of its area; else from the area whose turn it is (Linux `folio_alloc_swap`).
     pub(super) fn take_slot(&self) -> Option<SwapEntry> {
         let cpu = self.cpu();
         // The CPU stays the same.
         let _masked = cpu.irq_guard();
         let id = cpu.id();
-        let mut order = self.order.lock(cpu);
+        let last = self.last.get(id.0 as usize)?;
+        self.take_from(last.load(Ordering::Relaxed), |state| state.take(id))
+            .or_else(|| self.take_in_turn(id, last))
+    }
+
+    /// Whoever has priority, and of those whoever was not used last. What the CPU has not used up there goes first.
+    #[cold]
+    fn take_in_turn(&self, id: CpuId, last: &AtomicU8) -> Option<SwapEntry> {
+        let mut order = self.order.lock(self.cpu());
         let mut list = [0_u8; super::MAX_AREAS];
         let len = order.all().zip(list.iter_mut()).map(|(area, slot)| *slot = area).count();
-        for &number in list.get(..len)? {
-            let Some(area) = self.areas.get(usize::from(number)) else { continue };
-            let mut inner = area.inner.lock(cpu);
-            let Some(inner) = inner.as_mut() else { continue };
-            // What the CPU has not used up goes first, whoever's turn it is.
-            let mut slot = inner.state.take(id);
-            if slot.is_none() && inner.state.refill(id) {
-                order.used(number);
-                slot = inner.state.take(id);
-            }
-            if let Some(slot) = slot {
-                self.lru.swap_free().fetch_sub(1, Ordering::Relaxed);
-                return SwapEntry::new(number.into(), slot);
-            }
-        }
-        None
+        list.get(..len)?.iter().find_map(|&number| {
+            let slot = self.take_from(number, |state| {
+                state.take(id).or_else(|| {
+                    let has_more = state.refill(id);
+                    if has_more {
+                        order.used(number);
+                    }
+                    has_more.then(|| state.take(id))?
+                })
+            });
+            last.store(if slot.is_some() { number } else { NO_AREA }, Ordering::Relaxed);
+            slot
+        })
+    }
+
+    /// What `take` takes from an area, if that is on.
+    fn take_from(&self, number: u8, take: impl FnOnce(&mut State<'p>) -> Option<u64>) -> Option<SwapEntry> {
+        let mut inner = self.areas.get(usize::from(number))?.inner.lock(self.cpu());
+        let slot = take(&mut inner.as_mut()?.state)?;
+        self.lru.swap_free().fetch_sub(1, Ordering::Relaxed);
+        SwapEntry::new(number.into(), slot)
+    }
+
+    /// An area is on that may come before those that CPUs give out of: they look again.
+    pub(super) fn look_again(&self) {
+        self.last.iter().for_each(|last| last.store(NO_AREA, Ordering::Relaxed));
     }
 
     /// A slot has taken a step.

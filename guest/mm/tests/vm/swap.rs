@@ -3,8 +3,8 @@
 use super::{World, page};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Fault;
-use mm::port::{BlockDevice as _, IoOp};
-use mm::space::{Errno, Mm, Rss};
+use mm::port::{BlockDevice as _, Cpu as _, CpuId, IoOp, Machine as _};
+use mm::space::{Errno, Mm, Rss, ThpMode};
 use mm::swap::{AreaMemory, Extent, SwapOn, area_bytes};
 use mm::vmstat::{NodeStat, VmEvent};
 use sim::{Disk, DiskFault, Machine};
@@ -254,6 +254,47 @@ fn areas_are_used_by_priority_and_in_turns() {
     swapping.disk.set_read_only(true);
     assert_eq!(part(1000, 10, None), Err(Errno::Erofs));
     world.end(mm);
+}
+
+/// Two CPUs that swap out by turns, a few pages each time: what each of them sends lies together, in order.
+#[test]
+fn what_one_cpu_swaps_out_lies_together() {
+    let swapping = Swapping::new(32, 2, 7);
+    let world = &swapping.world;
+    swapping.on(4096, &[], None).unwrap();
+    world.vm.settings().set_thp(ThpMode::Never);
+    let on = world.machine().cpu();
+    let all = [0, 1].map(|_| world.context());
+    let starts = all.map(|mm| world.map(mm, 600));
+    for (who, (mm, at)) in all.into_iter().zip(starts).enumerate() {
+        on.run_on(CpuId(who as u32), || {
+            world.run(mm);
+            (0..600).for_each(|n| world.store(mm, page(at, n), who as u64 * 1000 + n + 1).unwrap());
+        });
+    }
+    for n in (0..600).step_by(6) {
+        for (who, (mm, at)) in all.into_iter().zip(starts).enumerate() {
+            on.run_on(CpuId(who as u32), || swapping.out(mm, page(at, n), 6));
+        }
+    }
+    // The first half of the area lies at sector 8 * 2048.
+    let sector = |slot: u64| if slot < 2048 { 8 * (2048 + slot) } else { 8 * (slot - 2048) };
+    let word = |slot| {
+        let bytes = swapping.disk.peek(sector(slot) * 512, 8);
+        u64::from_le_bytes(bytes.try_into().unwrap())
+    };
+    let mut breaks = 0;
+    let mut before = word(1);
+    for slot in 2..2048 {
+        let here = word(slot);
+        breaks += u64::from(here != before + 1 && here != 0);
+        before = here;
+    }
+    // Two clusters of each CPU, of which one goes on where the other had begun at most.
+    assert!(breaks <= 4, "{breaks}");
+    swapping.check();
+    all.into_iter().for_each(|mm| world.end(mm));
+    assert_eq!(swapping.check(), 0);
 }
 
 #[test]
