@@ -1,7 +1,8 @@
 //! The programs that are measured, as released: the monitor, and the very guest inside it as a file; and runs of them.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -32,16 +33,46 @@ pub fn build(repo: &Repo) -> Result<Programs> {
     Ok(Programs { vmm: find("compiler-artifact", "executable")?, elf })
 }
 
-/// Boots a guest on this machine's KVM with these options of `vmm run` and returns what it and the monitor printed.
-pub fn run(programs: &Programs, options: &[&str]) -> Result<String> {
+fn command(programs: &Programs, options: &[&str]) -> Command {
     let mut command = Command::new(&programs.vmm);
     command.args(["run", "--accel", "kvm", "--timeout", "120", "--stats"]).args(options);
+    command
+}
+
+/// Boots a guest on this machine's KVM with these options of `vmm run` and returns what it and the monitor printed.
+pub fn run(programs: &Programs, options: &[&str]) -> Result<String> {
+    let mut command = command(programs, options);
     let output = command.output().context("cannot run vmm")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!("{command:?} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(text)
+}
+
+/// The same, and does `work` when the guest has printed the line `mark`. The guest goes on meanwhile.
+pub fn run_with(
+    programs: &Programs,
+    options: &[&str],
+    mark: &str,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<String> {
+    let mut command = command(programs, options);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run vmm")?;
+    let mut output = BufReader::new(child.stdout.take().context("vmm has no output")?);
+    let (mut text, mut from, mut outcome) = (String::new(), 0, Ok(()));
+    while output.read_line(&mut text).context("cannot read what vmm prints")? != 0 {
+        if text.get(from..).is_some_and(|line| line.trim_end() == mark) {
+            outcome = work();
+            break;
+        }
+        from = text.len();
+    }
+    output.read_to_string(&mut text).context("cannot read what vmm prints")?;
+    if !child.wait().context("cannot wait for vmm")?.success() {
+        bail!("{command:?} failed:\n{text}");
+    }
+    outcome.map(|()| text)
 }
 
 /// All exits of all vCPUs.
