@@ -89,6 +89,7 @@ fn kernel_main(entry: Entry) -> ! {
     files::boot(cmdline);
     memory::swap::boot(cmdline);
     stats::start();
+    stats::pressure::start();
     let status = match settings::complain(cmdline, ram).and_then(|()| memory::slab::check(cmdline)) {
         Ok(()) => {
             memory::checks::start_failures();

@@ -64,6 +64,7 @@ const EFFECTIVE: &[&str] = &[
     "run",
     "run_bytes",
     "stats.interval_ms",
+    "psi.trigger",
     "params",
     "page_poison",
     "init_on_alloc",

@@ -1,5 +1,8 @@
 //! B16: pressure of memory.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use tests::{Guest, any_host, for_each_host};
 
 #[test]
@@ -45,4 +48,62 @@ fn b16b_a_trigger_tells_once_a_window() {
     assert_eq!(run.output(0).line_with("events=").number("events"), 0, "{run}");
     let run = watch("psi watch full 600000 500000 100").start().assert_status(2);
     let _ = run.output(0).line_with("EINVAL");
+}
+
+#[test]
+fn b16d_the_monitor_hears_of_every_event() {
+    for_each_host(|host| {
+        let commands = ["psi stall 2300", "sleep 1.2", "psi events"];
+        let guest = Guest::on(host).mem("64M").cpus(1).run(&commands).flag("--stats").report();
+        let run = guest.option("--pressure", "some 150000 500000").start().assert_status(0);
+        let told = run.output(2).number("events");
+        assert!(told >= 2, "{run}");
+        let report = run.report();
+        let events = report["pressure"].as_array().unwrap();
+        assert_eq!((events.len() as u64, report["pressure_left_out"].as_u64()), (told, Some(0)), "{run}");
+        let at: Vec<_> = events.iter().map(|event| event["at_us"].as_u64().unwrap()).collect();
+        assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= 500_000), "{at:?}: {run}");
+        let lines = run.stderr.lines().filter(|line| line.starts_with("vmm: pressure: "));
+        let expected = at.iter().map(|us| {
+            format!("vmm: pressure: some 150000 500000 at {}.{:03} s", us / 1_000_000, us / 1000 % 1000)
+        });
+        assert!(lines.eq(expected), "{run}");
+        if host.is_kvm() {
+            assert_eq!(run.all().number("guest.pressure_events"), told, "{run}");
+        }
+        let quiet = Guest::on(host).mem("64M").cpus(1).run(&["psi stall 700", "psi events"]);
+        let quiet = quiet.append("psi=0").option("--pressure", "some 150000 500000").start().assert_ok();
+        assert_eq!(quiet.output(1).number("events"), 0, "{quiet}");
+        assert!(!quiet.stderr.contains("pressure:"), "{quiet}");
+    });
+}
+
+#[test]
+fn b16d_the_monitor_hears_while_the_guest_runs() {
+    let guest = Guest::on(any_host()).mem("64M").script("psi stall 50000");
+    let mut command = guest.option("--pressure", "full 100000 500000").command();
+    let mut vmm = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(vmm.stderr.take().unwrap()).lines();
+    let heard =
+        lines.map_while(Result::ok).find(|line| line.starts_with("vmm: pressure: full 100000 500000 at "));
+    let ended = vmm.try_wait();
+    vmm.kill().unwrap();
+    vmm.wait().unwrap();
+    assert!(heard.is_some() && matches!(ended, Ok(None)), "{heard:?} {ended:?}");
+}
+
+#[test]
+fn triggers_that_are_none_are_refused() {
+    for words in [
+        "",
+        "some",
+        "most 1 500000",
+        "some 1 499999",
+        "full 500001 500000",
+        "some 0 500000",
+        "some 1 500000 x",
+    ] {
+        let run = Guest::on(any_host()).option("--pressure", words).start().assert_status(2);
+        assert!(run.error_line().contains(&format!("--pressure '{words}' is not a trigger")), "{run}");
+    }
 }

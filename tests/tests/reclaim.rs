@@ -227,7 +227,9 @@ fn b16c_memory_that_is_short_is_pressure() {
         "cat /proc/pressure/memory",
         "cat /proc/vmstat",
     ];
-    let run = swapping(&folder, any_host(), &image, 128).cpus(1).run(&commands).start().assert_ok();
+    let run = swapping(&folder, any_host(), &image, 128).cpus(1).run(&commands);
+    let run = run.option("--pressure", "some 10000 500000").report().start().assert_status(0);
+    assert_ne!(run.report()["pressure"].as_array().map(Vec::len), Some(0), "{run}");
     let total = |n, kind| run.output(n).line_with(kind).number("total");
     assert_eq!(total(1, "some"), 0, "what fits waits for nothing: {run}");
     let [some, full] = ["some", "full"].map(|kind| total(3, kind));

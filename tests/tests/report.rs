@@ -59,6 +59,12 @@ fn fields_are_those_of_the_documentation() {
                 .report()
                 .start()
                 .assert_ok(),
+            Guest::on(host)
+                .script("psi stall 600")
+                .append("psi.trigger=\"some 100000 500000\"")
+                .report()
+                .start()
+                .assert_ok(),
             device(Guest::on(host)).report().start().assert_status(2),
             Guest::on(host).script("crash panic").report().start().assert_status(5),
         ];

@@ -63,6 +63,8 @@ Examples:
       Boot parameters, checked before boot; `vmm params` lists them.
   vmm run --procfs proc --report report.json --run 'buddy storm; cat /proc/meminfo'
       The guest's numbers for tools of the host, while it runs, and for programs when it is over.
+  vmm run --mem 64M --pressure 'some 150000 1000000' --run 'thrash 90M ops=10000'
+      Says when more than 0.15 of a second are lost for lack of memory, while it happens.
   vmm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0
       Linux. A kernel with a PVH entry (vmlinux) works as well.
 
@@ -176,6 +178,13 @@ pub struct RunArgs {
     /// Keep the guest's /proc in this directory, in Linux's formats, while it runs
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub procfs: Option<PathBuf>,
+    /// Say when the guest loses time because memory is short: some|full THRESHOLD WINDOW, in microseconds
+    ///
+    /// As written to Linux's /proc/pressure/memory: `some` is time in which a task waits for memory, `full` time in which
+    /// all do. A line on standard error tells, while the guest runs and at most once in a window of 0.5 to 10 seconds, that
+    /// more than the threshold was lost in it. The same as --append 'psi.trigger="..."', which only --report shows.
+    #[arg(long, value_name = "TRIGGER", help_heading = "Run")]
+    pub pressure: Option<String>,
     /// Print times, exits by reason, disk traffic, host memory and KVM's counters when the run is over
     #[arg(long, help_heading = "Run")]
     pub stats: bool,

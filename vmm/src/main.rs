@@ -27,7 +27,7 @@ use vmm::stats::MachineStats;
 use vmm::timing::Phases;
 use vmm::view::procfs::Procfs;
 use vmm::view::snapshot::StatsReader;
-use vmm::view::watcher::{WatchError, Watched, Watcher};
+use vmm::view::watcher::{Viewers, WatchError, Watched, Watcher};
 use vmm::witness::{self, Told};
 use vmm::{builder, image, manual, params, probe, run, signals, tcg};
 
@@ -97,11 +97,11 @@ fn start(args: &RunArgs, mut phases: Phases) -> Result<ExitCode, Failure> {
             return Err(Failure(ExitStatus::Usage, mistakes));
         }
     }
-    let procfs = prepare_files(&config, &kernel)?;
+    let viewers = prepare_views(&config, &kernel)?;
     let name = kernel.name().to_owned();
     phases.mark("config");
     let mut seen = Seen::default();
-    let result = run_on_accelerator(args, &config, kernel, procfs, &mut phases, &mut seen);
+    let result = run_on_accelerator(args, &config, kernel, viewers, &mut phases, &mut seen);
     if let Err(Failure(_, lines)) = &result {
         lines.iter().for_each(|line| complain(line));
     }
@@ -147,18 +147,22 @@ impl Seen {
     }
 }
 
-/// Checks the places of `--procfs` and `--report` before anything runs.
-fn prepare_files(config: &MachineConfig, kernel: &Kernel) -> Result<Option<Procfs>, Failure> {
+/// Checks the places of `--procfs` and `--report` before anything runs, and whether there will be something to see.
+fn prepare_views(config: &MachineConfig, kernel: &Kernel) -> Result<Viewers, Failure> {
     if let Some(path) = &config.report {
         report::check(path).map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
     }
-    let Some(directory) = &config.procfs else { return Ok(None) };
-    if kernel.stats_note().is_none() {
+    let options = [("--procfs", config.procfs.is_some()), ("--pressure", config.pressure.is_some())];
+    if let Some((option, _)) =
+        options.into_iter().find(|(_, is_given)| *is_given && kernel.stats_note().is_none())
+    {
         let line =
-            format!("--procfs: {} does not publish its numbers; use the built-in guest", kernel.name());
+            format!("{option}: {} does not publish its numbers; use the built-in guest", kernel.name());
         return Err(Failure(ExitStatus::Usage, vec![line]));
     }
-    Procfs::create(directory).map(Some).map_err(|error| Failure::new(ExitStatus::Usage, &error))
+    let procfs = config.procfs.as_deref().map(Procfs::create).transpose();
+    let procfs = procfs.map_err(|error| Failure::new(ExitStatus::Usage, &error))?;
+    Ok(Viewers { procfs, pressure: config.pressure.map(|_| complain as fn(&str)) })
 }
 
 /// Writes the report, and says what became of `--procfs`; an error is a line.
@@ -194,7 +198,7 @@ fn run_on_accelerator(
     args: &RunArgs,
     config: &MachineConfig,
     kernel: Kernel,
-    procfs: Option<Procfs>,
+    viewers: Viewers,
     phases: &mut Phases,
     seen: &mut Seen,
 ) -> Result<End, Failure> {
@@ -211,7 +215,7 @@ fn run_on_accelerator(
                 }
                 seen.warn(format!("{why}; going on with QEMU's TCG, which is slow"));
             }
-            let run = tcg::run(config, &kernel, &args.tcg_cpu, procfs);
+            let run = tcg::run(config, &kernel, &args.tcg_cpu, viewers);
             phases.mark("guest");
             if args.stats {
                 print(&format!("{phases}\n"));
@@ -229,7 +233,7 @@ fn run_on_accelerator(
             if config.is_watched() {
                 let reader = note.map(|note| StatsReader::new(Box::new(machine.ram().clone()), note));
                 let filter = config.sandbox.filter(Role::Watcher).map_err(WatchError::from);
-                let watcher = filter.and_then(|filter| Watcher::start(reader, procfs, filter));
+                let watcher = filter.and_then(|filter| Watcher::start(reader, viewers, filter));
                 seen.watcher = Some(watcher.map_err(|error| Failure::new(ExitStatus::HostUnable, &error))?);
             }
             let end = run_machine(&mut machine, note, config, args, phases, seen);
@@ -297,6 +301,7 @@ fn ask_guest(machine: &Machine, note: Option<StatsNote>) -> Option<Told> {
         disks: reader.disks().ok()?,
         swapped: [event("pswpin"), event("pswpout")],
         page_faults: snapshot.traps.page_faults,
+        pressure_events: reader.pressure().ok()?.count,
     })
 }
 

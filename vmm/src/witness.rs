@@ -18,6 +18,8 @@ pub struct Told {
     pub swapped: [u64; 2],
     /// Page faults that it has taken.
     pub page_faults: u64,
+    /// How often it has told that memory is short.
+    pub pressure_events: u64,
 }
 
 /// A disk as both sides know it.
@@ -97,7 +99,8 @@ pub fn told<'a>(
         let lines = LEDGER.into_iter().zip(words.ledger);
         lines.map(move |(name, value)| (format!("guest.disk.{id}.{name}"), value))
     });
-    booked.chain([("guest.page_faults".to_owned(), guest.page_faults)])
+    let counted = [("page_faults", guest.page_faults), ("pressure_events", guest.pressure_events)];
+    booked.chain(counted.map(|(name, value)| (format!("guest.{name}"), value)))
 }
 
 #[cfg(test)]

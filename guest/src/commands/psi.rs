@@ -5,6 +5,7 @@ use super::{Args, Command, Outcome, fail, usage};
 use crate::arch::time;
 use crate::console;
 use crate::machine::CPU;
+use crate::stats::pressure::{self as told, LOOKS};
 use crate::task::{self, pressure};
 use mm::psi::{Kind, Trigger};
 use shared::exit::ExitStatus;
@@ -12,23 +13,26 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const PSI: &[Command] = &[Command {
     name: "psi",
-    usage: "stall MS | watch some|full THRESHOLD_US WINDOW_US MS [stall=MS]",
-    summary: "waits as if for memory; tells when so much of a window was lost",
+    usage: "stall MS | watch some|full THRESHOLD_US WINDOW_US MS [stall=MS] | events",
+    summary: "waits as if for memory; tells when so much of a window was lost, and how often the monitor was told",
     run: psi,
 }];
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_US: u64 = 1000;
-/// How often a window is looked at, as a part of it (Linux `UPDATES_PER_WINDOW`).
-const LOOKS: u64 = 10;
 
 fn psi(args: &mut Args<'_>) -> Outcome {
     match args.next_word() {
         Some("stall") => stall(args),
         Some("watch") => watch(args),
-        other => {
-            Err(usage(format_args!("psi: expected stall or watch, not '{}'", other.unwrap_or("nothing"))))
+        Some("events") => {
+            console::print(format_args!("events={}\n", told::count()));
+            Ok(())
         }
+        other => Err(usage(format_args!(
+            "psi: expected stall, watch or events, not '{}'",
+            other.unwrap_or("nothing")
+        ))),
     }
 }
 

@@ -10,8 +10,10 @@
 //! | file | job |
 //! |---|---|
 //! | `tick` | brings the area up to date while the machine runs |
+//! | `pressure` | tells when memory is short |
 //! | `texts` | the texts that the monitor gets when the machine ends |
 
+pub mod pressure;
 mod texts;
 mod tick;
 
@@ -152,6 +154,7 @@ pub fn refresh() {
 /// date afterwards.
 pub fn finish() {
     tick::stop();
+    pressure::stop();
     blk::settle(SETTLE_NS);
     refresh();
     texts::send();

@@ -64,6 +64,7 @@ fn check_kind<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Problem> {
         Kind::Swap => forms::SwapArea::parse(text).map(Value::Swap),
         Kind::Context => forms::ContextSpec::parse(text).map(Value::Context),
         Kind::FaultAttr => forms::FaultAttr::parse(text).map(Value::Fault),
+        Kind::PsiTrigger => forms::PsiTrigger::parse(text).map(Value::PsiTrigger),
         Kind::VirtioMmio => forms::VirtioMmio::parse(text).map(Value::VirtioMmio),
         Kind::Device => forms::device_name(text).map(Value::Device),
         Kind::Words if text.split(',').any(str::is_empty) => Err(Malformed),

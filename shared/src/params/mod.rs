@@ -24,8 +24,8 @@ pub use check::check;
 pub use cross::{Conflict, Correction, Rule, cross_check};
 pub use forms::{
     ContextSpec, FaultAttr, HugePages, INT_LIST_MAX, IntList, MemmapEntry, MemmapList, MemmapType,
-    NodeCounts, NumaOption, SlabDebug, SlabFlags, SlabSelection, SwapArea, SwapDiscard, THP_POLICIES,
-    ThpAnon, ThpAnonRule, VirtioMmio,
+    NodeCounts, NumaOption, PsiTrigger, STALLS, SlabDebug, SlabFlags, SlabSelection, SwapArea, SwapDiscard,
+    THP_POLICIES, ThpAnon, ThpAnonRule, VirtioMmio,
 };
 pub use lookup::{lookup, lookup_sysctl};
 pub use number::{SizeText, memparse, parse_bool, parse_i64, parse_size, parse_u64};

@@ -158,6 +158,8 @@ pub enum Kind {
     Context,
     /// `interval,probability,space,times`.
     FaultAttr,
+    /// `some|full threshold window`.
+    PsiTrigger,
     /// `size@base:irq[:id]`.
     VirtioMmio,
     /// `vda`..`vdz`, optionally with a partition number and a `/dev/` prefix.
@@ -185,7 +187,12 @@ impl Kind {
             Self::IntList(..) | Self::HugePages => "int list",
             Self::Memmap => "range list",
             Self::SlabDebug => "flags",
-            Self::ThpAnon | Self::Swap | Self::Context | Self::VirtioMmio | Self::Words => "list",
+            Self::ThpAnon
+            | Self::Swap
+            | Self::Context
+            | Self::PsiTrigger
+            | Self::VirtioMmio
+            | Self::Words => "list",
             Self::Numa => "enum",
             Self::FaultAttr => "fault",
             Self::Device => "dev",
@@ -230,6 +237,7 @@ impl fmt::Display for Kind {
                 "name:mem=,min=,low=,high=,max=,nice=-20..19,oom_score_adj=-1000..1000,node=,thp=always|madvise|never",
             ),
             Self::FaultAttr => f.write_str("interval,probability 0..100,space,times >= -1"),
+            Self::PsiTrigger => f.write_str("some|full and two numbers, threshold up to window, window 500000..10000000"),
             Self::VirtioMmio => f.write_str("size@base:irq[:id]"),
             Self::Device => f.write_str("vda..vdz[part]"),
             Self::Words => f.write_str("word,..."),

@@ -4,8 +4,8 @@
 //! accepts, so list values can be iterated without further checks.
 
 use super::forms::{
-    ContextSpec, FaultAttr, HugePages, IntList, MemmapList, NumaOption, SlabDebug, SwapArea, ThpAnon,
-    VirtioMmio,
+    ContextSpec, FaultAttr, HugePages, IntList, MemmapList, NumaOption, PsiTrigger, SlabDebug, SwapArea,
+    ThpAnon, VirtioMmio,
 };
 
 /// A value that fits its parameter. Lists borrow from the command line.
@@ -50,6 +50,8 @@ pub enum Value<'a> {
     Context(ContextSpec<'a>),
     /// `failslab=` and its like.
     Fault(FaultAttr),
+    /// `psi.trigger=`.
+    PsiTrigger(PsiTrigger),
     /// `virtio_mmio.device=`.
     VirtioMmio(VirtioMmio),
     /// A device name, without `/dev/`.

@@ -35,6 +35,8 @@ macro_rules! group {
     };
 }
 
+pub(super) use group;
+
 group! {
     /// Facts about the machine; constant once the guest is up.
     MachineGroup {

@@ -11,10 +11,12 @@
 //! | file | job |
 //! |---|---|
 //! | `groups` | what each group holds, from and to the inputs of the renderers |
+//! | `pressure` | a ring of the times at which memory was short |
 //! | `read` | checks and copies for a reader that trusts nothing |
 //! | `texts` | texts that only the guest can write, in a buffer of guest RAM |
 
 mod groups;
+mod pressure;
 mod read;
 mod texts;
 
@@ -22,6 +24,7 @@ pub use groups::{
     CommandGroup, CommandRecord, CpuTimes, DiskGroup, DiskWords, LEDGER, MachineGroup, MeminfoGroup,
     PagesetWords, TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup,
 };
+pub use pressure::{PressureEvent, PressureGroup};
 pub use read::{CopyFrom, StatsError, check_header, copy_group, is_consistent};
 pub use texts::{GuestText, MAX_TEXTS_SIZE, TEXTS, parse_texts, record_header};
 
@@ -32,7 +35,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BALLAST\0");
 
 /// Version of the layout.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Owner name of the guest's ELF notes (in the file a NUL follows).
 pub const NOTE_NAME: &str = "Ballast";
@@ -54,6 +57,9 @@ pub const MAX_DISKS: usize = 26;
 
 /// Most commands that are recorded; later ones are only counted.
 pub const MAX_COMMANDS: usize = 512;
+
+/// Events of pressure that can be read: the last ones.
+pub const MAX_PRESSURE: usize = 16;
 
 /// Description of the ELF note [`NOTE_STATS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -103,6 +109,8 @@ pub struct StatsArea {
     pub commands: CommandGroup,
     /// The disks.
     pub disks: DiskGroup,
+    /// When memory was short.
+    pub pressure: PressureGroup,
     /// `/proc/zoneinfo` and `/proc/buddyinfo`: the first [`MachineGroup::zones`] of them.
     pub zones: [ZoneGroup; MAX_ZONES],
 }
@@ -111,7 +119,7 @@ pub struct StatsArea {
 pub const AREA_SIZE: usize = size_of::<StatsArea>();
 
 /// Offset and size in bytes of the groups before the zones. The seqlock word comes first.
-const SINGLE: [(usize, usize); 8] = [
+const SINGLE: [(usize, usize); 9] = [
     (offset_of!(StatsArea, machine), size_of::<MachineGroup>()),
     (offset_of!(StatsArea, traps), size_of::<TrapGroup>()),
     (offset_of!(StatsArea, tasks), size_of::<TaskGroup>()),
@@ -120,6 +128,7 @@ const SINGLE: [(usize, usize); 8] = [
     (offset_of!(StatsArea, texts), size_of::<TextGroup>()),
     (offset_of!(StatsArea, commands), size_of::<CommandGroup>()),
     (offset_of!(StatsArea, disks), size_of::<DiskGroup>()),
+    (offset_of!(StatsArea, pressure), size_of::<PressureGroup>()),
 ];
 
 /// Number of groups, those of zones that do not exist included.

@@ -35,8 +35,8 @@ fn groups_fill_the_area_and_fields_lie_in_them() {
 }
 
 #[test]
-fn offsets_are_those_of_version_4() {
-    assert_eq!(ABI_VERSION, 4);
+fn offsets_are_those_of_version_5() {
+    assert_eq!(ABI_VERSION, 5);
     let offset = |name| FIELDS.iter().find(|(n, ..)| *n == name).map(|(_, offset)| *offset);
     assert_eq!((offset("ring"), offset("irq"), offset("uptime_ns")), (Some(40), Some(88), Some(144)));
     assert_eq!(offset_of!(StatsArea, meminfo), 136 + 48 + MAX_CPUS * 16);
@@ -63,7 +63,7 @@ fn header_is_checked() {
 #[test]
 fn note_is_checked() {
     let note = StatsNote { abi_version: ABI_VERSION, reserved: 0, address: 0x20_3000 };
-    assert_eq!(note.as_bytes(), [4, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 0x20, 0, 0, 0, 0, 0]);
+    assert_eq!(note.as_bytes(), [5, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 0x20, 0, 0, 0, 0, 0]);
     assert_eq!(StatsNote::parse(note.as_bytes()), Ok(note));
     assert_eq!(StatsNote::parse(&[0; 15]), Err(StatsError::Short { need: 16, have: 15 }));
     assert_eq!(StatsNote::parse(&[9; 16]), Err(StatsError::Version(0x0909_0909)));

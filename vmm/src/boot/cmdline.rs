@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use shared::layout::{GUEST_PARAMETERS_SIZE, VIRTIO_MMIO_SIZE};
+use shared::params::PsiTrigger;
 
 use crate::devices::VirtioSlot;
 
@@ -40,12 +41,13 @@ pub fn fits(run: &str) -> bool {
     run.len() <= MAX_RUN && !run.contains(['"', '\n', '\t'])
 }
 
-/// The user's part: `ring=`, then `update`, the time between two updates of the statistics area, then `append`,
-/// which may set another, then the script, or its size if it does not fit. An empty `run` gives no word.
+/// The user's part: `ring=`, then `update`, the time between two updates of the statistics area, and
+/// `pressure`, the trigger that the guest is to have, then `append`, which may set others, then the script, or its size if it does not fit. An empty `run` gives no word.
 pub fn user_part(
     ring: Option<u8>,
     append: &str,
     update: Option<Duration>,
+    pressure: Option<&PsiTrigger>,
     run: &str,
 ) -> Result<String, CmdlineError> {
     if run.len() > MAX_SCRIPT {
@@ -62,6 +64,7 @@ pub fn user_part(
         words.push(format!("ring={ring}"));
     }
     words.extend(update.map(|update| format!("stats.interval_ms={}", update.as_millis())));
+    words.extend(pressure.map(|trigger| format!("psi.trigger=\"{trigger}\"")));
     words.extend(Some(append.trim().to_owned()).filter(|text| !text.is_empty()));
     if !fits(run) {
         words.push(format!("run_bytes={}", run.len()));

@@ -51,6 +51,8 @@ fn run_alone_says_what_the_whole_says() {
             "r",
             "--procfs",
             "p",
+            "--pressure",
+            "some 1 500000",
             "--dump-e820",
             "--tcg-cpu",
             "x",

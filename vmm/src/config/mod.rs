@@ -13,7 +13,7 @@ pub mod topology;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shared::params::parse_size;
+use shared::params::{PsiTrigger, parse_size};
 
 use crate::boot::cmdline::{self, CmdlineError};
 use crate::cli::{HugePages, Ring, RunArgs};
@@ -52,6 +52,12 @@ pub enum ConfigError {
     /// `--timeout` is no time.
     #[error("--timeout {0} is not a time limit; give seconds above 0 and up to {MAX_TIMEOUT}")]
     BadTimeout(f64),
+    /// `--pressure` is no trigger.
+    #[error(
+        "--pressure '{0}' is not a trigger; give some or full, a threshold and a window in microseconds, like \
+         'some 150000 1000000': the window from 500000 to 10000000, the threshold up to it"
+    )]
+    BadPressure(String),
 }
 
 /// Disks beside the console: one I/O APIC pin each.
@@ -84,6 +90,8 @@ pub struct MachineConfig {
     pub script: Option<String>,
     /// Where to keep the guest's `/proc`.
     pub procfs: Option<PathBuf>,
+    /// When the guest is to tell of its pressure.
+    pub pressure: Option<PsiTrigger>,
     /// Where to write the report.
     pub report: Option<PathBuf>,
     /// When to stop.
@@ -107,7 +115,8 @@ impl MachineConfig {
             Ring::Zero => Some(0),
             Ring::Three => Some(3),
         };
-        let watched = args.procfs.is_some() || args.report.is_some();
+        let watched = args.procfs.is_some() || args.report.is_some() || args.pressure.is_some();
+        let pressure = args.pressure.as_deref().map(pressure_trigger).transpose()?;
         let update = watched.then_some(INTERVAL);
         let append = args.append.join(" ");
         let run = args.run.as_deref().unwrap_or(DEFAULT_COMMANDS);
@@ -116,10 +125,11 @@ impl MachineConfig {
             disks,
             kernel: args.kernel.clone(),
             initrd: args.initrd.clone(),
-            cmdline: cmdline::user_part(ring, &append, update, run)?,
+            cmdline: cmdline::user_part(ring, &append, update, pressure.as_ref(), run)?,
             append,
             script: Some(run.to_owned()).filter(|script| !script.is_empty()),
             procfs: args.procfs.clone(),
+            pressure,
             report: args.report.clone(),
             pages: match args.hugepages {
                 HugePages::Auto => HostPages::Auto,
@@ -148,8 +158,12 @@ impl MachineConfig {
 
     /// Whether somebody wants to see the guest from outside.
     pub fn is_watched(&self) -> bool {
-        self.procfs.is_some() || self.report.is_some()
+        self.procfs.is_some() || self.report.is_some() || self.pressure.is_some()
     }
+}
+
+fn pressure_trigger(words: &str) -> Result<PsiTrigger, ConfigError> {
+    PsiTrigger::parse(words).map_err(|_| ConfigError::BadPressure(words.to_owned()))
 }
 
 fn time_limit(seconds: f64) -> Result<Duration, ConfigError> {

@@ -18,6 +18,7 @@ use crate::config::{DiskSource, MachineConfig};
 use crate::exit::End;
 use crate::files;
 use crate::timing::Phases;
+use crate::view::pressure::Heard;
 use crate::view::watcher::{Watched, Watcher};
 
 pub use commands::CommandReport;
@@ -53,6 +54,8 @@ pub struct Report {
     output_truncated: bool,
     warnings: Vec<String>,
     disks: Vec<DiskActivity>,
+    pressure: Vec<Heard>,
+    pressure_left_out: u64,
     counters: BTreeMap<String, u64>,
 }
 
@@ -143,6 +146,7 @@ impl Report {
         let records = watched.and_then(|watched| watched.commands.as_ref().ok());
         let (commands, commands_left_out) =
             commands::reports(records, config.script.as_deref(), sources.output);
+        let pressure = watched.map(|watched| watched.pressure.clone()).unwrap_or_default();
         Self {
             schema: "ballast-report",
             version: VERSION,
@@ -159,6 +163,8 @@ impl Report {
             arguments: sources.arguments,
             warnings: sources.warnings,
             disks: sources.disks,
+            pressure: pressure.events,
+            pressure_left_out: pressure.left_out,
             counters: sources.counters,
         }
     }

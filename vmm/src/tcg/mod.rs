@@ -31,9 +31,8 @@ use crate::machine::EventLoop;
 use crate::run::{self, EndWatcher, RunError};
 use crate::sandbox::Role;
 use crate::signals::Signals;
-use crate::view::procfs::Procfs;
 use crate::view::snapshot::StatsReader;
-use crate::view::watcher::{WatchError, Watched, Watcher};
+use crate::view::watcher::{Viewers, WatchError, Watched, Watcher};
 
 use args::Files;
 
@@ -109,14 +108,9 @@ pub struct TcgRun {
     pub output: Kept,
 }
 
-/// Runs the machine of `config` with `kernel` under QEMU, on the CPU model `cpu`. If the guest is watched, its
-/// texts go to `procfs`.
-pub fn run(
-    config: &MachineConfig,
-    kernel: &Kernel,
-    cpu: &str,
-    procfs: Option<Procfs>,
-) -> Result<TcgRun, TcgError> {
+/// Runs the machine of `config` with `kernel` under QEMU, on the CPU model `cpu`. If the guest is watched, it
+/// is for `viewers`.
+pub fn run(config: &MachineConfig, kernel: &Kernel, cpu: &str, viewers: Viewers) -> Result<TcgRun, TcgError> {
     let mut kernel_file = tempfile::tempfile().map_err(TcgError::Temporary)?;
     kernel_file.write_all(kernel.bytes()).map_err(TcgError::Temporary)?;
     let mut log = tempfile::tempfile().map_err(TcgError::Temporary)?;
@@ -146,7 +140,7 @@ pub fn run(
     let watcher = if config.is_watched() {
         let reader = note.zip(ram).map(|(note, ram)| StatsReader::new(Box::new(ram), note));
         let filter = config.sandbox.filter(Role::Watcher).map_err(RunError::Sandbox)?;
-        Some(Watcher::start(reader, procfs, filter)?)
+        Some(Watcher::start(reader, viewers, filter)?)
     } else {
         None
     };

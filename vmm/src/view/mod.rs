@@ -9,10 +9,12 @@
 //! |---|---|
 //! | `memory` | bytes of guest RAM, wherever it is |
 //! | `snapshot` | one reading of the statistics area |
+//! | `pressure` | what the guest tells of its pressure |
 //! | `procfs` | the directory of texts |
 //! | `watcher` | the thread that reads and writes while the guest runs |
 
 pub mod memory;
+pub mod pressure;
 pub mod procfs;
 pub mod snapshot;
 pub mod watcher;

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use shared::stats::{
-    CommandGroup, DiskGroup, Header, MAX_TEXTS_SIZE, MAX_ZONES, MachineGroup, MeminfoGroup, StatsError,
-    StatsNote, TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup, check_header, copy_group,
+    CommandGroup, DiskGroup, Header, MAX_TEXTS_SIZE, MAX_ZONES, MachineGroup, MeminfoGroup, PressureGroup,
+    StatsError, StatsNote, TaskGroup, TextGroup, TrapGroup, VmstatGroup, ZoneGroup, check_header, copy_group,
     parse_texts,
 };
 use zerocopy::FromBytes;
@@ -32,7 +32,8 @@ mod number {
     pub const TEXTS: usize = 5;
     pub const COMMANDS: usize = 6;
     pub const DISKS: usize = 7;
-    pub const FIRST_ZONE: usize = 8;
+    pub const PRESSURE: usize = 8;
+    pub const FIRST_ZONE: usize = 9;
 }
 
 /// Reads the statistics area of one guest.
@@ -98,6 +99,12 @@ impl StatsReader {
     pub fn disks(&self) -> Result<DiskGroup, StatsError> {
         self.check()?;
         self.group(number::DISKS)
+    }
+
+    /// When memory was short.
+    pub fn pressure(&self) -> Result<PressureGroup, StatsError> {
+        self.check()?;
+        self.group(number::PRESSURE)
     }
 
     /// The texts that the guest sent when it ended; none before.

@@ -1,5 +1,5 @@
 //! The thread that looks at a running guest: it reads the statistics area at a steady pace and keeps the
-//! directory of `--procfs` up to date. It is also the one that writes the report, because a thread that has
+//! directory of `--procfs` up to date, and says when the guest tells of pressure. It is also the one that writes the report, because a thread that has
 //! served a guest can open no file any more.
 //!
 //! Owns: the thread, its orders and the last good reading. Invariants: the thread does what it is asked within
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use shared::stats::{CommandGroup, StatsError};
 
+use super::pressure::PressureLog;
 use super::procfs::{Procfs, ProcfsError};
 use super::snapshot::{SentText, Snapshot, StatsReader};
 use crate::files;
@@ -26,6 +27,15 @@ pub struct Watcher {
     orders: Sender<Order>,
     looks: Receiver<Watched>,
     writes: Receiver<io::Result<()>>,
+}
+
+/// For whom it looks.
+#[derive(Default)]
+pub struct Viewers {
+    /// The directory to write.
+    pub procfs: Option<Procfs>,
+    /// Says a line about the pressure in the guest.
+    pub pressure: Option<fn(&str)>,
 }
 
 /// What the thread is asked to do.
@@ -43,6 +53,8 @@ pub struct Watched {
     pub snapshot: Result<Snapshot, StatsError>,
     /// The commands that ended.
     pub commands: Result<CommandGroup, StatsError>,
+    /// What the guest has told of its pressure.
+    pub pressure: PressureLog,
     /// The first file that could not be written.
     pub failure: Option<ProcfsError>,
 }
@@ -59,11 +71,10 @@ pub enum WatchError {
 }
 
 impl Watcher {
-    /// Begins to watch, behind `filter`. `reader` reads the guest, if it can be read, and `procfs` is the
-    /// directory to write, if one is wanted.
+    /// Begins to watch, behind `filter`. `reader` reads the guest, if it can be read.
     pub fn start(
         reader: Option<StatsReader>,
-        procfs: Option<Procfs>,
+        viewers: Viewers,
         filter: ThreadFilter,
     ) -> Result<Self, WatchError> {
         let (orders, ordered) = mpsc::channel();
@@ -76,8 +87,7 @@ impl Watcher {
             // Whoever started this waits for it.
             let _ = enter.send(confined);
             if !stop {
-                Eye { reader, procfs, last: Err(StatsError::NotYet), failure: None }
-                    .run(&ordered, &look, &write);
+                Eye::new(reader, viewers).run(&ordered, &look, &write);
             }
         };
         thread::Builder::new().name("watcher".to_owned()).spawn(run).map_err(WatchError::Thread)?;
@@ -104,12 +114,18 @@ impl Watcher {
 
 struct Eye {
     reader: Option<StatsReader>,
-    procfs: Option<Procfs>,
+    viewers: Viewers,
     last: Result<Snapshot, StatsError>,
+    pressure: PressureLog,
     failure: Option<ProcfsError>,
 }
 
 impl Eye {
+    fn new(reader: Option<StatsReader>, viewers: Viewers) -> Self {
+        let pressure = PressureLog::default();
+        Self { reader, viewers, last: Err(StatsError::NotYet), pressure, failure: None }
+    }
+
     fn run(mut self, orders: &Receiver<Order>, looks: &Sender<Watched>, writes: &Sender<io::Result<()>>) {
         loop {
             let sent = match orders.recv_timeout(INTERVAL) {
@@ -129,6 +145,11 @@ impl Eye {
 
     fn look(&mut self) {
         let Some(reader) = &self.reader else { return };
+        // What cannot be read now is heard at a later look.
+        let lines = reader.pressure().map(|group| self.pressure.hear(&group)).unwrap_or_default();
+        if let Some(say) = self.viewers.pressure {
+            lines.iter().for_each(|line| say(line));
+        }
         match reader.snapshot() {
             Ok(snapshot) => {
                 self.write(|procfs| procfs.update(&snapshot));
@@ -149,12 +170,13 @@ impl Eye {
         Watched {
             snapshot: self.last.clone(),
             commands: reader.map_or(Err(StatsError::NotYet), |reader| reader.commands()),
+            pressure: std::mem::take(&mut self.pressure),
             failure: self.failure.take(),
         }
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Procfs) -> Result<(), ProcfsError>) {
-        if let Some(Err(error)) = self.procfs.as_mut().map(write) {
+        if let Some(Err(error)) = self.viewers.procfs.as_mut().map(write) {
             self.failure.get_or_insert(error);
         }
     }

@@ -18,7 +18,7 @@ fn guest(words: DiskWords, swapped: [u64; 2]) -> Told {
     guest.count = 2;
     guest.disks[0] = DiskWords { id: DiskWords::id_of(b"data"), ..words };
     guest.disks[1] = DiskWords { id: DiskWords::id_of(b"other"), reads: 9, ..DiskWords::default() };
-    Told { disks: guest, swapped, page_faults: 7 }
+    Told { disks: guest, swapped, page_faults: 7, pressure_events: 8 }
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn ledgers_are_named_by_disk() {
     let words = DiskWords { ledger: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], ..DiskWords::default() };
     let (guest, disks) = (guest(words, [0, 0]), disks());
     let named: Vec<_> = told(&guest, &disks).collect();
-    assert_eq!(named.len(), 14);
+    assert_eq!(named.len(), 15);
+    assert_eq!(named[14], ("guest.pressure_events".to_owned(), 8));
     assert_eq!(named[13], ("guest.page_faults".to_owned(), 7));
     assert_eq!(named[1], ("guest.disk.data.swap_out_pages".to_owned(), 2));
     assert_eq!(named[11], ("guest.disk.data.swap_out_failed_pages".to_owned(), 12));

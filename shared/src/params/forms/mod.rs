@@ -10,6 +10,7 @@ mod huge;
 mod int_list;
 mod memmap;
 mod numa;
+mod psi;
 mod slab;
 
 pub(super) use devices::device_name;
@@ -21,4 +22,5 @@ pub use huge::{HugePages, NodeCounts, ThpAnon, ThpAnonRule};
 pub use int_list::{INT_LIST_MAX, IntList};
 pub use memmap::{MemmapEntry, MemmapList, MemmapType};
 pub use numa::NumaOption;
+pub use psi::{PsiTrigger, STALLS};
 pub use slab::{SlabDebug, SlabFlags, SlabSelection};

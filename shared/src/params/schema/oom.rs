@@ -1,7 +1,7 @@
 //! Parameters of the group "OOM, contexts, pressure".
 
 use super::{NONE, int, is, sysctl};
-use crate::params::spec::Kind::{Bool, Context, Enum, Switch};
+use crate::params::spec::Kind::{Bool, Context, Enum, PsiTrigger, Switch};
 use crate::params::spec::{OnBad, ParamSpec};
 
 pub(super) const PARAMS: &[ParamSpec] = &[
@@ -21,5 +21,12 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     ),
     ParamSpec::new("ctx", Context, NONE, "a context to make at boot").repeats().on_bad(OnBad::Refuse),
     ParamSpec::linux("psi", Bool, is("1"), "pressure stall information"),
+    ParamSpec::new(
+        "psi.trigger",
+        PsiTrigger,
+        NONE,
+        "tell the monitor when so much of a window is lost: some|full THRESHOLD WINDOW, as written to Linux's /proc/pressure/memory",
+    )
+    .unit("us"),
     ParamSpec::new("domains", Bool, is("1"), "protection domains: one page-table root per context"),
 ];

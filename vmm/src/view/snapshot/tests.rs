@@ -8,6 +8,7 @@ use shared::stats::{ABI_VERSION, AREA_SIZE, Header, StatsArea};
 use zerocopy::IntoBytes;
 
 use super::*;
+use crate::view::pressure::PressureLog;
 use crate::view::procfs;
 
 /// Where the area lies in the RAM of these tests.
@@ -114,6 +115,6 @@ proptest! {
         if let Ok(snapshot) = reader.snapshot() {
             procfs::texts(&snapshot).for_each(drop);
         }
-        let _ = (reader.commands(), reader.texts());
+        let _ = (reader.commands(), reader.texts(), reader.pressure().map(|group| PressureLog::default().hear(&group)));
     }
 }
