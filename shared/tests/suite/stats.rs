@@ -3,10 +3,12 @@
 
 use core::mem::{offset_of, size_of};
 use proptest::prelude::*;
+use shared::params::PsiTrigger;
 use shared::stats::{
     ABI_VERSION, AREA_SIZE, CommandGroup, CommandRecord, FIELDS, GROUPS, Header, MAGIC, MAX_COMMANDS,
-    MAX_CPUS, MAX_ZONES, MeminfoGroup, StatsArea, StatsError, StatsNote, TEXTS, TrapGroup, VmstatGroup,
-    ZONE_NAMES, ZoneGroup, check_header, copy_group, group, is_consistent, parse_texts, record_header,
+    MAX_CPUS, MAX_PRESSURE, MAX_ZONES, MeminfoGroup, PressureEvent, PressureGroup, StatsArea, StatsError,
+    StatsNote, TEXTS, TrapGroup, VmstatGroup, ZONE_NAMES, ZoneGroup, check_header, copy_group, group,
+    is_consistent, parse_texts, record_header,
 };
 use shared::text::meminfo::Meminfo;
 use shared::text::vmstat::Vmstat;
@@ -277,4 +279,37 @@ fn commands_are_counted_beyond_the_records() {
     assert_eq!(group.count, MAX_COMMANDS as u64 + 2);
     assert!(group.records.iter().zip(0..).all(|(found, n)| *found == record(n)));
     assert!(MAX_ZONES >= ZONE_NAMES.len());
+}
+
+/// A ring after `count` events, event `n` at `n` us, written as a guest writes it.
+fn ring(count: u64) -> PressureGroup {
+    let trigger = PsiTrigger::parse("full 5 600000").expect("a trigger");
+    let mut words = vec![0_u64; size_of::<PressureGroup>() / 8];
+    for number in 0..count {
+        let event = PressureEvent::new(number, &trigger);
+        PressureGroup::encode(number, &event, &mut |place, word| words[place] = word);
+    }
+    PressureGroup::read_from_bytes(words.as_bytes()).expect("a group")
+}
+
+#[test]
+fn the_ring_of_pressure_gives_the_last_events_and_counts_the_rest() {
+    let most = MAX_PRESSURE as u64;
+    for (count, seen, missed) in
+        [(0, 0, 0), (3, 0, 0), (3, 2, 0), (most, 0, 0), (most + 5, 0, 5), (most + 5, 7, 0)]
+    {
+        let group = ring(count);
+        let (lost, events) = group.since(seen);
+        let events: Vec<_> =
+            events.map(|event| (event.at_us, event.stall(), event.threshold_us, event.window_us)).collect();
+        let expected: Vec<_> = (seen + missed..count).map(|at| (at, "full", 5, 600_000)).collect();
+        assert_eq!((lost, events), (missed, expected), "{count} {seen}");
+    }
+    // Words of a guest that lies.
+    let mut group = ring(1);
+    (group.count, group.events[0].stall) = (u64::MAX, u64::MAX);
+    let (lost, events) = group.since(1);
+    assert_eq!((lost, events.count()), (u64::MAX - most - 1, MAX_PRESSURE));
+    assert_eq!(group.events[0].stall(), "?");
+    assert_eq!((group.since(u64::MAX).0, group.since(u64::MAX).1.count()), (0, 0));
 }

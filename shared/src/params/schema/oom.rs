@@ -25,7 +25,7 @@ pub(super) const PARAMS: &[ParamSpec] = &[
         "psi.trigger",
         PsiTrigger,
         NONE,
-        "tell the monitor when so much of a window is lost: some|full THRESHOLD WINDOW, as written to Linux's /proc/pressure/memory",
+        "tell the monitor when so much of a window is lost: some|full THRESHOLD WINDOW",
     )
     .unit("us"),
     ParamSpec::new("domains", Bool, is("1"), "protection domains: one page-table root per context"),
