@@ -3,7 +3,7 @@
 use super::{World, page};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Fault;
-use mm::port::{BlockDevice as _, Cpu as _, CpuId, IoOp, Machine as _};
+use mm::port::{BlockDevice as _, CpuId, IoOp, Machine as _};
 use mm::space::{Errno, Mm, Rss, ThpMode};
 use mm::swap::{AreaMemory, Extent, SwapOn, area_bytes};
 use mm::vmstat::{NodeStat, VmEvent};
