@@ -67,7 +67,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
     }
 
     /// Does what needs memory while it holds locks that keep it from making room itself: makes room, and does it again, until
-    /// there is none to be made. What is done must leave nothing behind when it fails.
+    /// there is none to be made. What has failed must be good to do again: it has left nothing behind, or goes on from there.
     ///
     /// # Errors
     /// Those of `what`.
