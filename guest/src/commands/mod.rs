@@ -47,7 +47,7 @@ mod words;
 mod zones;
 
 use crate::arch::time;
-use crate::{console, stats};
+use crate::{console, context, stats};
 use core::sync::atomic::{AtomicU32, Ordering};
 use shared::exit::ExitStatus;
 use shared::script;
@@ -185,7 +185,9 @@ fn run_line(line: &str) -> Outcome {
     let Some(name) = args.next_word() else { return Ok(()) };
     match all().find(|command| command.name == name) {
         Some(command) => {
-            (command.run)(&mut args)?;
+            let outcome = (command.run)(&mut args);
+            context::settle();
+            outcome?;
             match args.next_word() {
                 None => Ok(()),
                 Some(extra) => Err(usage(format_args!("{name}: unexpected argument '{extra}'"))),

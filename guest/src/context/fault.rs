@@ -3,7 +3,7 @@
 //! Owns: the way from an exception to `mm::fault` and back, and what is wrong with an access in words. Invariants: a
 //! fault is handled with interrupts on, as the code that it interrupted had them; a page is waited for by nobody yet.
 
-use super::{oom, slot, trace};
+use super::{slot, trace};
 use crate::arch::trap::{self, TrapFrame};
 use crate::arch::{irq, percpu, touch};
 use crate::machine::CPU;
@@ -20,6 +20,8 @@ use shared::exit::ExitStatus;
 
 /// First address of the upper half.
 const LOWER_END: u64 = 1 << 47;
+/// What pages of contexts are.
+const GFP_FAULT: GfpFlags = GfpFlags::GFP_HIGHUSER_MOVABLE.union(GfpFlags::__GFP_ZERO);
 /// Bits of a page fault's error code.
 const ERROR_WRITE: u64 = 1 << 1;
 const ERROR_RESERVED: u64 = 1 << 3;
@@ -172,8 +174,7 @@ fn why_not(fault: Fault, id: u32, va: VirtAddr) -> Option<Why> {
         // What there was to wait for has been waited for.
         Fault::Minor(_) | Fault::Wait(_) | Fault::InSwap(_) => None,
         // Room was made, or this context is to go: its task finds out when it touches the page again.
-        Fault::Oom if RECLAIM.try_again(GfpFlags::GFP_HIGHUSER_MOVABLE, Order::ZERO) => None,
-        Fault::Oom if oom::out_of_memory(id) => None,
+        Fault::Oom if RECLAIM.try_again(GFP_FAULT, Order::ZERO) => None,
         Fault::Oom => Some(Why::NoMemory),
         Fault::Sigbus => {
             let area = VM.mm(id).and_then(|mm| VM.area_from(mm, va));

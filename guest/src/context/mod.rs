@@ -2,11 +2,12 @@
 //!
 //! Owns: the table of contexts. Stays outside: their memory (`mm::space`, reached by [`Context::mm`]) and tasks.
 //! Invariants: a context lives as long as somebody has a [`Context`] of it, and the table has one until it is killed; the
-//! last to go gives the memory back. A task that runs in a context is joined before the context can go.
+//! last to go gives the memory back, or has that done if he makes room for others, who may hold any lock. A task that runs in a context is joined before the context can go.
 //!
 //! | file | job |
 //! |---|---|
 //! | `oom` | who is killed when memory is out |
+//! | `exit` | contexts that end later, in a task of their own |
 //! | `fault` | page faults of tasks that run in a context, and what is wrong with an access |
 //! | `run` | work that runs in a context, and how it ends |
 //! | `trace` | the last page faults, and how many took which way |
@@ -22,6 +23,7 @@
 //! the caller gets [`Killed`]. So such work holds nothing that must be given back: no block of frames, no guard. A fault
 //! with interrupts masked, as by a lock, is a bug of the kernel and ends the machine.
 
+mod exit;
 mod fault;
 pub mod oom;
 mod run;
@@ -31,11 +33,13 @@ use crate::arch::{time, trap};
 use crate::machine::{CPU, Kernel};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{RECLAIM, VM};
-use crate::report;
+use crate::{report, task};
 use crate::text::Text;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+pub use exit::settle;
 pub use fault::{Killed, Rights};
+use mm::port::TaskFlags;
 use mm::space::{Errno, MAX_MMS, Mm};
 use mm::sync::SpinLock;
 pub use run::{Failure, Place, run, run_each};
@@ -88,9 +92,11 @@ pub struct Context {
     id: u32,
 }
 
-/// From here on faults of tasks in contexts are handled. Once.
+/// From here on faults of tasks in contexts are handled, and contexts end when memory is out. Once.
 pub fn boot() {
     trap::set_context_handler(fault::on_trap);
+    exit::start();
+    RECLAIM.kill_with(&oom::Killer);
 }
 
 fn slot(id: u32) -> Option<&'static Slot> {
@@ -233,10 +239,19 @@ impl Drop for Context {
         if self.slot.holders.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        // SAFETY: this was the last holder: no task runs in the context, for those who start one hold it until the task
-        // is joined, and a CPU leaves the root before a task counts as joined.
-        if let Err(error) = unsafe { VM.destroy(self.id, &FRAMES) } {
-            report::corruption(format_args!("a context cannot be freed: {error}"));
+        if task::flags().contains(TaskFlags::PF_MEMALLOC) {
+            exit::hand_over(self.id);
+        } else {
+            end(self.id);
         }
+    }
+}
+
+/// Gives the memory of a context back that nobody holds any more.
+fn end(id: u32) {
+    // SAFETY: there is no holder: no task runs in the context, for those who start one hold it until the task is joined, and
+    // a CPU leaves the root before a task counts as joined.
+    if let Err(error) = unsafe { VM.destroy(id, &FRAMES) } {
+        report::corruption(format_args!("a context cannot be freed: {error}"));
     }
 }

@@ -1,22 +1,25 @@
 //! The OOM killer: when memory is out, one context goes (Linux `mm/oom_kill.c`, 6.18).
 //!
-//! Owns: when to kill and what is said of it. Stays outside: who is the worst (`mm::oom`), and making room in other
-//! ways, which was tried before. Invariants: one CPU at a time kills; a context that was chosen is not chosen again, and
-//! none of its tasks goes on after its next fault, so that its memory can be taken at once.
+//! Owns: whom to kill, and what is said of it. Stays outside: who the worst is (`mm::oom`), and when somebody has to go
+//! (`mm::reclaim`), which makes room in all other ways before. Invariants: one CPU at a time kills; a context that was chosen is
+//! not chosen again, and none of its tasks goes on after its next fault, so that its memory can be taken at once. All locks that
+//! are taken here mask interrupts; what needs others, the end of a context, is done elsewhere (`exit`), and is waited for no
+//! longer than a while.
+//!
+//! Unlike Linux, which panics, an allocation of the kernel for itself fails when nobody can be killed: commands say so and go on.
 
-use super::{Context, Killed, all, slot};
+use super::{Context, Killed, all, exit, slot};
 use crate::machine::CPU;
 use crate::memory::PHYS;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{STAT, VM};
-use crate::task::pressure;
-use crate::{console, proc, report, settings};
+use crate::{console, proc, report, settings, task};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use mm::addr::PAGE_SIZE;
-use mm::frame::ZoneKind;
+use mm::addr::{Order, PAGE_SIZE};
 use mm::oom::{Candidate, Policy};
 use mm::phys::GfpFlags;
 use mm::port::Cpu;
+use mm::reclaim::OomKiller;
 use mm::space::{Rss, Usage};
 use mm::vmstat::VmEvent;
 use shared::params::Value;
@@ -25,13 +28,13 @@ use shared::text::oom::{OomTask, TITLE};
 /// Somebody is killing.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// How often in a row room was found where an allocation had failed.
-static IN_VAIN: AtomicU32 = AtomicU32::new(0);
-/// After so many times the failures are believed (Linux `MAX_RECLAIM_RETRIES`).
-const MAX_IN_VAIN: u32 = 16;
-
-/// How long one who comes second waits before he tries again.
+/// How long one who comes second waits before he tries again, and how often for a context that ends: as long as Linux's
+/// `oom_reaper` tries.
 const WAIT_NS: u64 = 1_000_000;
+const WAITS: u32 = 1000;
+
+/// How often somebody may still wait for the one that was killed last.
+static PATIENCE: AtomicU32 = AtomicU32::new(0);
 
 /// How the worst is found; `None` if nobody is to be killed but who asks.
 fn policy() -> Option<Policy> {
@@ -71,38 +74,50 @@ pub fn badness(context: &Context) -> Option<i64> {
     policy().unwrap_or(Policy::Badness).badness(&candidate(context), total_pages())
 }
 
-/// No room could be made for context `asker`: kills the worst. Whether it is worth trying again; if not, who asks has to
-/// go himself.
-pub fn out_of_memory(asker: u32) -> bool {
-    let Some(policy) = policy() else { return false };
-    let _stalled = pressure::memstall();
-    if BUSY.swap(true, Ordering::Acquire) {
-        CPU.wait_for(WAIT_NS);
-        return true;
+/// See the module documentation.
+pub(super) struct Killer;
+
+impl OomKiller for Killer {
+    fn out_of_memory(&self, gfp: GfpFlags, order: Order) -> bool {
+        let Some(policy) = policy() else { return false };
+        if BUSY.swap(true, Ordering::Acquire) {
+            CPU.wait_for(WAIT_NS);
+            return true;
+        }
+        let is_worth_it = if is_another_ending() {
+            CPU.wait_for(WAIT_NS);
+            true
+        } else {
+            kill_one(policy, &Asker { context: task::running_space(), gfp, order })
+        };
+        BUSY.store(false, Ordering::Release);
+        is_worth_it
     }
-    let is_worth_it = if has_room() {
-        // Somebody made room meanwhile, or the failure was made on purpose, which can go on for ever.
-        IN_VAIN.fetch_add(1, Ordering::Relaxed) < MAX_IN_VAIN
-    } else {
-        IN_VAIN.store(0, Ordering::Relaxed);
-        kill_one(policy, asker);
-        true
-    };
-    BUSY.store(false, Ordering::Release);
-    is_worth_it
+
+    fn is_victim(&self) -> bool {
+        task::running_space().and_then(|id| VM.mm(id)).is_some_and(|mm| mm.is_unstable())
+    }
 }
 
-/// Whether a zone that pages of contexts come from is above its high mark (the last attempt of Linux's
-/// `__alloc_pages_may_oom`).
-fn has_room() -> bool {
-    PHYS.populated_zones()
-        .any(|zone| zone.free_pages() > zone.watermarks().high + zone.lowmem_reserve(ZoneKind::Movable))
+/// Whether one that was killed before may be waited for: it will give back more than the reaper took.
+fn is_another_ending() -> bool {
+    let less = |waits: u32| waits.checked_sub(1);
+    exit::is_busy() && PATIENCE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
 }
 
-fn kill_one(policy: Policy, asker: u32) {
-    let asking = all().find(|context| context.id == asker);
+/// Who found no memory, for what.
+struct Asker {
+    /// In the memory of this one; `None` for the kernel itself.
+    context: Option<u32>,
+    gfp: GfpFlags,
+    order: Order,
+}
+
+/// Kills the worst; whether there is one.
+fn kill_one(policy: Policy, asker: &Asker) -> bool {
+    let asking = all().find(|context| Some(context.id) == asker.context);
     if settings::number("sysctl.vm.panic_on_oom").unwrap_or(0) != 0 {
-        dump(asking.as_ref());
+        dump(asker, asking.as_ref());
         let how = match settings::number("sysctl.vm.panic_on_oom") {
             Some(2) => "compulsory",
             _ => "system-wide",
@@ -111,12 +126,15 @@ fn kill_one(policy: Policy, asker: u32) {
     }
     let takes_asker = settings::is_on("sysctl.vm.oom_kill_allocating_task")
         && asking.as_ref().is_some_and(|context| badness(context).is_some());
-    dump(asking.as_ref());
     let (victim, why) = if takes_asker {
-        (asking, "Out of memory (oom_kill_allocating_task)")
+        (asking.clone(), "Out of memory (oom_kill_allocating_task)")
     } else {
         (worst(policy), "Out of memory")
     };
+    if victim.is_none() && asker.context.is_none() {
+        return false;
+    }
+    dump(asker, asking.as_ref());
     match victim {
         Some(victim) => kill(&victim, why),
         None => {
@@ -124,6 +142,7 @@ fn kill_one(policy: Policy, asker: u32) {
             report::out_of_memory(format_args!("no killable processes"));
         }
     }
+    true
 }
 
 /// The worst of all contexts that have not been chosen before. Numbers rise in the order of making.
@@ -158,12 +177,13 @@ fn task<'a>(context: &Context, name: &'a str) -> OomTask<'a> {
 }
 
 /// Says who asks, where memory is and who has it (Linux `dump_header`).
-fn dump(asking: Option<&Context>) {
+fn dump(asker: &Asker, asking: Option<&Context>) {
     let name = asking.map(Context::name);
-    let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE | GfpFlags::__GFP_ZERO;
     console::print(format_args!(
-        "{} invoked oom-killer: gfp_mask={gfp}, order=0, oom_score_adj={}\n",
+        "{} invoked oom-killer: gfp_mask={}, order={}, oom_score_adj={}\n",
         name.as_ref().map_or("kernel", |name| name.as_str()),
+        asker.gfp,
+        asker.order.get(),
         asking.map_or(0, Context::oom_score_adj)
     ));
     // The console takes everything.
@@ -191,6 +211,7 @@ fn kill(victim: &Context, why: &str) {
         slot.info.lock(&CPU).killed.get_or_insert(Killed::chosen());
     }
     STAT.count(&CPU, VmEvent::OomKill, 1);
+    PATIENCE.store(WAITS, Ordering::Relaxed);
     match VM.reap(victim.mm(), &FRAMES) {
         Ok(_) => console::print(format_args!(
             "oom_reaper: reaped process {} ({}), now anon-rss:{}kB, file-rss:{}kB, shmem-rss:{}kB\n",

@@ -3,7 +3,7 @@
 //! Invariants: who starts work waits for its end, so the work may borrow what the caller has; work that is killed never
 //! goes on, so it touches nothing of that afterwards.
 
-use super::{Context, Killed};
+use super::{Context, Killed, settle};
 use crate::machine::CPU;
 use crate::task::{self, Handle, SpawnError};
 use core::fmt;
@@ -66,6 +66,7 @@ pub fn run_each(places: &[Place<'_>], work: &(dyn Fn(usize) + Sync)) -> Result<(
         }
     }
     tasks.into_iter().flatten().for_each(Handle::join);
+    settle();
     for place in places {
         if let Some(killed) = place.context.killed() {
             place.context.kill();

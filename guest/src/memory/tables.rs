@@ -1,11 +1,11 @@
 //! Where the frames of page tables come from: an arena at boot, the buddy afterwards.
 
-use super::PHYS;
 use super::count::{NodeCount, node_of};
+use super::slab::FRAMES;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{NodeId, Order, PAGE_SIZE, Pfn, PhysAddr};
 use mm::pgtable::TableFrames;
-use mm::phys::GfpFlags;
+use mm::phys::{FrameAllocator, GfpFlags};
 
 /// Frames from one range, in order. Nothing comes back before boot is over.
 pub struct BootTables {
@@ -66,7 +66,7 @@ pub struct KernelTables;
 // SAFETY: the buddy gives a block to one owner; GFP_KERNEL frames are in the direct map.
 unsafe impl TableFrames for KernelTables {
     fn alloc_table(&self) -> Option<Pfn> {
-        let (pfn, _) = PHYS.alloc_pages(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
+        let (pfn, _) = FRAMES.alloc(GfpFlags::GFP_KERNEL, Order::ZERO).ok()?.into_raw();
         IN_USE.add(node_of(pfn), 1);
         Some(pfn)
     }

@@ -11,7 +11,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Makes every page from `addr` on for `len` bytes what `access` needs. The faults are counted like any other.
     ///
     /// # Errors
-    /// `Enomem` without memory, or where nothing is mapped; `Efault` where the access is not allowed; `Ecorrupt`. Pages
+    /// `Enomem` without memory, where nothing is mapped, or in a context that must end; `Efault` where the access is not allowed; `Ecorrupt`. Pages
     /// before the place of the failure are there.
     pub fn populate<A: FrameAllocator<'p>>(
         &self,
@@ -24,6 +24,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         let mut at = addr.get() & !(PAGE_SIZE - 1);
         let end = addr.get().checked_add(len).ok_or(Errno::Einval)?;
         while at < end {
+            // Its memory has been taken, and what it gets now is lost (Linux `check_stable_address_space`).
+            if mm.is_unstable() {
+                return Err(Errno::Enomem);
+            }
             let va = VirtAddr::new(at).ok_or(Errno::Einval)?;
             let Some(bytes) = self.mapped_at(mm, va, access) else {
                 match self.touch(mm, va, access, frames) {

@@ -123,6 +123,11 @@ impl<M: Machine> Phys<M> {
         !any
     }
 
+    /// Whether `zone` has its high mark free for allocations from zones up to `highest`.
+    pub(crate) fn is_above_high(&self, zone: &Zone, highest: ZoneKind) -> bool {
+        zone.marks.has_high(&zone.counts, &Wanted { order: Order::ZERO, highest, flags: AllocFlags::empty() })
+    }
+
     /// The zones that an allocation near the running CPU may come from, best first.
     pub(crate) fn zones_for(&self, highest: ZoneKind) -> impl Iterator<Item = &Zone> {
         let layout = self.layout.get();

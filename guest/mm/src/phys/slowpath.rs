@@ -102,6 +102,8 @@ impl<M: Machine> Phys<M> {
         {
             wanted.flags.insert(AllocFlags::NO_WATERMARKS);
         }
+        let is_victim = task.contains(TaskFlags::OOM_VICTIM) && !gfp.contains(GfpFlags::__GFP_NOMEMALLOC);
+        wanted.flags.set(AllocFlags::OOM, is_victim);
         if let Some(idx) = self.walk_zonelist(layout, node, attempt, &wanted, trace) {
             return Ok(idx);
         }

@@ -14,6 +14,8 @@ bitflags! {
     pub struct TaskFlags: u32 {
         /// It makes room for others: it may use all reserves, and does not wait for room itself.
         const PF_MEMALLOC = 1 << 11;
+        /// The OOM killer has chosen it: it may use a part of the reserves, so that it ends soon (Linux `TIF_MEMDIE`).
+        const OOM_VICTIM = 1 << 16;
         /// Its allocations must not end in a file system.
         const PF_MEMALLOC_NOFS = 1 << 18;
         /// Its allocations must not start I/O.

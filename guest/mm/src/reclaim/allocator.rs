@@ -2,6 +2,7 @@
 
 use super::Reclaim;
 use super::direct::Patience;
+use super::last::Resort;
 use crate::addr::{Order, Pfn};
 use crate::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, ZoneAllocator};
 use crate::port::Machine;
@@ -20,9 +21,10 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
         Self { zones, reclaim }
     }
 
-    /// Room is made until there is enough, or nothing is left to try (Linux `__alloc_pages_slowpath`).
+    /// Room is made until there is enough, or nothing and nobody is left (Linux `__alloc_pages_slowpath`).
     #[cold]
     fn alloc_slow(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
+        let dying = self.reclaim.dying_scope();
         let mut patience = Patience::default();
         loop {
             let reclaimed = self.reclaim.make_room(gfp, order);
@@ -32,10 +34,14 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
             if !self.reclaim.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
                 // What other CPUs keep, and what is held back.
                 let last = self.zones.alloc(gfp, order);
-                if last.is_ok() || !self.reclaim.must_go_on(gfp) {
+                if last.is_ok() || dying.is_some() {
                     return last;
                 }
-                patience = Patience::default();
+                match self.reclaim.last_resort(gfp, order) {
+                    Resort::Room => return self.zones.alloc(gfp, order),
+                    Resort::None if !self.reclaim.must_go_on(gfp) => return last,
+                    Resort::None | Resort::Killed => patience = Patience::default(),
+                }
             }
         }
     }

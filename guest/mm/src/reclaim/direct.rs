@@ -9,7 +9,7 @@ use crate::phys::{GfpFlags, MAX_FAILURES, Zone};
 use crate::port::{Cpu, Machine, TaskFlags};
 
 /// Above this order nobody tries for long (Linux `PAGE_ALLOC_COSTLY_ORDER`).
-const COSTLY_ORDER: u32 = 3;
+pub(super) const COSTLY_ORDER: u32 = 3;
 
 /// How often in a row nothing was found.
 #[derive(Default)]
@@ -51,8 +51,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         must
     }
 
-    /// Makes room for what has just found none and can be tried again; false if that is of no use (Linux
-    /// `__alloc_pages_slowpath`).
+    /// Makes room for what has just found none and can be tried again, if need be by ending somebody; false if that is of no
+    /// use (Linux `__alloc_pages_slowpath`). A task that must end finds out when it tries.
     pub fn try_again(&self, gfp: GfpFlags, order: Order) -> bool {
         let mut patience = Patience::default();
         loop {
@@ -61,7 +61,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
                 return true;
             }
             if !self.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
-                return false;
+                return self.is_victim() || self.is_worth_a_victim(gfp, order);
             }
         }
     }

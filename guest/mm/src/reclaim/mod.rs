@@ -14,6 +14,7 @@
 //! | `pace` | waiting for disks and for others |
 //! | `kswapd` | keeping a node above its high mark |
 //! | `direct` | making room for who cannot wait for kswapd |
+//! | `last` | who goes when there is none to be made |
 //! | `thrash` | whether memory is too small |
 //! | `log` | what went, in order |
 //! | `pageout` | what an owner does not need soon |
@@ -23,6 +24,7 @@ mod allocator;
 mod direct;
 mod inactive;
 mod kswapd;
+mod last;
 mod log;
 mod pace;
 mod pageout;
@@ -40,6 +42,7 @@ use crate::space::Vm;
 use crate::swap::Swap;
 use crate::sync::Once;
 pub use allocator::{Reclaiming, Reserve};
+pub use last::OomKiller;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub use log::{EvictLog, Evicted};
 use pace::{Pace, Seen};
@@ -68,6 +71,9 @@ pub struct Reclaim<'p, M: Machine> {
     reserve: Reserve<'p, M>,
     shrinkers: &'p Shrinkers<'p>,
     log: Once<Option<&'p EvictLog>>,
+    killer: Once<Option<&'p dyn OomKiller>>,
+    /// How often in a row there was room where an allocation had failed.
+    in_vain: AtomicU32,
     swappiness: AtomicU32,
     nodes: [Node; NodeId::MAX_NODES],
 }
@@ -145,6 +151,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             reserve: Reserve::new(ZoneAllocator::new(phys)),
             shrinkers,
             log: Once::new(None),
+            killer: Once::new(None),
+            in_vain: AtomicU32::new(0),
             swappiness: AtomicU32::new(60),
             nodes: [const {
                 Node { anon_refaults: AtomicU64::new(0), file_refaults: AtomicU64::new(0), pace: Pace::new() }

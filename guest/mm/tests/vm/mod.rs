@@ -13,6 +13,7 @@ mod flush;
 mod flushers;
 mod huge;
 mod hugetlb;
+mod last;
 mod model;
 mod msync;
 mod race;
