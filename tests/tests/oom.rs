@@ -1,5 +1,8 @@
 //! T87, T88: who goes when memory is out, and what is said of it.
 
+use images::{Content, DataSpec, Existing, FileSpec};
+use std::fs;
+use tempfile::TempDir;
 use tests::linux::meminfo;
 use tests::{Guest, Run, any_host, for_each_host};
 
@@ -220,4 +223,62 @@ fn t88b_of_equals_the_later_one_goes_but_by_the_older_policy_the_nice_one() {
     let (modern, legacy) = (victim("oom_policy=badness"), victim("oom_policy=legacy"));
     assert!(modern.contains("Killed process 2 (b)"), "{modern}");
     assert!(legacy.contains("Killed process 1 (a)"), "{legacy}");
+}
+
+/// A context reads a file whose pages stay, while another has most of the memory and there is no swap: the page cache finds
+/// no page for it, and the other goes. What the reader sees is right.
+#[test]
+fn t87e_a_read_of_a_file_ends_the_one_who_has_all_memory() {
+    let folder = TempDir::new().unwrap();
+    let (content, image) = (folder.path().join("f.bin"), folder.path().join("data.img"));
+    let crc = images::write_pattern(&mut fs::File::create(&content).unwrap(), 40 << 20, 5).unwrap();
+    let file = FileSpec { name: "f".into(), content: Content::Host(content), room: 0, sparse: false };
+    let spec = DataSpec { size: Some(56 << 20), uuid: None, files: vec![file], partitions: vec![] };
+    images::make_data(&image, &spec, Existing::Keep).unwrap();
+    let commands = [
+        "ctx new small",
+        "vm touch 8M",
+        "ctx new big",
+        "vm touch 48M",
+        "file mmap-sum f locked",
+        "grep oom_kill /proc/vmstat",
+        "ctx list",
+        "ctx use small",
+        "vm verify",
+        "mm verify",
+    ];
+    for cpus in [1, 2] {
+        let guest = Guest::on(any_host()).mem("96M").cpus(cpus).append("noswap").disk(&image, ",ro");
+        let run = guest.append("transparent_hugepage=never").run(&commands).start().assert_ok();
+        let (said, pid) = (run.output(4), run.output(2).number("pid"));
+        let _ = said.line_with(
+            "mmap-sum invoked oom-killer: gfp_mask=0x100cc8(GFP_USER|__GFP_MOVABLE), order=0, oom_score_adj=0",
+        );
+        let _ = said.line_with(&format!("Out of memory: Killed process {pid} (big) total-vm:"));
+        let _ = said.line_with(&format!("oom_reaper: reaped process {pid} (big), now anon-rss:0kB,"));
+        assert_eq!(said.line_with("mapped=").fact("crc32"), format!("0x{crc:08x}"), "{run}");
+        assert_eq!(kills(&run, 5), "oom_kill 1", "{run}");
+        assert!(run.output(6).lines_with("name=big").is_empty(), "{run}");
+        assert_eq!(run.output(8).line_with("verify=").fact("verify"), "ok", "{run}");
+        run.output(9).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
+    }
+}
+
+/// What the kernel allocates for itself ends a context, too; when there is none that may go it fails, and the machine does
+/// not end.
+#[test]
+fn t87f_the_kernel_asks_as_well_and_is_told_when_nobody_can_go() {
+    let run = machine(&["vmalloc 40M", "grep oom_kill /proc/vmstat", "vm verify", "mm verify"]);
+    let run = run.start().assert_ok();
+    let said = run.output(7);
+    let _ = said.line_with("kernel invoked oom-killer: gfp_mask=0xcc2(GFP_KERNEL|__GFP_HIGHMEM), order=0");
+    let _ = said.line_with("Out of memory: Killed process 3 (big) total-vm:");
+    assert_eq!(kills(&run, 8), "oom_kill 1", "{run}");
+    assert_eq!(run.output(9).line_with("verify=").fact("verify"), "ok", "{run}");
+    run.output(10).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
+    let immune = ["oom adj -1000 small", "oom adj -1000 mid", "oom adj -1000 big", "vmalloc 40M"];
+    let run = machine(&immune).start().assert_ok();
+    run.output(10).assert_line("vmalloc(41943040) -> NULL (out of memory)");
+    assert!(run.all().lines_with("oom-killer").is_empty(), "{run}");
+    assert!(run.all().lines_with("Kernel panic").is_empty(), "{run}");
 }

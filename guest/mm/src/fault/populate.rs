@@ -86,6 +86,20 @@ impl<'p, M: Machine> Vm<'p, M> {
         Ok(())
     }
 
+    /// As [`Vm::mlock`], of pages as they come: none is brought there (Linux `MLOCK_ONFAULT`).
+    ///
+    /// # Errors
+    /// As [`Vm::munlock`].
+    pub fn mlock_on_fault<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        addr: VirtAddr,
+        len: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        self.set_locked(mm, addr, len, true, frames)
+    }
+
     /// Lets what is mapped from `addr` on for `len` bytes go again (Linux `munlock`).
     ///
     /// # Errors

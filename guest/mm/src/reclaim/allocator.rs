@@ -40,7 +40,7 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
                 match self.reclaim.last_resort(gfp, order) {
                     Resort::Room => return self.zones.alloc(gfp, order),
                     Resort::None if !self.reclaim.must_go_on(gfp) => return last,
-                    Resort::None | Resort::Killed => patience = Patience::default(),
+                    Resort::None | Resort::Again => patience = Patience::default(),
                 }
             }
         }

@@ -38,8 +38,8 @@ pub(super) enum Resort {
     None,
     /// There is room: somebody else has made it, or the allocation has failed for another reason.
     Room,
-    /// Somebody goes.
-    Killed,
+    /// Somebody goes, or less is kept free.
+    Again,
 }
 
 impl<'p, M: Machine> Reclaim<'p, M> {
@@ -58,7 +58,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
 
     /// Whether the running task must end: it kills nobody, and waits for nobody.
     pub(super) fn is_victim(&self) -> bool {
-        self.killer().is_some_and(|killer| killer.is_victim())
+        self.killer().is_some_and(|killer| killer.is_victim()) && !planted("vm::last.victims_go_on")
     }
 
     /// A task that must end may use a part of the reserves, so that it gets there (Linux `TIF_MEMDIE`, `ALLOC_OOM`).
@@ -92,23 +92,36 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         self.vm.phys().zones_for(highest).any(|zone| self.vm.phys().is_above_high(zone, highest))
     }
 
+    /// Ends the boosts of all zones that serve such allocations; whether there were any. A boost asks for room, and is no
+    /// reason for anybody to go.
+    fn end_boosts(&self, gfp: GfpFlags) -> bool {
+        let phys = self.vm.phys();
+        let zones = gfp.zone().into_iter().flat_map(|highest| phys.zones_for(highest));
+        let boosted = zones.filter(|zone| zone.watermark_boost() > 0);
+        boosted.map(|zone| phys.settle_boost(zone, u64::MAX)).count() != 0
+    }
+
     /// No room can be made for such an allocation.
     #[cold]
     pub(super) fn last_resort(&self, gfp: GfpFlags, order: Order) -> Resort {
-        let Some(killer) = self.killer().filter(|_| self.may_kill(gfp, order)) else { return Resort::None };
-        if self.has_room(gfp) {
+        let may_kill = self.may_kill(gfp, order) && !planted("vm::last.nobody_is_asked");
+        let Some(killer) = self.killer().filter(|_| may_kill) else { return Resort::None };
+        if self.end_boosts(gfp) {
+            return Resort::Again;
+        }
+        if self.has_room(gfp) && !planted("vm::last.room_is_no_reason") {
             return Resort::Room;
         }
         self.in_vain.store(0, Ordering::Relaxed);
         let cpu = self.vm.machine().cpu();
         let (_stalled, _scope) = (cpu.memstall(), cpu.memalloc_scope(TaskFlags::PF_MEMALLOC));
-        if killer.out_of_memory(gfp, order) { Resort::Killed } else { Resort::None }
+        if killer.out_of_memory(gfp, order) { Resort::Again } else { Resort::None }
     }
 
     /// As [`Reclaim::last_resort`], for what is not an allocation but will try one again; whether that is of use.
     pub(super) fn is_worth_a_victim(&self, gfp: GfpFlags, order: Order) -> bool {
         match self.last_resort(gfp, order) {
-            Resort::Killed => true,
+            Resort::Again => true,
             Resort::None => false,
             // A failure that was made on purpose can go on for ever.
             Resort::Room => self.in_vain.fetch_add(1, Ordering::Relaxed) < MAX_FAILURES,

@@ -8,7 +8,7 @@ use mm::addr::{Order, PAGE_SIZE};
 use mm::cache::FileMode;
 use mm::errno::Errno;
 use mm::fault::Fault;
-use mm::phys::{FrameAllocator, GfpFlags, ZoneAllocator};
+use mm::phys::{FrameAllocator, GfpFlags, ReserveConfig, ZoneAllocator};
 use mm::port::{Access, Cpu as _, Machine as _, TaskFlags};
 use mm::reclaim::{OomKiller, Reclaim, Reclaiming};
 use mm::space::{Mm, OvercommitMode, Rss, ThpMode, Vm};
@@ -208,4 +208,28 @@ fn nobody_goes_in_vain() {
     assert_eq!(full.asked(), [(KERNEL, Order::ZERO); 2]);
     full.killer.frees.store(true, Ordering::Relaxed);
     assert!(full.reclaim.try_again(KERNEL, Order::ZERO) && !full.is_hog_whole());
+}
+
+/// A mark that is raised for a while is lowered before anybody goes for it.
+#[test]
+fn a_boost_is_no_reason_to_go() {
+    let full = Full::new();
+    let board = full.world.board;
+    board.set_reserves(&ReserveConfig { watermark_boost_factor: 15_000, ..reserves(1024) });
+    full.killer.frees.store(false, Ordering::Relaxed);
+    // Pages of other kinds than those that are taken then, so that kinds mix.
+    let movable = || board.take(GfpFlags::GFP_HIGHUSER_MOVABLE, 0);
+    let (kept, freed): (Vec<u64>, Vec<u64>) = std::iter::from_fn(movable).partition(|page| page % 4 == 0);
+    freed.into_iter().for_each(|page| board.give(page, 0).unwrap());
+    board.drain_all_pages();
+    let boost = || board.populated_zones().map(|zone| zone.watermark_boost()).sum::<u64>();
+    let mut highest = 0;
+    while full.frames.alloc(KERNEL, Order::ZERO).is_ok() {
+        highest = boost().max(highest);
+    }
+    assert!(highest > 0 && boost() == 0 && full.asked().len() == 1);
+    let min: u64 = board.populated_zones().map(|zone| zone.watermarks().min).sum();
+    board.drain_all_pages();
+    assert!(board.total_free_pages() < min + 64, "{} of {min}", board.total_free_pages());
+    drop(kept);
 }

@@ -9,9 +9,10 @@ use crate::commands::support::parse;
 use crate::commands::vm::Scratch;
 use crate::commands::{Args, Outcome};
 use crate::console;
-use crate::memory::vm::STAT;
+use crate::memory::slab::FRAMES;
+use crate::memory::vm::{RECLAIM, STAT, VM};
 use crc32fast::Hasher;
-use mm::addr::{PAGE_SHIFT, PAGE_SIZE};
+use mm::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use mm::cache::FileMode;
 use mm::errno::Errno;
 use mm::space::{MapRequest, Rss};
@@ -40,9 +41,14 @@ fn print_counts(before: [u64; 4], resident: u64) {
     ));
 }
 
-/// `file mmap-sum PATH`: the sum of all its bytes as a mapping shows them.
+/// `file mmap-sum PATH [locked]`: the sum of all its bytes as a mapping shows them; locked: whose pages stay in memory.
 pub fn sum(args: &mut Args<'_>) -> Outcome {
     let path = path(args)?;
+    let locked = match args.next_word() {
+        None => false,
+        Some("locked") => true,
+        Some(word) => return Err(parse::unexpected("file mmap-sum", word)),
+    };
     with(path, |file| {
         let (before, bytes) = (counts(), file.inode().size());
         if bytes == 0 {
@@ -50,6 +56,11 @@ pub fn sum(args: &mut Args<'_>) -> Outcome {
         }
         let scratch = Scratch::new("mmap-sum")?;
         let at = scratch.map(&MapRequest::file(file, 0, bytes, VmFlags::READ | VmFlags::SHARED), None)?;
+        if locked {
+            let (mm, start) = (scratch.context.mm(), VirtAddr::truncate(at));
+            let lock = || VM.mlock_on_fault(mm, start, bytes.next_multiple_of(PAGE_SIZE), &FRAMES);
+            RECLAIM.with_room(lock).map_err(|errno| failed(path, errno))?;
+        }
         let crc = scratch.run(|| {
             // SAFETY: this runs in the context that has just mapped that much there, and nobody writes the file while this
             // command reads it.

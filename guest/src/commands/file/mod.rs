@@ -40,7 +40,7 @@ pub const FILE: &[Command] = &[Command {
     usage: "ls | stat PATH | as PATH|all | open PATH [count=N] | close PATH|all | create PATH [SIZE] | rm PATH | \
             bench PATH [bs=4K] [order=hot|random|sequential] [rounds=N] | \
             read PATH [SIZE] [at=N] [bs=4K] [seed=N] [order=random] | \
-            write PATH SIZE [at=N] [bs=4K] [seed=N] [expect=ENOSPC] | mmap-sum PATH | mmap-write PATH SIZE [at=N] [seed=N] | \
+            write PATH SIZE [at=N] [bs=4K] [seed=N] [expect=ENOSPC] | mmap-sum PATH [locked] | mmap-write PATH SIZE [at=N] [seed=N] | \
             storm PATH [ms=N] [seed=N] | truncate PATH SIZE | fsync|fdatasync PATH [expect=EIO] | sync | \
             dread PATH [SIZE] [at=N] [bs=64K] [expect=EINVAL] | dwrite PATH SIZE [at=N] [bs=64K] [seed=N] [expect=EINVAL] | \
             journal PATH [seed=N] [count=N] | \
