@@ -14,6 +14,7 @@
 //! | `hugetlb` | pages from a pool of huge pages |
 //! | `shared` | a page of shared memory |
 //! | `swapin` | a page that is in swap |
+//! | `swapahead` | pages that were read with it |
 //! | `file` | a page of a file |
 //! | `around` | pages beside it |
 //! | `wait` | what has to be read or asked for first |
@@ -28,6 +29,7 @@ mod hugetlb;
 mod populate;
 mod shared;
 mod stack;
+mod swapahead;
 mod swapin;
 mod wait;
 mod wp;

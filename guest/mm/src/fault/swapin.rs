@@ -33,59 +33,75 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             Err(Stop::NoPoolPage)
         } else {
             swap.used(folio);
-            self.map_swapped(slot, entry, place, folio)
+            self.map_swapped(slot, place, folio)
         };
         folio.unlock(self.vm.machine().cpu());
         swap.put(folio);
         result
     }
 
-    /// Maps `folio`, which is locked and has the slot that `entry` names.
-    fn map_swapped(
-        &self,
-        slot: PteSlot<'p>,
-        entry: Pte,
-        place: SwapEntry,
-        folio: Folio<'p>,
-    ) -> Result<Flavour, Stop> {
-        let (swap, counters) = (self.vm.swap(), self.mm.counters());
+    /// Maps `folio`, which is locked and has slot `place`, and what was read ahead beside it.
+    fn map_swapped(&self, slot: PteSlot<'p>, place: SwapEntry, folio: Folio<'p>) -> Result<Flavour, Stop> {
+        let counters = self.mm.counters();
         let anchor = self.anchor()?;
         let locked = self.vm.lock_table(slot);
         let now = slot.load();
         if !matches!(Codec::<M>::view(now), PteView::Swap { entry, .. } if entry == place) {
             return Err(Stop::Again);
         }
-        let was = Codec::<M>::bits(now);
-        let _ = entry;
+        let (was, vpn, write) = (Codec::<M>::bits(now), self.vpn, self.write);
+        self.enter_swapped(Coming { slot, vpn, was, place, folio, anchor, write })?;
+        counters.add_rss(Rss::Anon, 1);
+        counters.sub_rss(Rss::Swap, 1);
+        self.map_ahead(anchor)?;
+        drop(locked);
+        Ok(Flavour::Swapped)
+    }
+
+    /// Makes the entry of a page that came, whose table is locked; who calls counts it.
+    pub(super) fn enter_swapped(&self, coming: Coming<'p>) -> Result<(), Stop> {
+        let Coming { slot, vpn, was, place, folio, anchor, write } = coming;
+        let swap = self.vm.swap();
         swap.free_slot(place).map_err(|_| Stop::Corrupt)?;
         let is_mlocked = self.vma.flags().contains(VmFlags::LOCKED);
         let alone = folio.refs() == 2;
-        if swap.is_half_full() || is_mlocked || (self.write && alone) {
+        if swap.is_half_full() || is_mlocked || (write && alone) {
             swap.try_remove(folio);
         }
         let is_sole = folio.refs() == 1;
         if folio.mapping() == Mapping::None {
-            folio.set_owner(Mapping::Anon(anchor), self.vma.index_of(self.vpn));
+            folio.set_owner(Mapping::Anon(anchor), self.vma.index_of(vpn));
         }
         let is_exclusive =
             was.contains(PteBits::EXCLUSIVE) || is_sole || planted("vm::swap.always_exclusive");
         folio.get(1);
         self.vm.add_rmap(folio, Level::PTE);
-        counters.add_rss(Rss::Anon, 1);
-        counters.sub_rss(Rss::Swap, 1);
         if is_mlocked {
             self.vm.count_mlocked(folio, Level::PTE, true);
         }
         let mut bits = self.rights() - PteBits::WRITE;
         bits.set(PteBits::EXCLUSIVE, is_exclusive);
         bits |= was & PteBits::SOFT_DIRTY;
-        if self.write && is_exclusive {
+        if write && is_exclusive {
             bits |= (self.rights() & PteBits::WRITE) | PteBits::DIRTY;
         }
         slot.set(Codec::<M>::present(folio.pfn().addr(), bits));
-        drop(locked);
-        Ok(Flavour::Swapped)
+        Ok(())
     }
+}
+
+/// A page that comes back: it is locked, the caller has a reference, and the entry in `slot` names its place.
+pub(super) struct Coming<'p> {
+    pub slot: PteSlot<'p>,
+    pub vpn: u64,
+    /// What the entry says beside that.
+    pub was: PteBits,
+    pub place: SwapEntry,
+    pub folio: Folio<'p>,
+    /// Of the area.
+    pub anchor: u64,
+    /// It is written to at once.
+    pub write: bool,
 }
 
 /// Keeps the page that was waited for in memory, until the access was tried again.

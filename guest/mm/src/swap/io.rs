@@ -112,6 +112,8 @@ pub(crate) enum Started {
 /// What readahead goes by (Linux `swapin_readahead_hits` and those beside it).
 pub(super) struct Window {
     hits: AtomicU64,
+    /// Pages that were mapped before they were used: whether they are shows only where the next access is.
+    ahead: AtomicU64,
     last_slot: AtomicU64,
     last_pages: AtomicU64,
     /// The most pages that are read at once.
@@ -122,6 +124,7 @@ impl Window {
     pub const fn new() -> Self {
         Self {
             hits: AtomicU64::new(4),
+            ahead: AtomicU64::new(0),
             last_slot: AtomicU64::new(0),
             last_pages: AtomicU64::new(0),
             most: AtomicU64::new(8),
@@ -135,8 +138,11 @@ impl Window {
         if most <= 1 {
             return 1;
         }
-        let hits = self.hits.swap(0, Ordering::Relaxed);
         let before = self.last_slot.swap(slot, Ordering::Relaxed);
+        let ahead = self.ahead.swap(0, Ordering::Relaxed);
+        // Who goes on behind the pages that were mapped ahead has passed through them.
+        let passed = if before.abs_diff(slot) == 1 { ahead } else { 0 };
+        let hits = self.hits.swap(0, Ordering::Relaxed) + passed;
         let wanted = match hits {
             0 if before.abs_diff(slot) != 1 => 1,
             0 => 2,
@@ -276,6 +282,18 @@ impl<'p, M: Machine> Swap<'p, M> {
             self.window.hits.fetch_add(1, Ordering::Relaxed);
             self.stat().count(self.cpu(), VmEvent::SwapRaHit, 1);
         }
+    }
+
+    /// The most pages that are mapped at once when one of them is used.
+    pub(crate) fn most_ahead(&self) -> u64 {
+        self.window.most.load(Ordering::Relaxed)
+    }
+
+    /// So many pages that were read before their time were mapped with another; slot `last` had the one furthest from it.
+    pub(crate) fn mapped_ahead(&self, pages: u64, last: SwapEntry) {
+        self.window.ahead.fetch_add(pages, Ordering::Relaxed);
+        self.window.last_slot.store(last.offset(), Ordering::Relaxed);
+        self.stat().count(self.cpu(), VmEvent::SwapRaHit, pages);
     }
 
     /// Waits until a page that the caller has a reference to is not locked.

@@ -73,7 +73,11 @@ fn what_is_in_swap_or_in_its_cache_is_free_too() {
     swapping.on(1024, &[], None).unwrap();
     let (mm, at) = written(&swapping, 60);
     swapping.out(mm, at, 60);
+    // What is read ahead behind the end of an area is not mapped with it: that is in the cache and nowhere else.
+    let (read, rest) = (VmFlags::READ, 40 * PAGE_SIZE);
+    swapping.world.vm.mprotect(mm, page(at, 20), rest, read, &swapping.world.frames).unwrap();
     (0..20).for_each(|n| assert_eq!(swapping.world.load(mm, page(at, n)), Ok(n + 1)));
+    assert_eq!((swapping.event(VmEvent::PswpIn), mm.counters().rss(Rss::Anon)), (24, 20));
     let free = swapping.world.vm.swap().free_slots();
     swapping.advise(mm, at, 60, Advice::Free).unwrap();
     assert_eq!(swapping.world.vm.swap().free_slots(), free + 60);

@@ -24,6 +24,7 @@ mod rmap;
 mod shared;
 mod shared_swap;
 mod swap;
+mod swap_ahead;
 mod swap_model;
 mod swap_slots;
 mod write;

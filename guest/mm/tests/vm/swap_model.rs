@@ -1,12 +1,15 @@
 //! Swap as a model: contexts see what they wrote, in whatever order pages go, come back and are forgotten, with small pages
-//! and with parts of huge ones.
+//! and with parts of huge ones, and where memory is lacking for what is to come back.
 
-use super::page;
 use super::swap::Swapping;
-use mm::addr::PAGE_SIZE;
-use mm::port::{BlockDevice as _, IoOp};
+use super::{World, page};
+use mm::addr::{PAGE_SIZE, VirtAddr};
+use mm::fault::{Fault, Segv};
+use mm::port::{Access, BlockDevice as _, IoOp};
+use mm::space::Mm;
+use mm::vma::VmFlags;
 use proptest::prelude::*;
-use sim::DiskFault;
+use sim::{DiskFault, Machine};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -21,6 +24,12 @@ enum Op {
     Fail(bool),
     Finish(u8),
     Discard,
+    /// The area ends there and goes on with other rights.
+    Protect(u8, u8, u8, bool),
+    /// A load for which there are so many pages of memory.
+    Lack(u8, u8, u8),
+    /// Pages that are read at once, as a power of two.
+    Cluster(u8),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -36,6 +45,10 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::Discard),
         1 => any::<bool>().prop_map(Op::Fail),
         6 => any::<u8>().prop_map(Op::Finish),
+        1 => (any::<u8>(), any::<u8>(), any::<u8>(), any::<bool>())
+            .prop_map(|(m, p, n, may)| Op::Protect(m, p, n, may)),
+        3 => (any::<u8>(), any::<u8>(), 0..12u8).prop_map(|(m, p, n)| Op::Lack(m, p, n)),
+        1 => (0..5u8).prop_map(Op::Cluster),
     ];
     prop::collection::vec(op, 1..120)
 }
@@ -64,9 +77,40 @@ const GIVEN: Sizes = Sizes { slots: 2200, family: 3, discard: 3000, ..HUGE };
 const MANY: Sizes = Sizes { ram: 32, pages: 4, slots: 700, span: 4, family: 150, children: 40, discard: 0 };
 
 /// What a context should see.
+#[derive(Clone)]
 struct Known {
     mm: u32,
     values: Vec<Option<u64>>,
+    /// Which of them it may write to.
+    writable: Vec<bool>,
+}
+
+impl Known {
+    /// A store of `value` to page `p` ended with `result`.
+    fn stored(&mut self, p: usize, value: u64, result: Result<(), Segv>) {
+        match &mut self.values[p] {
+            Some(held) if self.writable[p] => (result.unwrap(), *held = value).0,
+            _ => drop(result.unwrap_err()),
+        }
+    }
+}
+
+/// Loads while there are `left` pages of memory: what it finds, or nothing if that was not enough.
+fn load_with(world: &World, mm: &Mm<'static, Machine>, va: VirtAddr, left: u8) -> Option<Result<u64, Segv>> {
+    world.frames.set_credit(left.into());
+    let found = loop {
+        match world.machine().user().load_u64(va) {
+            Ok(value) => break Some(Ok(value)),
+            Err(_) => match world.resolve(mm, va, Access::Read) {
+                Fault::Minor(_) => {}
+                Fault::Segv(segv) => break Some(Err(segv)),
+                Fault::Oom => break None,
+                other => panic!("{other:?} at {va:?}"),
+            },
+        }
+    };
+    world.frames.set_credit(i64::MAX);
+    found
 }
 
 fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
@@ -77,8 +121,8 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
     let mut area = swapping.on(slots, &[5], None).unwrap();
     let first = world.context();
     let at = world.map_overlay(first, 2 * all);
-    let at = mm::addr::VirtAddr::new(at.get().next_multiple_of(all.next_power_of_two() * PAGE_SIZE)).unwrap();
-    let mut known = vec![Known { mm: first.id(), values: vec![Some(0); all as usize] }];
+    let at = VirtAddr::new(at.get().next_multiple_of(all.next_power_of_two() * PAGE_SIZE)).unwrap();
+    let mut known = vec![Known { mm: first.id(), values: vec![Some(0); all as usize], writable: vec![true; all as usize] }];
     // All pages can be meant, whatever there are.
     let place = |p: u8| u64::from(p) * all / 256;
     for (step, op) in ops.into_iter().enumerate() {
@@ -96,10 +140,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
             Op::Store(m, p, v) => {
                 let (n, p) = (pick(m), place(p));
                 let stored = world.store(mm_of(&known, n), page(at, p), v.into());
-                match &mut known[n].values[p as usize] {
-                    Some(value) => (stored.unwrap(), *value = v.into()).0,
-                    None => drop(stored.unwrap_err()),
-                }
+                known[n].stored(p as usize, v.into(), stored);
             }
             Op::Load(m, p) => {
                 let (n, p) = (pick(m), place(p));
@@ -114,8 +155,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
                 let n = pick(m);
                 for _ in 0..sizes.children {
                     let child = world.vm.clone_mm(mm_of(&known, n), &world.frames).unwrap();
-                    let values = known[n].values.clone();
-                    known.push(Known { mm: child.id(), values });
+                    known.push(Known { mm: child.id(), ..known[n].clone() });
                 }
             }
             Op::End(m) if known.len() > 1 => {
@@ -154,6 +194,21 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
                 }
             }
             Op::Discard => drop(world.vm.swap().discard_freed(&world.frames)),
+            Op::Protect(m, p, n, may) => {
+                let ((first, pages), which) = (span(p, n), pick(m));
+                let (mm, range) = (mm_of(&known, which), first as usize..(first + pages) as usize);
+                if known[which].values[range.clone()].iter().all(Option::is_some) {
+                    let rights = if may { VmFlags::READ | VmFlags::WRITE } else { VmFlags::READ };
+                    world.vm.mprotect(mm, page(at, first), pages * PAGE_SIZE, rights, &world.frames).unwrap();
+                    known[which].writable[range].fill(may);
+                }
+            }
+            Op::Lack(m, p, left) => {
+                let (n, p) = (pick(m), place(p));
+                let found = load_with(world, mm_of(&known, n), page(at, p), left);
+                assert!(found.is_none_or(|found| found.ok() == known[n].values[p as usize]));
+            }
+            Op::Cluster(order) => world.vm.swap().set_page_cluster(order.into()),
             Op::Clone(_) | Op::End(_) => {}
         }
         // Who names a slot is looked for in all entries.
