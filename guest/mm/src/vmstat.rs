@@ -95,7 +95,7 @@ pub enum VmEvent {
     OomKill,
     /// Pages that were read from swap before anybody asked for them.
     SwapRa,
-    /// Those of them that somebody asked for later.
+    /// Those of them that were mapped later: asked for, or with one that was.
     SwapRaHit,
     /// Pages of zeroes that came back from swap without being read.
     SwpinZero,

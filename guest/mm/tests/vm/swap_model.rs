@@ -122,7 +122,11 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
     let first = world.context();
     let at = world.map_overlay(first, 2 * all);
     let at = VirtAddr::new(at.get().next_multiple_of(all.next_power_of_two() * PAGE_SIZE)).unwrap();
-    let mut known = vec![Known { mm: first.id(), values: vec![Some(0); all as usize], writable: vec![true; all as usize] }];
+    let mut known = vec![Known {
+        mm: first.id(),
+        values: vec![Some(0); all as usize],
+        writable: vec![true; all as usize],
+    }];
     // All pages can be meant, whatever there are.
     let place = |p: u8| u64::from(p) * all / 256;
     for (step, op) in ops.into_iter().enumerate() {
