@@ -25,7 +25,7 @@ const SWEPT: &[&str] = &[
     "echo hello",
     "features",
     "file read /dev/vda 64K + file as /dev/vda + file close all",
-    "file dread /dev/vda 64K at=512 + blk rescan vda",
+    "file dread /dev/vda 64K at=512 + blk rescan vda + vmalloc purge",
     "fragstat sweep",
     "gfp decode GFP_KERNEL",
     "getconf",

@@ -226,3 +226,48 @@ fn t60d_a_direct_write_is_seen_through_the_mapping_whose_pages_it_takes_away() {
         assert_eq!(run.output(10).line_with("verify=").number("wrong"), 8, "{run}");
     });
 }
+
+/// What keeps a volume from being read when it is first asked for is told, and is not a file that is missing.
+#[test]
+fn a_volume_that_cannot_be_read_is_not_called_missing() {
+    let folder = TempDir::new().unwrap();
+    let (image, _) = volume(&folder, 4 << 20);
+    let nothing = "inject fail_page_alloc=1,100,0,-1 min-order=0 ignore-gfp-highmem=N ignore-gfp-wait=N";
+    for (command, expected) in [
+        ("file read f", "error: f: ENOMEM"),
+        ("file ls", "error: /: ENOMEM"),
+        ("vm map 1M file=f", "error: f: ENOMEM"),
+    ] {
+        let run = guest(&image, "", &["ctx new a", nothing, command]).start().assert_status(1);
+        run.output(2).assert_line(expected);
+    }
+    let run = guest(&image, ",error=read@sector:0", &["file read f"]).start().assert_status(1);
+    run.output(0).assert_line("error: f: EIO");
+    let run = guest(&image, "", &["file read none"]).start().assert_status(1);
+    run.output(0).assert_line("error: none: ENOENT");
+}
+
+/// Direct transfers need no large blocks for their memory, and make room for it in swap.
+#[test]
+fn direct_transfers_find_memory_where_there_are_only_pages() {
+    let folder = TempDir::new().unwrap();
+    let (image, f) = volume(&folder, 4 << 20);
+    let no_blocks = "inject fail_page_alloc=1,100,0,-1 min-order=1 ignore-gfp-highmem=N ignore-gfp-wait=N";
+    let commands = [
+        "file ls",
+        "ctx new big",
+        "vm touch 72M",
+        no_blocks,
+        "file dread f",
+        "inject off",
+        "vm verify",
+        "mm verify",
+        "grep oom_kill /proc/vmstat",
+    ];
+    let small = Guest::on(any_host()).mem("64M").cpus(1).option("--swap", "64M").disk(&image, "");
+    let run = small.append("transparent_hugepage=never").run(&commands).start().assert_ok();
+    assert_eq!(run.output(4).line_with("dread=").fact("crc32"), format!("0x{:08x}", crc(&f)), "{run}");
+    assert_eq!(run.output(6).line_with("verify=").fact("verify"), "ok", "{run}");
+    run.output(7).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
+    run.output(8).assert_line("oom_kill 0");
+}

@@ -44,16 +44,23 @@ pub fn boot(cmdline: &str) {
 }
 
 /// The volumes, each with its number: 0 for the root.
-pub fn volumes() -> impl Iterator<Item = (usize, &'static DataVolume)> {
+///
+/// # Errors
+/// `Enomem`, `Eio`: nobody knows whether there is a root.
+pub fn volumes() -> Result<impl Iterator<Item = (usize, &'static DataVolume)>, Errno> {
     // A disk that nobody asks for files is not read.
-    mount::root_if_unnamed(&VOLUMES[0]);
+    mount::root_if_unnamed(&VOLUMES[0])?;
+    Ok(mounted())
+}
+
+/// Those that are there already.
+fn mounted() -> impl Iterator<Item = (usize, &'static DataVolume)> {
     VOLUMES.iter().enumerate().filter_map(|(n, slot)| Some((n, slot.get()?.as_ref()?)))
 }
 
 /// Whether a volume that is mounted has some of these sectors of a disk.
 pub fn is_mounted(disk: &'static blk::Disk, first: u64, sectors: u64) -> bool {
-    let mounted = VOLUMES.iter().filter_map(|slot| slot.get()?.as_ref());
-    mounted.filter(|volume| core::ptr::eq(volume.disk(), disk)).any(|volume| {
+    mounted().filter(|(_, volume)| core::ptr::eq(volume.disk(), disk)).any(|(_, volume)| {
         let place = volume.sectors();
         place.start < first + sectors && first < place.end
     })
@@ -83,7 +90,7 @@ pub enum Place<'a> {
 /// What `path` means.
 ///
 /// # Errors
-/// `Enoent`: there is no such disk or volume.
+/// `Enoent`: there is no such disk or volume. `Enomem`, `Eio`: the volume cannot be read.
 pub fn locate(path: &str) -> Result<Place<'_>, Errno> {
     if path.starts_with("/dev/") {
         return blk::find(path).map(Place::Device).ok_or(Errno::Enoent);
@@ -92,14 +99,14 @@ pub fn locate(path: &str) -> Result<Place<'_>, Errno> {
         Some((number, name)) => (number.parse::<usize>().map_err(|_| Errno::Enoent)? + 1, name),
         None => (0, path.strip_prefix('/').unwrap_or(path)),
     };
-    let (_, volume) = volumes().find(|&(n, _)| n == number).ok_or(Errno::Enoent)?;
+    let (_, volume) = volumes()?.find(|&(n, _)| n == number).ok_or(Errno::Enoent)?;
     Ok(Place::Name(volume, name))
 }
 
 /// The file system and the number of what is at `path`, and its size as the disk has it.
 ///
 /// # Errors
-/// `Enoent`.
+/// As for [`locate`]; `Enoent`: there is no such file.
 pub fn find(path: &str) -> Result<(&'static dyn FileSystem, u64, u64), Errno> {
     match locate(path)? {
         Place::Device(disk) => Ok((disk, device::NUMBER, disk.sectors() * blk::SECTOR_BYTES)),
@@ -113,7 +120,7 @@ pub fn find(path: &str) -> Result<(&'static dyn FileSystem, u64, u64), Errno> {
 /// Opens what is at `path`.
 ///
 /// # Errors
-/// `Enoent`, `Erofs`, `Enomem`.
+/// As for [`find`]; `Erofs`, `Enomem`.
 pub fn open(path: &str, mode: FileMode) -> Result<File, Errno> {
     let (fs, number, size) = find(path)?;
     let file = File(CACHE.open(fs, number, size, mode, &FRAMES)?);
@@ -126,7 +133,7 @@ pub fn open(path: &str, mode: FileMode) -> Result<File, Errno> {
 /// As [`open`], for reading and, where that can be, for writing.
 ///
 /// # Errors
-/// `Enoent`, `Enomem`.
+/// As for [`find`]; `Enomem`.
 pub fn open_for_all(path: &str) -> Result<File, Errno> {
     match open(path, FileMode::READ | FileMode::WRITE) {
         Err(Errno::Erofs) => open(path, FileMode::READ),

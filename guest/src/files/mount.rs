@@ -78,10 +78,17 @@ pub fn all(cmdline: &str, volumes: &'static [Once<Option<DataVolume>>]) {
 }
 
 /// Mounts the first disk as the root, if it has files and no root was named.
-pub fn root_if_unnamed(root: &'static Once<Option<DataVolume>>) {
-    if boot_info::get().is_some_and(|info| find_last(info.cmdline(), ROOT).is_none()) {
+///
+/// # Errors
+/// `Enomem`, `Eio`: nobody knows whether it has.
+pub fn root_if_unnamed(root: &'static Once<Option<DataVolume>>) -> Result<(), Errno> {
+    if boot_info::get().is_none_or(|info| find_last(info.cmdline(), ROOT).is_some()) {
+        return Ok(());
+    }
+    match fill(root, "vda") {
+        Err(InitError::Failed(Missing::Disk(error))) => Err(error),
         // Without files there is no root.
-        let _ = fill(root, "vda");
+        _ => Ok(()),
     }
 }
 

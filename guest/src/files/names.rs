@@ -1,6 +1,6 @@
 //! From an inode to what it is called (Linux `d_path`, `s_dev`).
 
-use super::{DataVolume, volumes};
+use super::{DataVolume, mounted};
 use crate::drivers::blk::{self, Disk};
 use core::fmt::{self, Write};
 use mm::cache::Inode;
@@ -23,7 +23,7 @@ fn home(inode: &Inode<'_>) -> Option<Home> {
     if let Some(disk) = blk::disks().find(|disk| core::ptr::from_ref(*disk).cast() == fs) {
         return Some(Home::Disk(disk));
     }
-    let (number, volume) = volumes().find(|(_, volume)| core::ptr::from_ref(*volume).cast() == fs)?;
+    let (number, volume) = mounted().find(|(_, volume)| core::ptr::from_ref(*volume).cast() == fs)?;
     Some(Home::Volume(number, volume))
 }
 

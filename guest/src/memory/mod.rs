@@ -43,7 +43,7 @@ use crate::settings;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mm::addr::{Order, PAGE_SIZE, Pfn, PhysAddr};
-use mm::phys::{GfpFlags, Phys};
+use mm::phys::{FrameAllocator, GfpFlags, Phys};
 use mm::port::{Machine, PhysMem};
 use shared::layout::{DIRECT_MAP, IMAGE_OFFSET};
 
@@ -68,8 +68,9 @@ pub fn before_idle(cpu: usize) {
 /// Contiguous zeroed frames for a device, below 4 GiB: physical address and mapping. `None` without memory.
 pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, NonNull<u8>)> {
     let order = Order::covering(pages as u64)?;
+    // Worth some work, but nobody goes for a block that nothing may have.
     let gfp = GfpFlags::GFP_KERNEL | GfpFlags::GFP_DMA32 | GfpFlags::__GFP_ZERO;
-    let (pfn, _) = PHYS.alloc_pages(gfp, order).ok()?.into_raw();
+    let (pfn, _) = slab::FRAMES.alloc(gfp | GfpFlags::__GFP_RETRY_MAYFAIL, order).ok()?.into_raw();
     Some((pfn.addr(), MACHINE.physmem().ptr(pfn.addr())?))
 }
 

@@ -7,12 +7,12 @@ use crate::commands::support::parse;
 use crate::commands::{Args, Outcome, fail};
 use crate::console;
 use crate::files::File;
-use crate::memory;
+use crate::memory::areas::{self, AREAS};
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{CACHE, VM};
-use core::ptr::NonNull;
+use crate::report;
 use crc32fast::Hasher;
-use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
+use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::errno::Errno;
 use shared::exit::ExitStatus;
 
@@ -21,21 +21,22 @@ const PAGES: usize = 16;
 /// Bytes of a call, unless the command says otherwise.
 pub(super) const CALL: u64 = PAGES as u64 * PAGE_SIZE;
 
-/// Memory for calls; given back when dropped.
+/// Memory for calls, page by page, so that there is some when large blocks are out; given back when dropped.
 pub(super) struct Buffer {
-    at: PhysAddr,
-    start: NonNull<u8>,
+    at: VirtAddr,
     pages: [Pfn; PAGES],
 }
 
 impl Buffer {
     /// Of a call.
     pub fn new() -> Result<Self, ExitStatus> {
-        let memory = memory::dma_alloc(PAGES);
-        let (at, start) = memory
-            .ok_or_else(|| fail(ExitStatus::OutOfMemory, format_args!("file: no memory for a buffer")))?;
-        let first = at.pfn().get();
-        Ok(Self { at, start, pages: core::array::from_fn(|n| Pfn::from_u32(first as u32 + n as u32)) })
+        let failed = || fail(ExitStatus::OutOfMemory, format_args!("file: no memory for a buffer"));
+        let at = areas::vmalloc(CALL).map_err(|_| failed())?;
+        let mut buffer = Self { at, pages: [Pfn::from_u32(0); PAGES] };
+        for (n, page) in (0..).zip(&mut buffer.pages) {
+            *page = AREAS.frame_of(VirtAddr::truncate(at.get() + n * PAGE_SIZE)).ok_or_else(failed)?;
+        }
+        Ok(buffer)
     }
 
     /// Its pages.
@@ -45,15 +46,16 @@ impl Buffer {
 
     /// The first of its bytes.
     pub fn bytes(&mut self, length: u64) -> &mut [u8] {
-        // SAFETY: the frames are ours and in a row, and no request is on its way; a call is no longer than they are.
-        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), length.min(CALL) as usize) }
+        // SAFETY: the area is ours, and no request is on its way; a call is no longer than it is.
+        unsafe { core::slice::from_raw_parts_mut(self.at.get() as *mut u8, length.min(CALL) as usize) }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: from `dma_alloc`; every request on it was waited for.
-        unsafe { memory::dma_free(self.at, PAGES) };
+        if let Err(error) = areas::vfree(self.at) {
+            report::corruption(format_args!("Trying to vfree() a buffer: {error}"));
+        }
     }
 }
 

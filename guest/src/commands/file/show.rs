@@ -13,7 +13,7 @@ use shared::exit::ExitStatus;
 
 /// `file ls`
 pub fn list() -> Outcome {
-    for (number, volume) in files::volumes() {
+    for (number, volume) in files::volumes().map_err(|error| failed("/", error))? {
         let (free, blocks) = volume.room();
         console::print(format_args!(
             "volume={number} disk={} blocks={blocks} free_blocks={free}\n",

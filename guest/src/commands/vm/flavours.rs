@@ -140,7 +140,7 @@ fn others() -> Outcome {
 
 /// The first file of the root volume that is large enough.
 fn suitable_file() -> Option<File> {
-    let (_, volume) = files::volumes().find(|(number, _)| *number == 0)?;
+    let (_, volume) = files::volumes().ok()?.find(|(number, _)| *number == 0)?;
     let mut next = 0;
     loop {
         let facts = volume.file_from(next)?;
