@@ -250,10 +250,33 @@ fn mixed_loads_of_any_size_end_well() {
         let run = guest.run(&commands).start().assert_ok();
         assert_eq!(run.output(0).line_with("pages=").number("wrong"), 0, "{run}");
         assert_eq!(vmstat(&run, 1, "oom_kill"), 0, "{run}");
-        // A second CPU may be too slow to wake kswapd in time.
+        // kswapd of another CPU needs a while to wake up, in which more is taken than lies between the marks.
         if cpus == 1 || part == 16 {
             assert_eq!(allocstall(&run, 1), 0, "{part} MiB of each: {run}");
         }
+        assert_eq!(run.output(2).fact("swap_verify"), "ok", "{run}");
+        run.output(3).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
+    }
+}
+
+/// kswapd on another CPU keeps up with a load that does not go on while it has been asked for room, however long it takes to
+/// wake: it is asked soon enough, and makes as much room as it is asked for. The marks lie as far apart as one step of the load
+/// can take, which is a window of readahead and the next one.
+#[test]
+fn t35d_kswapd_of_another_cpu_keeps_up_with_who_lets_it() {
+    let folder = TempDir::new().unwrap();
+    let image = volume(&folder, &[("cold", 48 * MIB)]);
+    for part in [32, 48] {
+        let load = format!("thrash {part}M file=cold bytes={part}M ops=8000 paced");
+        let commands = [load.as_str(), "cat /proc/vmstat", "swap verify", "mm verify"];
+        let guest = swapping(&folder, any_host(), &image, 128).cpus(2);
+        let run = guest.append("sysctl.vm.watermark_scale_factor=400").run(&commands).start().assert_ok();
+        assert_eq!(run.output(0).line_with("pages=").number("wrong"), 0, "{run}");
+        let [direct, by_kswapd, runs] =
+            ["pgscan_direct", "pgsteal_kswapd", "pageoutrun"].map(|name| vmstat(&run, 1, name));
+        assert_eq!((allocstall(&run, 1), direct), (0, 0), "{part} MiB of each: {run}");
+        // All that did not fit, a few hundred pages at a time.
+        assert!(by_kswapd > 4 * part / 32 * 256 && runs >= 10, "{by_kswapd} {runs}: {run}");
         assert_eq!(run.output(2).fact("swap_verify"), "ok", "{run}");
         run.output(3).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
     }

@@ -12,14 +12,16 @@ use crate::arch::time;
 use crate::console;
 use crate::files::File;
 use crate::machine::CPU;
+use crate::memory::PHYS;
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::{CACHE, STAT};
+use crate::memory::vm::{CACHE, RECLAIM, STAT};
 use crate::task::pressure::PSI;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use crc32fast::Hasher;
 use mm::addr::{Order, PAGE_SIZE};
 use mm::phys::GfpFlags;
+use mm::port::Cpu;
 use mm::psi::Kind;
 use mm::reclaim::Traffic;
 use mm::vmstat::VmEvent;
@@ -28,7 +30,7 @@ use shared::exit::ExitStatus;
 /// The family.
 pub const THRASH: &[Command] = &[Command {
     name: "thrash",
-    usage: "SIZE [file=PATH] [bytes=SIZE] [ops=N] [seed=N]",
+    usage: "SIZE [file=PATH] [bytes=SIZE] [ops=N] [seed=N] [paced]",
     summary: "uses so much memory, and so much of a file, in any order; says whether it fits",
     run: thrash,
 }];
@@ -39,7 +41,21 @@ struct Load {
     file_pages: u64,
     ops: u64,
     seed: u64,
+    /// Nothing is used while kswapd has to make room.
+    is_paced: bool,
 }
+
+impl Load {
+    /// A good place to let kswapd do what it was asked for, so that it can keep up whenever it runs.
+    fn pace(&self) {
+        while self.is_paced && PHYS.nodes().any(|node| RECLAIM.is_kswapd_busy(node.id())) {
+            CPU.wait_for(PACE_NS);
+        }
+    }
+}
+
+/// How long it is waited before the next look whether kswapd is done.
+const PACE_NS: u64 = 50_000;
 
 /// What a file's pages hold, and how often that was something else.
 struct Sums<'a> {
@@ -74,12 +90,15 @@ fn mark(address: u64, seed: u64) -> u64 {
 /// what was true when the second part began and when it ended.
 fn perform(work: &Load, at: u64, file: Option<&Sums<'_>>) -> (u64, [Point; 2]) {
     let (mut wrong, mut random) = (0, Random::new(work.seed));
-    (0..work.pages).map(|page| at + page * PAGE_SIZE).for_each(|at| store(at, mark(at, work.seed)));
+    let pages = || (0..work.pages).map(|page| at + page * PAGE_SIZE).inspect(|_| work.pace());
+    pages().for_each(|at| store(at, mark(at, work.seed)));
     if let Some(file) = file {
-        wrong += (0..work.file_pages).filter(|index| !file.check(*index)).count() as u64;
+        let indexes = (0..work.file_pages).inspect(|_| work.pace());
+        wrong += indexes.filter(|index| !file.check(*index)).count() as u64;
     }
     let start = Point::now();
     for op in 0..work.ops {
+        work.pace();
         let is_file = work.pages == 0 || op % 2 == 1;
         let is_right = match file.filter(|_| is_file) {
             Some(file) => file.check(random.below(work.file_pages)),
@@ -93,7 +112,7 @@ fn perform(work: &Load, at: u64, file: Option<&Sums<'_>>) -> (u64, [Point; 2]) {
         wrong += u64::from(!is_right);
     }
     let end = Point::now();
-    (0..work.pages).map(|page| at + page * PAGE_SIZE).for_each(|at| {
+    pages().for_each(|at| {
         wrong += u64::from(load(at) != mark(at, work.seed));
     });
     (wrong, [start, end])
@@ -123,13 +142,14 @@ impl Point {
 
 fn thrash(args: &mut Args<'_>) -> Outcome {
     let bytes = parse::size("size", args.next_word().unwrap_or(""))?;
-    let (mut path, mut file_bytes, mut ops, mut seed) = (None, bytes, None, 1);
+    let (mut path, mut file_bytes, mut ops, mut seed, mut is_paced) = (None, bytes, None, 1, false);
     while let Some(word) = args.next_word() {
         match parse::setting(word) {
             ("file", Some(text)) => path = Some(text),
             ("bytes", Some(text)) => file_bytes = parse::size("bytes", text)?,
             ("ops", Some(text)) => ops = Some(parse::count("ops", text)?),
             ("seed", Some(text)) => seed = parse::number("seed", text)?,
+            ("paced", None) => is_paced = true,
             _ => return Err(parse::unexpected("thrash", word)),
         }
     }
@@ -137,7 +157,7 @@ fn thrash(args: &mut Args<'_>) -> Outcome {
     if path.is_none() && pages == 0 {
         return Err(usage(format_args!("thrash: nothing to use")));
     }
-    let mut work = Load { pages, file_pages: 0, ops: ops.unwrap_or(pages), seed };
+    let mut work = Load { pages, file_pages: 0, ops: ops.unwrap_or(pages), seed, is_paced };
     match path {
         None => run(&work, None),
         Some(path) => with(path, |file| {

@@ -19,12 +19,19 @@ pub(super) struct Asked {
     /// Order and highest zone that somebody wants, in one word, plus one; 0 for nothing.
     wish: AtomicU32,
     runs: AtomicBool,
+    /// It does what it was asked for.
+    is_working: AtomicBool,
     failures: AtomicU32,
 }
 
 impl Asked {
     pub(super) const fn new() -> Self {
-        Self { wish: AtomicU32::new(0), runs: AtomicBool::new(false), failures: AtomicU32::new(0) }
+        Self {
+            wish: AtomicU32::new(0),
+            runs: AtomicBool::new(false),
+            is_working: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+        }
     }
 }
 
@@ -67,9 +74,23 @@ impl<M: Machine> Phys<M> {
         self.asked(node).is_some_and(|asked| asked.wish.load(Ordering::Acquire) != 0)
     }
 
-    /// What kswapd of `node` was asked for, once.
+    /// Whether kswapd of `node` was asked for something and has not done it yet.
+    pub(crate) fn is_kswapd_busy(&self, node: NodeId) -> bool {
+        self.is_kswapd_asked(node)
+            || self.asked(node).is_some_and(|asked| asked.is_working.load(Ordering::Acquire))
+    }
+
+    /// kswapd of `node` has done what it was asked for.
+    pub(crate) fn kswapd_rests(&self, node: NodeId) {
+        self.asked(node).into_iter().for_each(|asked| asked.is_working.store(false, Ordering::Release));
+    }
+
+    /// What kswapd of `node` was asked for, once; it works on that until it rests.
     pub(crate) fn take_wish(&self, node: NodeId) -> Option<(Order, ZoneKind)> {
-        let wish = self.asked(node)?.wish.swap(0, Ordering::AcqRel).checked_sub(1)?;
+        let asked = self.asked(node)?;
+        // Before the wish is gone: somebody who sees neither must be right.
+        asked.is_working.store(true, Ordering::Release);
+        let wish = asked.wish.swap(0, Ordering::AcqRel).checked_sub(1)?;
         let kind = ZoneKind::ALL.get(wish as usize & ((1 << KIND_BITS) - 1))?;
         Some((Order::new(wish >> KIND_BITS)?, *kind))
     }

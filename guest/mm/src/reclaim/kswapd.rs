@@ -25,6 +25,11 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         }
     }
 
+    /// Whether kswapd of `node` was asked for room that it has not made yet.
+    pub fn is_kswapd_busy(&self, node: NodeId) -> bool {
+        self.vm.phys().is_kswapd_busy(node)
+    }
+
     /// Sleeps until somebody asks for room (Linux `kswapd_try_to_sleep`).
     fn sleep(&self, node: NodeId, (order, highest): (Order, ZoneKind)) {
         let (cpu, phys, stat) = (self.vm.machine().cpu(), self.vm.phys(), self.vm.stat());
@@ -33,7 +38,11 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             if is_balanced {
                 self.clear_congested(node);
             }
-            is_balanced || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES
+            let is_done = is_balanced || phys.kswapd_failures(node) >= crate::phys::MAX_FAILURES;
+            if is_done {
+                phys.kswapd_rests(node);
+            }
+            is_done
         };
         let mut is_asked = false;
         if can_sleep() {
