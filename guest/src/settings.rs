@@ -51,6 +51,8 @@ const EFFECTIVE: &[&str] = &[
     "swap",
     "noswap",
     "sysctl.vm.page-cluster",
+    "nonrot",
+    "vma_ra_enabled",
     "slab_allocator",
     "slab_debug",
     "slab_min_order",

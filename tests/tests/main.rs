@@ -80,6 +80,7 @@ mod report;
 mod reserves;
 mod slab;
 mod swap;
+mod swap_ahead;
 mod swap_areas;
 mod tables;
 mod thp;

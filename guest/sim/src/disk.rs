@@ -102,6 +102,7 @@ pub struct Disk<'m> {
     full: AtomicBool,
     held: AtomicBool,
     max_discard: AtomicU64,
+    rotational: AtomicBool,
     ledger: Ledger,
 }
 
@@ -130,6 +131,7 @@ impl<'m> Disk<'m> {
             full: AtomicBool::new(false),
             held: AtomicBool::new(false),
             max_discard: AtomicU64::new(0),
+            rotational: AtomicBool::new(true),
             ledger: Ledger::new(),
         }
     }
@@ -146,6 +148,11 @@ impl<'m> Disk<'m> {
     /// One request gives back at most so many sectors; 0 for none at all, as at first.
     pub fn set_max_discard(&self, sectors: u64) {
         self.max_discard.store(sectors, Ordering::Relaxed);
+    }
+
+    /// Whether it says that it turns, as at first.
+    pub fn set_rotational(&self, is: bool) {
+        self.rotational.store(is, Ordering::Relaxed);
     }
 
     /// Whether every write fails because nothing can be written.
@@ -301,6 +308,10 @@ impl BlockDevice for Disk<'_> {
 
     fn max_discard(&self) -> u64 {
         self.max_discard.load(Ordering::Relaxed)
+    }
+
+    fn is_rotational(&self) -> bool {
+        self.rotational.load(Ordering::Relaxed)
     }
 
     fn ledger(&self) -> &Ledger {

@@ -36,7 +36,7 @@ pub const SWAPPING: &[Command] = &[
     },
     Command {
         name: "swap",
-        usage: "verify | out | bench [size=BYTES] [until=touch|out|in|random] [pages=N]",
+        usage: "verify | out | bench [size=BYTES] [until=touch|out|in|random] [pages=N] [scatter=STEP]",
         summary: "counts the entries of all slots again; sends all of the context to swap; how fast pages go and come back",
         run: swap,
     },

@@ -24,6 +24,8 @@ use virtio::{Device, Unusable};
 use virtio_drivers::transport::DeviceType;
 
 const PARAMETER: &str = "virtio_mmio.device";
+/// Names a disk that does not turn.
+const NONROT: &str = "nonrot";
 
 /// What discovery tells and needs.
 #[derive(Clone, Copy)]
@@ -104,7 +106,22 @@ pub fn discover(cmdline: &str, io_apics: &[shared::acpi::IoApic], callbacks: Cal
             print(format_args!("{PARAMETER}= at {:#x}: {refusal}; the device is not used\n", window.base));
         }
     }
+    for name in nonrot(cmdline) {
+        // The disk of a partition.
+        match blk::find(name.trim_end_matches(|c: char| c.is_ascii_digit())) {
+            Some(disk) => disk.set_nonrot(),
+            None => print(format_args!("{NONROT}=: {name}: no such device\n")),
+        }
+    }
     found
+}
+
+/// The disks that do not turn, as the command line says.
+fn nonrot(cmdline: &str) -> impl Iterator<Item = &str> {
+    occurrences(cmdline, NONROT).filter_map(|token| match check(lookup(NONROT)?, token.value) {
+        Ok(Value::Device(name)) => Some(name),
+        _ => None,
+    })
 }
 
 /// The windows that the command line names. What is no window was reported with the other parameters.

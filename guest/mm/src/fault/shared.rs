@@ -59,7 +59,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             // It could not be read.
             Err(Stop::NoPoolPage)
         } else {
-            swap.used(folio);
+            swap.used(folio, None);
             self.vm.swap_in_shared(object, folio, (index, place)).then_some(folio).ok_or(Stop::Again)
         };
         folio.unlock(self.vm.machine().cpu());

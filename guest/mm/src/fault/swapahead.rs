@@ -19,8 +19,8 @@ use core::ops::Range;
 #[derive(Default)]
 struct Ahead {
     pages: u64,
-    /// The slot of the last of them in the direction in which there were some first.
-    last: Option<SwapEntry>,
+    /// The last of them in the direction in which there were some first, and its slot.
+    last: Option<(u64, SwapEntry)>,
 }
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -37,7 +37,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             result = self.map_while(table, (start..self.vpn).rev(), anchor, &mut ahead);
         }
         if let Some(last) = behind.or(ahead.last) {
-            self.vm.swap().mapped_ahead(ahead.pages, last);
+            self.vm.swap().mapped_ahead(&self.vma.swap_window, ahead.pages, last);
             self.mm.counters().add_rss(Rss::Anon, ahead.pages);
             self.mm.counters().sub_rss(Rss::Swap, ahead.pages);
         }
@@ -80,7 +80,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             swap.put(folio);
             result?;
             ahead.pages += 1;
-            ahead.last = Some(place);
+            ahead.last = Some((vpn, place));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::pgtable::PteSlot;
 use crate::phys::FrameAllocator;
 use crate::port::{Cpu, Level, Machine, Pte, PteBits, PteCodec, PteView, SwapEntry};
 use crate::space::{Codec, Errno, Mm, Rss, Vm};
-use crate::swap::{AreaMemory, Brought, Started, Swap};
+use crate::swap::{AreaMemory, Beside, Brought, Started, Swap};
 use crate::vma::VmFlags;
 use crate::vmstat::VmEvent;
 
@@ -32,7 +32,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             // It could not be read.
             Err(Stop::NoPoolPage)
         } else {
-            swap.used(folio);
+            swap.used(folio, Some((&self.vma.swap_window, self.vpn)));
             self.map_swapped(slot, place, folio)
         };
         folio.unlock(self.vm.machine().cpu());
@@ -141,7 +141,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 let mut from = 0;
                 while let Some((vpn, entry)) = self.next_swapped(mm, from, area)? {
                     from = vpn;
-                    let held = self.wait_for_swap(mm, entry, frames)?;
+                    let held = self.wait_for_swap(mm, vpn, entry, frames)?;
                     self.unuse(mm, vpn, frames)?;
                     drop(held);
                 }
@@ -172,6 +172,24 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
+    /// What comes with page `vpn`; `None` if its entry does not name `entry`, as in shared memory.
+    #[cold]
+    fn beside(&self, mm: &Mm<'p, M>, vpn: u64, entry: SwapEntry) -> Option<Beside> {
+        let areas = mm.areas().read(self.machine().cpu());
+        let vma = areas.find(vpn)?;
+        let table = mm.tree().last_table(VirtAddr::truncate(vpn << PAGE_SHIFT))?;
+        let entry_of = |vpn| match Codec::<M>::view(table.slot(vpn).load()) {
+            PteView::Swap { entry, .. } => Some(entry),
+            _ => None,
+        };
+        if entry_of(vpn) != Some(entry) {
+            return None;
+        }
+        let first = vpn & !(Level::PMD.pages() - 1);
+        let range = (vma.start().max(first), vma.end().min(first + Level::PMD.pages()));
+        Some(self.swap().beside(&vma.swap_window, vpn, range, entry_of))
+    }
+
     /// Brings the page of a slot into memory and waits until it is nobody's: what a fault with [`Fault::InSwap`](super::Fault::InSwap) needs
     /// before it is tried again, with no lock held.
     ///
@@ -180,13 +198,14 @@ impl<'p, M: Machine> Vm<'p, M> {
     pub fn wait_for_swap<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
+        vpn: u64,
         entry: SwapEntry,
         frames: &A,
     ) -> Result<Option<Held<'p, M>>, Errno> {
         // Whatever it was used for before: it is away for want of memory. Linux says so only of pages that were in use again
         // and again.
         let _stalled = self.machine().cpu().memstall();
-        match self.swap().bring(entry, frames) {
+        match self.swap().bring(entry, || self.beside(mm, vpn, entry), frames) {
             Ok(Brought::Folio(folio, started)) => {
                 if started == Started::Yes {
                     self.stat().count(self.machine().cpu(), VmEvent::PgMajFault, 1);

@@ -6,7 +6,7 @@
 //! until then. The fault was counted when it came; it becomes a major one when a page had to be read.
 
 use super::{Fault, Flavour, Vm};
-use crate::addr::{PAGE_SIZE, VirtAddr};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, VirtAddr};
 use crate::cache::{FileRef, MmapHint, OpenFile};
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
@@ -102,7 +102,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                     }
                     Err(error) => failed(error),
                 },
-                Fault::InSwap(entry) => match self.wait_for_swap(mm, entry, frames) {
+                Fault::InSwap(entry) => match self.wait_for_swap(mm, va.get() >> PAGE_SHIFT, entry, frames) {
                     Ok(_held) => self.fault_again(mm, va, access, frames),
                     Err(error) => failed(error),
                 },

@@ -71,6 +71,10 @@ pub trait BlockDevice: Sync {
     fn max_discard(&self) -> u64 {
         0
     }
+    /// Whether sectors beside each other are read sooner than others (Linux `queue/rotational`).
+    fn is_rotational(&self) -> bool {
+        true
+    }
     /// What came of the requests to it.
     fn ledger(&self) -> &Ledger;
     /// Starts a request; waits for room if this code can wait.

@@ -163,7 +163,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             next.filter(|_| object.try_get())
         });
         let Some((at, index, slot)) = found else { return Ok(false) };
-        let result = match swap.bring(slot, frames) {
+        let result = match swap.bring(slot, || None, frames) {
             Ok(Brought::Folio(folio, _)) => {
                 swap.wait_unlocked(folio, FolioFlags::LOCKED);
                 swap.wait_unlocked(folio, FolioFlags::WRITEBACK);

@@ -1,8 +1,9 @@
 //! Writing pages to their slots and reading them (Linux `mm/page_io.c`, `swap_cluster_readahead`).
 //!
-//! Owns: requests of pages whose slots are in a row, which slots are read with the one that is asked for, and what a failed
+//! Owns: requests of pages whose slots are in a row, which pages come with the one that is asked for, and what a failed
 //! write leaves. Invariants: a page that is being written is in the cache; one whose write failed is dirty again.
 
+use super::ahead::Beside;
 use super::{Refused, Swap};
 use crate::addr::{Order, PAGE_SIZE, Pfn};
 use crate::folio::{Folio, FolioFlags, Mapping};
@@ -12,7 +13,7 @@ use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, IoError, IoOp, Machine, PhysMem, Purpose, SwapEntry};
 use crate::vmstat::{NodeStat, VmEvent};
 use crate::xarray::Entry;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 /// Pages that go out together.
 #[must_use = "pages are written when it is dropped"]
@@ -109,57 +110,73 @@ pub(crate) enum Started {
     No,
 }
 
-/// What readahead goes by (Linux `swapin_readahead_hits` and those beside it).
-pub(super) struct Window {
-    hits: AtomicU64,
-    /// Pages that were mapped before they were used: whether they are shows only where the next access is.
-    ahead: AtomicU64,
-    last_slot: AtomicU64,
-    last_pages: AtomicU64,
-    /// The most pages that are read at once.
-    most: AtomicU64,
+/// Reads pages from their slots.
+struct Reader<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
+    swap: &'p Swap<'p, M>,
+    frames: &'a A,
+    /// The area that is being read from.
+    requests: Option<(u32, Gather<'a, 'p, M, A>)>,
 }
 
-impl Window {
-    pub const fn new() -> Self {
-        Self {
-            hits: AtomicU64::new(4),
-            ahead: AtomicU64::new(0),
-            last_slot: AtomicU64::new(0),
-            last_pages: AtomicU64::new(0),
-            most: AtomicU64::new(8),
+impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
+    /// Puts a new page in the cache for a slot that has none there, and starts to read it; with a reference.
+    fn read(&mut self, entry: SwapEntry) -> Result<(Folio<'p>, Started), Refused> {
+        let (swap, frames) = (self.swap, self.frames);
+        let (cpu, ground) = (swap.cpu(), swap.ground().ok_or(Refused::Free)?);
+        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
+        let (pfn, _) = frames.alloc(gfp, Order::ZERO).map_err(|_| Refused::Full)?.into_raw();
+        let flags = FolioFlags::LOCKED | FolioFlags::SWAPBACKED;
+        let folio = Folio::create(ground.table, pfn, Mapping::None, 0, flags).ok_or(Refused::Free)?;
+        let claimed = swap.with(entry, |inner, slot| inner.state.cache(slot)).unwrap_or(Err(Refused::Free));
+        if let Err(error) = claimed {
+            swap.put(folio);
+            return Err(error);
         }
-    }
-
-    /// How many pages are read when slot `slot` is asked for: more the more of those that were read before their time were
-    /// used, at least half of what it was, and one alone where nobody goes on.
-    fn pages(&self, slot: u64) -> u64 {
-        let most = self.most.load(Ordering::Relaxed);
-        if most <= 1 {
-            return 1;
+        match swap.insert(folio, entry, frames) {
+            Ok(shadow) => {
+                let shadow = shadow.and_then(Entry::value);
+                shadow.into_iter().for_each(|shadow| swap.lru.refault(cpu, folio, shadow));
+            }
+            Err(error) => {
+                swap.uncache(entry);
+                swap.put(folio);
+                return Err(error);
+            }
         }
-        let before = self.last_slot.swap(slot, Ordering::Relaxed);
-        let ahead = self.ahead.swap(0, Ordering::Relaxed);
-        // Who goes on behind the pages that were mapped ahead has passed through them.
-        let passed = if before.abs_diff(slot) == 1 { ahead } else { 0 };
-        let hits = self.hits.swap(0, Ordering::Relaxed) + passed;
-        let wanted = match hits {
-            0 if before.abs_diff(slot) != 1 => 1,
-            0 => 2,
-            hits => (hits + 2).next_power_of_two().max(4),
-        };
-        let pages = wanted.min(most).max(self.last_pages.load(Ordering::Relaxed) / 2);
-        self.last_pages.store(pages, Ordering::Relaxed);
-        pages
+        swap.lru.add(cpu, folio);
+        let place = swap.with(entry, |inner, slot| {
+            if inner.state.is_zero(slot) {
+                None
+            } else {
+                inner.state.place(slot).map(|(sector, _)| (inner.device, sector))
+            }
+        });
+        match place.flatten() {
+            None => {
+                // SAFETY: the page is locked and was never up to date: nobody else uses its memory.
+                unsafe { swap.phys.machine().physmem().zero(pfn) };
+                folio.set_flags(FolioFlags::UPTODATE);
+                folio.unlock(cpu);
+                swap.stat().count(cpu, VmEvent::SwpinZero, 1);
+                Ok((folio, Started::No))
+            }
+            Some((device, sector)) => {
+                swap.stat().count(cpu, VmEvent::PswpIn, 1);
+                if self.requests.as_ref().is_none_or(|(area, _)| *area != entry.area()) {
+                    let job = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
+                    self.requests = Some((entry.area(), swap.io.gather(device, frames, job)));
+                }
+                if let Some((_, requests)) = &mut self.requests {
+                    // SAFETY: the page is locked until it was read, and in the cache.
+                    unsafe { requests.push(sector, pfn, PAGE_SIZE) };
+                }
+                Ok((folio, Started::Yes))
+            }
+        }
     }
 }
 
 impl<'p, M: Machine> Swap<'p, M> {
-    /// Sets how many pages are read at once: two to the power of `order` (`vm.page-cluster`).
-    pub fn set_page_cluster(&self, order: u32) {
-        self.window.most.store(1 << order.min(5), Ordering::Relaxed);
-    }
-
     /// Whether all of a page that nobody writes is zeroes.
     fn is_zero_filled(&self, folio: Folio<'_>) -> bool {
         let Some(at) = self.phys.machine().physmem().ptr(folio.pfn().addr()) else { return false };
@@ -170,35 +187,46 @@ impl<'p, M: Machine> Swap<'p, M> {
         word(words - 1) == 0 && (0..words).all(|n| word(n) == 0)
     }
 
-    /// The page of `entry`: from the cache, else it is brought, and its neighbours with it (Linux `swapin_readahead`).
-    /// Only where this code can wait.
+    /// The page of `entry`: from the cache, else it is brought, and others with it (Linux `swapin_readahead`): those that
+    /// `beside` says, and without it those beside it on the disk. Only where this code can wait.
     ///
     /// # Errors
     /// [`Refused::Full`]: there was no memory.
     pub(crate) fn bring(
         &'p self,
         entry: SwapEntry,
+        beside: impl FnOnce() -> Option<Beside>,
         frames: &impl FrameAllocator<'p>,
     ) -> Result<Brought<'p>, Refused> {
         if let Some(folio) = self.lookup(entry) {
             return Ok(Brought::Folio(folio, Started::No));
         }
-        let pages = self.window.pages(entry.offset());
-        let Some((device, slots)) = self.with(entry, |inner, _| (inner.device, inner.state.slots())) else {
-            return Ok(Brought::Gone);
-        };
-        let job = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
-        let mut requests = self.io.gather(device, frames, job);
-        let first = (entry.offset() & !(pages - 1)).max(1);
-        let end = (entry.offset() | (pages - 1)).min(slots - 1) + 1;
+        if self.goes_by_area()
+            && let Some(beside) = beside()
+        {
+            return self.bring_with(entry, beside.into_iter().flatten(), frames);
+        }
+        match self.with(entry, |inner, _| inner.state.slots()) {
+            Some(slots) => self.bring_with(entry, self.cluster(entry, slots), frames),
+            None => Ok(Brought::Gone),
+        }
+    }
+
+    /// The page of `entry`, which the cache did not have, and those of `beside`, which it may be among.
+    fn bring_with(
+        &'p self,
+        entry: SwapEntry,
+        beside: impl Iterator<Item = SwapEntry>,
+        frames: &impl FrameAllocator<'p>,
+    ) -> Result<Brought<'p>, Refused> {
+        let mut reader = Reader { swap: self, frames, requests: None };
         let mut brought = None;
         // In order, so that slots in a row are one request.
-        for slot in first..end {
-            let Some(beside) = SwapEntry::new(entry.area(), slot) else { continue };
-            if slot == entry.offset() {
-                brought = Some(self.read(entry, &mut requests, frames));
+        for beside in beside {
+            if beside == entry {
+                brought = Some(reader.read(entry));
             } else if self.is_named(beside)
-                && let Ok((folio, started)) = self.read(beside, &mut requests, frames)
+                && let Ok((folio, started)) = reader.read(beside)
             {
                 // A page of zeroes cost no reading, so it proves nothing for or against it.
                 if started == Started::Yes {
@@ -209,91 +237,20 @@ impl<'p, M: Machine> Swap<'p, M> {
             }
         }
         loop {
-            match brought.take().unwrap_or_else(|| self.read(entry, &mut requests, frames)) {
+            match brought.take().unwrap_or_else(|| reader.read(entry)) {
                 Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
                 Err(Refused::Cached) => {
                     // Somebody is about to put it in.
                     if let Some(folio) = self.lookup(entry) {
                         return Ok(Brought::Folio(folio, Started::No));
                     }
-                    requests.send();
+                    reader.requests = None;
                     self.cpu().wait_for(1_000);
                 }
                 Err(Refused::Free) => return Ok(Brought::Gone),
                 Err(Refused::Full) => return Err(Refused::Full),
             }
         }
-    }
-
-    /// Puts a new page in the cache for a slot that has none there, and starts to read it; with a reference.
-    fn read<A: FrameAllocator<'p>>(
-        &self,
-        entry: SwapEntry,
-        requests: &mut Gather<'_, 'p, M, A>,
-        frames: &A,
-    ) -> Result<(Folio<'p>, Started), Refused> {
-        let (cpu, ground) = (self.cpu(), self.ground().ok_or(Refused::Free)?);
-        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
-        let (pfn, _) = frames.alloc(gfp, Order::ZERO).map_err(|_| Refused::Full)?.into_raw();
-        let flags = FolioFlags::LOCKED | FolioFlags::SWAPBACKED;
-        let folio = Folio::create(ground.table, pfn, Mapping::None, 0, flags).ok_or(Refused::Free)?;
-        let claimed = self.with(entry, |inner, slot| inner.state.cache(slot)).unwrap_or(Err(Refused::Free));
-        if let Err(error) = claimed {
-            self.put(folio);
-            return Err(error);
-        }
-        match self.insert(folio, entry, frames) {
-            Ok(shadow) => {
-                let shadow = shadow.and_then(Entry::value);
-                shadow.into_iter().for_each(|shadow| self.lru.refault(cpu, folio, shadow));
-            }
-            Err(error) => {
-                self.uncache(entry);
-                self.put(folio);
-                return Err(error);
-            }
-        }
-        self.lru.add(cpu, folio);
-        let place = self.with(entry, |inner, slot| {
-            if inner.state.is_zero(slot) { None } else { inner.state.place(slot).map(|(sector, _)| sector) }
-        });
-        match place.flatten() {
-            None => {
-                // SAFETY: the page is locked and was never up to date: nobody else uses its memory.
-                unsafe { self.phys.machine().physmem().zero(pfn) };
-                folio.set_flags(FolioFlags::UPTODATE);
-                folio.unlock(cpu);
-                self.stat().count(cpu, VmEvent::SwpinZero, 1);
-                Ok((folio, Started::No))
-            }
-            Some(sector) => {
-                self.stat().count(cpu, VmEvent::PswpIn, 1);
-                // SAFETY: the page is locked until it was read, and in the cache.
-                unsafe { requests.push(sector, pfn, PAGE_SIZE) };
-                Ok((folio, Started::Yes))
-            }
-        }
-    }
-
-    /// A page that was found in the cache is used: whether it was read before its time is counted, once.
-    pub(crate) fn used(&self, folio: Folio<'_>) {
-        if folio.flags().intersects(FolioFlags::READAHEAD) && !folio.flags().contains(FolioFlags::WRITEBACK) {
-            folio.clear_flags(FolioFlags::READAHEAD);
-            self.window.hits.fetch_add(1, Ordering::Relaxed);
-            self.stat().count(self.cpu(), VmEvent::SwapRaHit, 1);
-        }
-    }
-
-    /// The most pages that are mapped at once when one of them is used.
-    pub(crate) fn most_ahead(&self) -> u64 {
-        self.window.most.load(Ordering::Relaxed)
-    }
-
-    /// So many pages that were read before their time were mapped with another; slot `last` had the one furthest from it.
-    pub(crate) fn mapped_ahead(&self, pages: u64, last: SwapEntry) {
-        self.window.ahead.fetch_add(pages, Ordering::Relaxed);
-        self.window.last_slot.store(last.offset(), Ordering::Relaxed);
-        self.stat().count(self.cpu(), VmEvent::SwapRaHit, pages);
     }
 
     /// Waits until a page that the caller has a reference to is not locked.

@@ -24,10 +24,12 @@
 //! | `order` | which area is used next |
 //! | `slots` | taking, naming and freeing slots |
 //! | `cache` | pages that have a slot |
+//! | `ahead` | what comes with the one that is asked for |
 //! | `io` | writing and reading them |
 //! | `discard` | telling disks what is not needed |
 //! | `on` | switching areas on and off |
 
+mod ahead;
 mod area;
 mod cache;
 mod carries;
@@ -52,11 +54,12 @@ use crate::port::{BlockDevice, Machine, SwapEntry};
 use crate::sync::{Once, SpinLock};
 use crate::vmstat::VmStat;
 use crate::xarray::{NodeCache, XArray};
+use ahead::Ahead;
+pub(crate) use ahead::{AreaWindow, Beside};
 use area::State;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub(crate) use count::Refused;
 pub use extent::Extent;
-use io::Window;
 pub(crate) use io::{Brought, Started, Writer};
 pub use memory::{AreaMemory, area_bytes};
 pub use on::{AreaInfo, SwapOn};
@@ -86,6 +89,7 @@ struct Inner<'p> {
     state: State<'p>,
     device: &'p dyn BlockDevice,
     priority: i32,
+    rotational: bool,
     memory: AreaMemory,
 }
 
@@ -113,7 +117,7 @@ pub struct Swap<'p, M: Machine> {
     write_errors: AtomicU64,
     /// Some area gives back what was in use.
     discards: AtomicBool,
-    window: Window,
+    ahead: Ahead,
 }
 
 impl<'p, M: Machine> Swap<'p, M> {
@@ -138,7 +142,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             total: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             discards: AtomicBool::new(false),
-            window: Window::new(),
+            ahead: Ahead::new(),
         }
     }
 

@@ -101,7 +101,9 @@ impl<'p, M: Machine> Swap<'p, M> {
             return Err(Errno::Einval);
         }
         let priority = request.priority.map_or_else(|| order.automatic(), i32::from);
-        *area.inner.lock(cpu) = Some(Inner { state, device, priority, memory: request.memory });
+        let rotational = device.is_rotational();
+        *area.inner.lock(cpu) = Some(Inner { state, device, priority, rotational, memory: request.memory });
+        self.ahead.rotating.fetch_add(rotational.into(), Ordering::Relaxed);
         area.count.store(spaces.len() as u32, Ordering::Relaxed);
         area.spaces.store(core::ptr::from_ref::<[XArray]>(spaces).cast_mut().cast(), Ordering::Release);
         self.total.fetch_add(good, Ordering::Relaxed);
@@ -155,6 +157,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         let spaces = area.spaces.swap(null_mut(), Ordering::AcqRel);
         self.wait_for_discards(area);
         let inner = area.inner.lock(self.cpu()).take()?;
+        self.ahead.rotating.fetch_sub(inner.rotational.into(), Ordering::Relaxed);
         // Whoever is in a read section may still look at the indexes.
         let ground = self.ground()?;
         while !rcu::synchronize(self.cpu(), ground.nodes.cpus()) {}

@@ -9,6 +9,7 @@ use crate::cache::FileRef;
 use crate::port::{Cpu, Level};
 use crate::rmap::{AnonLink, AreaLink};
 use crate::shmem::Shmem;
+use crate::swap::AreaWindow;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -75,6 +76,8 @@ pub struct Vma {
     pub(crate) link: AnonLink,
     /// Its place among the areas that show the same.
     pub(crate) shown: AreaLink,
+    /// What comes with a page that comes from swap.
+    pub(crate) swap_window: AreaWindow,
     flags: AtomicU32,
     kind: VmaKind,
     backing: Backing,
@@ -105,6 +108,7 @@ impl Vma {
         Self {
             link: AnonLink::new(init.mm, init.start, init.end, init.pgoff),
             shown: AreaLink::new(init.mm, init.start, init.end, init.pgoff),
+            swap_window: AreaWindow::new(),
             flags: AtomicU32::new(init.flags.bits()),
             kind: init.kind,
             backing: init.backing,

@@ -2,6 +2,7 @@
 //! the fault handler, as the guest's trap does.
 
 mod advice;
+mod ahead_model;
 mod areas;
 mod basic;
 mod clone;
@@ -27,6 +28,7 @@ mod swap;
 mod swap_ahead;
 mod swap_model;
 mod swap_slots;
+mod swap_vma;
 mod write;
 mod write_gap;
 mod write_model;

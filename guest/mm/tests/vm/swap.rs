@@ -43,7 +43,7 @@ impl Swapping {
         self.on_at(&extents, slots, bad, priority)
     }
 
-    fn on_at(
+    pub fn on_at(
         &self,
         extents: &[Extent],
         slots: u64,

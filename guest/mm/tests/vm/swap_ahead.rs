@@ -109,7 +109,7 @@ fn a_page_that_could_not_be_read_is_not_mapped_with_the_others() {
     let sector = 8 * (2048 + slot);
     swapping.disk.fail(DiskFault::new(IoOp::Read, sector..sector + 8, u32::MAX));
     let Fault::InSwap(place) = world.vm.fault(mm, at, Access::Read, &world.frames) else { panic!() };
-    let held = world.vm.wait_for_swap(mm, place, &world.frames).unwrap();
+    let held = world.vm.wait_for_swap(mm, at.get() / PAGE_SIZE, place, &world.frames).unwrap();
     swapping.settle();
     assert_eq!(world.load(mm, at), Ok(1));
     drop(held);

@@ -49,10 +49,11 @@ fn list() -> Outcome {
     for disk in blk::disks() {
         let totals = disk.counters();
         console::print(format_args!(
-            "disk={} sectors={} ro={} queues={} serial={} read_bytes={} write_bytes={}\n",
+            "disk={} sectors={} ro={} rotational={} queues={} serial={} read_bytes={} write_bytes={}\n",
             Name(disk),
             disk.sectors(),
             u8::from(disk.is_read_only()),
+            u8::from(disk.is_rotational()),
             disk.queues(),
             core::str::from_utf8(disk.serial().as_bytes()).unwrap_or("?"),
             totals.read_bytes,

@@ -38,13 +38,15 @@ enum Until {
     Random(u64),
 }
 
-/// `swap bench [size=BYTES] [until=touch|out|in|random] [pages=N]`.
+/// `swap bench [size=BYTES] [until=touch|out|in|random] [pages=N] [scatter=STEP]`: with `scatter` every STEP-th page goes out
+/// first, so that what lies beside each other in memory does not on the disk.
 pub fn bench(args: &mut Args<'_>) -> Outcome {
-    let (mut bytes, mut until, mut some) = (128 << 20, Until::In, 8192);
+    let (mut bytes, mut until, mut some, mut step) = (128 << 20, Until::In, 8192, 1);
     while let Some(word) = args.next_word() {
         match parse::setting(word) {
             ("size", Some(text)) => bytes = parse::size("size", text)?,
             ("pages", Some(text)) => some = parse::count("pages", text)?,
+            ("scatter", Some(text)) => step = parse::count("scatter", text)?,
             ("until", Some("touch")) => until = Until::Touch,
             ("until", Some("out")) => until = Until::Out,
             ("until", Some("in")) => until = Until::In,
@@ -61,7 +63,7 @@ pub fn bench(args: &mut Args<'_>) -> Outcome {
     }
     let failed = |errno| fail(ExitStatus::CheckFailed, format_args!("swap bench: {errno}"));
     let context = context::create("bench").map_err(failed)?;
-    let result = measure(&context, pages, until);
+    let result = measure(&context, pages, step, until);
     context.kill();
     match result.map_err(failed)? {
         0 => Ok(()),
@@ -70,7 +72,7 @@ pub fn bench(args: &mut Args<'_>) -> Outcome {
 }
 
 /// Takes all steps; how many pages came back as something else.
-fn measure(context: &Context, pages: u64, until: Until) -> Result<u64, Errno> {
+fn measure(context: &Context, pages: u64, step: u64, until: Until) -> Result<u64, Errno> {
     let (mm, bytes) = (context.mm(), pages * PAGE_SIZE);
     let request = MapRequest::anon(bytes);
     let at = VM.mmap(mm, &MapRequest { vm: request.vm | VmFlags::NOHUGEPAGE, ..request }, &FRAMES)?;
@@ -87,7 +89,7 @@ fn measure(context: &Context, pages: u64, until: Until) -> Result<u64, Errno> {
     if until == Until::Touch {
         return Ok(0);
     }
-    send(context, at, pages)?;
+    send(context, at, pages, step)?;
     let order = match until {
         Until::Touch | Until::Out => return Ok(0),
         Until::In => order,
@@ -109,17 +111,23 @@ fn measure(context: &Context, pages: u64, until: Until) -> Result<u64, Errno> {
     Ok(wrong.into_inner())
 }
 
-/// Sends all pages to swap, and frees them when they are written.
-fn send(context: &Context, at: VirtAddr, pages: u64) -> Result<(), Errno> {
+/// Sends all pages to swap, every `step`-th first, and frees them when they are written.
+fn send(context: &Context, at: VirtAddr, pages: u64, step: u64) -> Result<(), Errno> {
     let (mm, bytes) = (context.mm(), pages * PAGE_SIZE);
     let (before, start) = (STAT.event(VmEvent::PswpOut), cpu::rdtsc());
-    RECLAIM.page_out(mm, at, bytes, &FRAMES)?;
+    if step == 1 {
+        RECLAIM.page_out(mm, at, bytes, &FRAMES)?;
+    } else {
+        for n in (0..step).flat_map(|first| (first..pages).step_by(step as usize)) {
+            RECLAIM.page_out(mm, VirtAddr::truncate(at.get() + n * PAGE_SIZE), PAGE_SIZE, &FRAMES)?;
+        }
+    }
     while STAT.total(NodeStat::Writeback) != 0 {
         task::sleep(WAIT_NS);
     }
     RECLAIM.page_out(mm, at, bytes, &FRAMES)?;
     let (ns, out) = (since(start), STAT.event(VmEvent::PswpOut) - before);
-    console::print(format_args!("out_pages={out} out_ns={ns}\n"));
+    console::print(format_args!("out_pages={out} out_ns={ns} at={:#x}\n", at.get()));
     if out == pages { Ok(()) } else { Err(Errno::Enomem) }
 }
 

@@ -21,6 +21,7 @@ use crate::machine::{CPU, MACHINE};
 use crate::memory;
 use core::fmt;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 use mm::addr::PhysAddr;
 use mm::port::{Machine, PhysMem};
 use mm::sync::SpinLock;
@@ -89,6 +90,8 @@ pub struct Disk {
     /// Its queues; at least one.
     lanes: &'static [Lane],
     counters: Counters,
+    /// It was said not to turn.
+    nonrot: AtomicBool,
 }
 
 /// What a disk calls itself.
@@ -113,7 +116,8 @@ impl Disk {
     /// The disk number `index` on interrupt line `line`: a device that was started with these queues.
     pub fn new(index: usize, line: usize, limits: Limits, device: Device, lanes: &'static [Lane]) -> Self {
         let device = SpinLock::new(device);
-        Self { index, line, limits, device, lanes, counters: Counters::default() }
+        let (counters, nonrot) = (Counters::default(), AtomicBool::new(false));
+        Self { index, line, limits, device, lanes, counters, nonrot }
     }
 
     /// Interrupt line.
@@ -148,6 +152,16 @@ impl Disk {
     /// Whether every write fails.
     pub fn is_read_only(&self) -> bool {
         self.limits.read_only
+    }
+
+    /// Whether it turns. No device says so, and Linux takes it to, until somebody says that it does not.
+    pub fn is_rotational(&self) -> bool {
+        !self.nonrot.load(Ordering::Relaxed)
+    }
+
+    /// It does not turn.
+    pub fn set_nonrot(&self) {
+        self.nonrot.store(true, Ordering::Relaxed);
     }
 
     /// What the disk has done so far.

@@ -130,6 +130,10 @@ impl BlockDevice for Disk {
         Disk::max_discard(self)
     }
 
+    fn is_rotational(&self) -> bool {
+        Disk::is_rotational(self)
+    }
+
     fn ledger(&self) -> &Ledger {
         &self.counting().ledger
     }

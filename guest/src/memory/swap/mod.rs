@@ -239,6 +239,7 @@ fn on_at_boot(device: &str, priority: Option<u16>, discard: SwapDiscard) {
 /// Gives swap what the settings say.
 pub fn apply_settings() {
     SWAP.set_page_cluster(settings::number("sysctl.vm.page-cluster").unwrap_or(3) as u32);
+    SWAP.set_vma_ra(settings::is_on("vma_ra_enabled"));
 }
 
 /// Writes `/proc/swaps`.

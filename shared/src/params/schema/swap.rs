@@ -1,7 +1,7 @@
 //! Parameters of the group "Swap".
 
 use super::{ANY, NONE, OFF, computed, int, is, sysctl};
-use crate::params::spec::Kind::{Bool, Enum, Flag, Size, Swap};
+use crate::params::spec::Kind::{Bool, Device, Enum, Flag, Size, Swap};
 use crate::params::spec::{OnBad, ParamSpec, SizeRange};
 
 const COMPRESSORS: &[&str] = &["lzo", "lz4", "zstd", "deflate"];
@@ -11,6 +11,20 @@ pub(super) const PARAMS: &[ParamSpec] = &[
     ParamSpec::new("noswap", Flag, OFF, "no swap at all"),
     sysctl("sysctl.vm.page-cluster", int(0, 31), is("3"), "swap readahead as a power of two; 0 = off")
         .unit("log2 pages"),
+    ParamSpec::new(
+        "nonrot",
+        Device,
+        NONE,
+        "a disk that does not turn: Linux's queue/rotational is 0, where it is 1 for a virtio disk",
+    )
+    .repeats()
+    .on_bad(OnBad::Text("nonrot=: {v}: no such device")),
+    ParamSpec::new(
+        "vma_ra_enabled",
+        Bool,
+        is("1"),
+        "if no swap area is on a disk that turns, a page's neighbours in memory come back with it",
+    ),
     ParamSpec::linux("zswap.enabled", Bool, is("0"), "compressed cache in front of the swap areas"),
     ParamSpec::linux("zswap.compressor", Enum(COMPRESSORS), is("lz4"), "compressor of zswap")
         .on_bad(OnBad::Text("zswap: compressor {v} not available, using default lz4")),
