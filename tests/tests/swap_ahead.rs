@@ -63,7 +63,8 @@ fn t66b_what_comes_with_a_page_lies_beside_it_on_a_disk_that_turns_and_in_memory
             assert_eq!(of("pswpin"), PAGES as u64, "{run}");
             assert_eq!(run.output(3).fact("swap_verify"), "ok", "{run}");
             if host.is_kvm() {
-                let read = requests(&run, "read") - requests(&swapped(host, &image, parameters, "out"), "read");
+                let read =
+                    requests(&run, "read") - requests(&swapped(host, &image, parameters, "out"), "read");
                 assert_eq!(read, model.requests, "{parameters}: {run}");
             }
             majors.push(model.majors);

@@ -48,7 +48,22 @@ impl Model {
         let most = 1 << page_cluster.min(5);
         let (majors, ahead, all_hits, requests) = (0, 0, 0, 0);
         let (last, window, hits, unseen) = (0, 0, 4, 0);
-        Self { way, most, first, slots, at_slot, pages, last, window, hits, unseen, majors, ahead, all_hits, requests }
+        Self {
+            way,
+            most,
+            first,
+            slots,
+            at_slot,
+            pages,
+            last,
+            window,
+            hits,
+            unseen,
+            majors,
+            ahead,
+            all_hits,
+            requests,
+        }
     }
 
     /// The pages that are read when page `n` is used, in order. `is_mapped` says of a page that was read ahead whether it was
@@ -104,7 +119,8 @@ impl Model {
 
     fn read(&mut self, n: usize) -> Vec<usize> {
         self.majors += 1;
-        let mut read: Vec<_> = self.beside(n).into_iter().filter(|&m| m == n || self.pages[m] == Is::Away).collect();
+        let mut read: Vec<_> =
+            self.beside(n).into_iter().filter(|&m| m == n || self.pages[m] == Is::Away).collect();
         if !read.contains(&n) {
             read.push(n);
         }
