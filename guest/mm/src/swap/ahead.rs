@@ -180,7 +180,9 @@ impl<M: Machine> Swap<'_, M> {
 
     /// Whether what comes with a page is what lies beside it in its area, not on the disk (Linux `swap_use_vma_readahead`).
     pub(super) fn goes_by_area(&self) -> bool {
-        self.ahead.rotating.load(Ordering::Relaxed) == 0 && self.ahead.by_area.load(Ordering::Relaxed)
+        let turns = self.ahead.rotating.load(Ordering::Relaxed) != 0
+            && !planted("vm::swap_vma.turning_disks_do_not_matter");
+        !turns && self.ahead.by_area.load(Ordering::Relaxed)
     }
 
     /// The slots that are read when `entry` is asked for, whose area has `slots`: it and those beside it.

@@ -118,7 +118,7 @@ fn run(seed: u64, ops: Vec<Op>, sizes: Sizes) {
     let swapping = Swapping::new(ram, 1, seed);
     let world = &swapping.world;
     swapping.disk.set_max_discard(sizes.discard);
-    swapping.disk.set_rotational(seed % 2 == 0);
+    swapping.disk.set_rotational(seed.is_multiple_of(2));
     let mut area = swapping.on(slots, &[5], None).unwrap();
     let first = world.context();
     let at = world.map_overlay(first, 2 * all);
