@@ -110,15 +110,59 @@ pub(crate) enum Started {
     No,
 }
 
+/// How pages are read.
+const READ: Job<'static> = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
+
 /// Reads pages from their slots.
 struct Reader<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
     swap: &'p Swap<'p, M>,
     frames: &'a A,
-    /// The area that is being read from.
-    requests: Option<(u32, Gather<'a, 'p, M, A>)>,
+    /// The area that is read from.
+    area: u32,
+    requests: Gather<'a, 'p, M, A>,
 }
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
+    /// The page of `entry`, which the cache did not have, and those of `beside`, which it may be among.
+    fn bring(
+        mut self,
+        entry: SwapEntry,
+        beside: impl Iterator<Item = SwapEntry>,
+    ) -> Result<Brought<'p>, Refused> {
+        let swap = self.swap;
+        let mut brought = None;
+        // In order, so that slots in a row are one request.
+        for beside in beside {
+            if beside == entry {
+                brought = Some(self.read(entry));
+            } else if swap.is_named(beside)
+                && let Ok((folio, started)) = self.read(beside)
+            {
+                // A page of zeroes cost no reading, so it proves nothing for or against it.
+                if started == Started::Yes {
+                    folio.set_flags(FolioFlags::READAHEAD);
+                    swap.stat().count(swap.cpu(), VmEvent::SwapRa, 1);
+                }
+                swap.put(folio);
+            }
+        }
+        loop {
+            match brought.take().unwrap_or_else(|| self.read(entry)) {
+                Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
+                Err(Refused::Cached) => {
+                    // Somebody is about to put it in.
+                    if let Some(folio) = swap.lookup(entry) {
+                        return Ok(Brought::Folio(folio, Started::No));
+                    }
+                    self.requests.send();
+                    swap.cpu().wait_for(1_000);
+                }
+                Err(Refused::Free) => return Ok(Brought::Gone),
+                Err(Refused::Full) => return Err(Refused::Full),
+            }
+        }
+    }
+
     /// Puts a new page in the cache for a slot that has none there, and starts to read it; with a reference.
     fn read(&mut self, entry: SwapEntry) -> Result<(Folio<'p>, Started), Refused> {
         let (swap, frames) = (self.swap, self.frames);
@@ -145,11 +189,7 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
         }
         swap.lru.add(cpu, folio);
         let place = swap.with(entry, |inner, slot| {
-            if inner.state.is_zero(slot) {
-                None
-            } else {
-                inner.state.place(slot).map(|(sector, _)| (inner.device, sector))
-            }
+            if inner.state.is_zero(slot) { None } else { inner.state.place(slot).map(|(sector, _)| sector) }
         });
         match place.flatten() {
             None => {
@@ -160,18 +200,25 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
                 swap.stat().count(cpu, VmEvent::SwpinZero, 1);
                 Ok((folio, Started::No))
             }
-            Some((device, sector)) => {
+            Some(sector) => {
                 swap.stat().count(cpu, VmEvent::PswpIn, 1);
-                if self.requests.as_ref().is_none_or(|(area, _)| *area != entry.area()) {
-                    let job = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
-                    self.requests = Some((entry.area(), swap.io.gather(device, frames, job)));
+                if self.area != entry.area() {
+                    self.turn_to(entry);
                 }
-                if let Some((_, requests)) = &mut self.requests {
-                    // SAFETY: the page is locked until it was read, and in the cache.
-                    unsafe { requests.push(sector, pfn, PAGE_SIZE) };
-                }
+                // SAFETY: the page is locked until it was read, and in the cache.
+                unsafe { self.requests.push(sector, pfn, PAGE_SIZE) };
                 Ok((folio, Started::Yes))
             }
+        }
+    }
+
+    /// What is read from now on lies in the area of `entry`, which stays on while the page is in the cache. What was gathered is
+    /// sent.
+    #[cold]
+    fn turn_to(&mut self, entry: SwapEntry) {
+        let (swap, frames) = (self.swap, self.frames);
+        if let Some(device) = swap.with(entry, |inner, _| inner.device) {
+            (self.area, self.requests) = (entry.area(), swap.io.gather(device, frames, READ));
         }
     }
 }
@@ -201,56 +248,17 @@ impl<'p, M: Machine> Swap<'p, M> {
         if let Some(folio) = self.lookup(entry) {
             return Ok(Brought::Folio(folio, Started::No));
         }
+        let Some((device, slots)) = self.with(entry, |inner, _| (inner.device, inner.state.slots())) else {
+            return Ok(Brought::Gone);
+        };
+        let requests = self.io.gather(device, frames, READ);
+        let reader = Reader { swap: self, frames, area: entry.area(), requests };
         if self.goes_by_area()
             && let Some(beside) = beside()
         {
-            return self.bring_with(entry, beside.into_iter().flatten(), frames);
+            return reader.bring(entry, beside.into_iter().flatten());
         }
-        match self.with(entry, |inner, _| inner.state.slots()) {
-            Some(slots) => self.bring_with(entry, self.cluster(entry, slots), frames),
-            None => Ok(Brought::Gone),
-        }
-    }
-
-    /// The page of `entry`, which the cache did not have, and those of `beside`, which it may be among.
-    fn bring_with(
-        &'p self,
-        entry: SwapEntry,
-        beside: impl Iterator<Item = SwapEntry>,
-        frames: &impl FrameAllocator<'p>,
-    ) -> Result<Brought<'p>, Refused> {
-        let mut reader = Reader { swap: self, frames, requests: None };
-        let mut brought = None;
-        // In order, so that slots in a row are one request.
-        for beside in beside {
-            if beside == entry {
-                brought = Some(reader.read(entry));
-            } else if self.is_named(beside)
-                && let Ok((folio, started)) = reader.read(beside)
-            {
-                // A page of zeroes cost no reading, so it proves nothing for or against it.
-                if started == Started::Yes {
-                    folio.set_flags(FolioFlags::READAHEAD);
-                    self.stat().count(self.cpu(), VmEvent::SwapRa, 1);
-                }
-                self.put(folio);
-            }
-        }
-        loop {
-            match brought.take().unwrap_or_else(|| reader.read(entry)) {
-                Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
-                Err(Refused::Cached) => {
-                    // Somebody is about to put it in.
-                    if let Some(folio) = self.lookup(entry) {
-                        return Ok(Brought::Folio(folio, Started::No));
-                    }
-                    reader.requests = None;
-                    self.cpu().wait_for(1_000);
-                }
-                Err(Refused::Free) => return Ok(Brought::Gone),
-                Err(Refused::Full) => return Err(Refused::Full),
-            }
-        }
+        reader.bring(entry, self.cluster(entry, slots))
     }
 
     /// Waits until a page that the caller has a reference to is not locked.

@@ -1,15 +1,15 @@
 //! What comes from swap with a page is what the model of Linux's rules says, by the disk and by the area, page by page.
 
 use super::ahead_model::{Model, Way};
-use super::page;
 use super::swap::Swapping;
+use super::{keep, page};
 use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::port::IoOp;
 use mm::space::Mm;
 use mm::swap::Extent;
 use mm::vmstat::VmEvent;
 use proptest::prelude::*;
-use sim::Machine;
+use sim::{Disk, Machine};
 use std::collections::{BTreeSet, HashMap};
 
 const PAGES: u64 = 600;
@@ -136,4 +136,34 @@ fn one_disk_that_turns_is_enough_for_what_lies_beside_it_on_the_disk() {
     assert_eq!(majors(true, &[false, true], true), by_disk, "one of two turns");
     assert_eq!(majors(true, &[false, true], false), by_area, "it does not count any more");
     assert_eq!(majors(true, &[false, false], true), by_area);
+}
+
+#[test]
+fn a_window_may_lie_on_two_disks() {
+    let mut swapping = Swapping::new(16, 1, 3);
+    let disks = [swapping.disk, keep(Disk::new(swapping.world.machine(), 8 * 4096, 4))];
+    for disk in disks {
+        disk.set_rotational(false);
+        swapping.disk = disk;
+        swapping.on(SLOTS, &[], Some(3)).unwrap();
+    }
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    let at = world.map(mm, PAGES);
+    (0..PAGES).for_each(|n| world.store(mm, page(at, n), n + 1).unwrap());
+    let settle = || {
+        while disks.iter().any(|disk| disk.pending() != 0) {
+            disks.iter().for_each(|disk| world.vm.cache().io().poll(*disk));
+        }
+    };
+    for n in (0..PAGES).map(|n| n * 77 % PAGES).chain(0..PAGES) {
+        let _ = world.reclaim.page_out_shared(mm, page(at, n), PAGE_SIZE, &world.frames);
+        settle();
+    }
+    let _ = disks.map(Disk::take_log);
+    (0..PAGES).for_each(|n| assert_eq!(world.load(mm, page(at, n)).unwrap(), n + 1));
+    settle();
+    world.verify();
+    let pages = disks.map(|disk| disk.take_log().iter().map(|read| read.bytes / PAGE_SIZE).sum::<u64>());
+    assert!(pages.iter().all(|&pages| pages > 50) && pages[0] + pages[1] == PAGES, "{pages:?}");
+    assert!(swapping.event(VmEvent::PgMajFault) < PAGES / 7);
 }
