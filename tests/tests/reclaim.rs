@@ -261,7 +261,8 @@ fn mixed_loads_of_any_size_end_well() {
 
 /// kswapd on another CPU keeps up with a load that does not go on while it has been asked for room, however long it takes to
 /// wake: it is asked soon enough, and makes as much room as it is asked for. The marks lie as far apart as one step of the load
-/// can take, which is a window of readahead and the next one.
+/// can take, which is a window of readahead and the next one, and slabs are single pages: kswapd makes those, and blocks come by
+/// chance.
 #[test]
 fn t35d_kswapd_of_another_cpu_keeps_up_with_who_lets_it() {
     let folder = TempDir::new().unwrap();
@@ -270,7 +271,8 @@ fn t35d_kswapd_of_another_cpu_keeps_up_with_who_lets_it() {
         let load = format!("thrash {part}M file=cold bytes={part}M ops=8000 paced");
         let commands = [load.as_str(), "cat /proc/vmstat", "swap verify", "mm verify"];
         let guest = swapping(&folder, any_host(), &image, 128).cpus(2);
-        let run = guest.append("sysctl.vm.watermark_scale_factor=400").run(&commands).start().assert_ok();
+        let guest = guest.append("sysctl.vm.watermark_scale_factor=400").append("slab_max_order=0");
+        let run = guest.run(&commands).start().assert_ok();
         assert_eq!(run.output(0).line_with("pages=").number("wrong"), 0, "{run}");
         let [direct, by_kswapd, runs] =
             ["pgscan_direct", "pgsteal_kswapd", "pageoutrun"].map(|name| vmstat(&run, 1, name));
