@@ -141,27 +141,49 @@ fn sleepers() -> Outcome {
 
 /// How often the kernel's task asks for the CPU.
 const ROUNDS: u64 = 20;
-/// Workload that is not interrupted ends by itself.
-const GIVE_UP_NS: u64 = 2_000 * NS_PER_MS;
+/// Workload that is not interrupted ends by itself, much later than any pause of the host.
+const GIVE_UP_NS: u64 = 20_000 * NS_PER_MS;
 
+static ASKED: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU64 = AtomicU64::new(0);
+static TURN: WaitQueue = WaitQueue::new();
 
-fn ask(_: usize) {
-    for _ in 0..ROUNDS {
+/// Sleeps once each time `hold` asks; its time comes while that one has the CPU.
+fn answer(_: usize) {
+    for n in 0..ROUNDS {
+        TURN.wait_until(|| ASKED.load(Ordering::Acquire) > n);
         task::sleep(NS_PER_MS);
         DONE.fetch_add(1, Ordering::Release);
+        TURN.wake_all();
     }
 }
 
-/// A context computes without end, and a task of the kernel on its CPU still gets its turns: one that wakes by itself,
-/// and one that another CPU wakes.
+/// Wakes by itself, keeps the CPU for a while as the kernel's tasks may, and waits for the answer.
+fn hold(_: usize) {
+    for n in 0..ROUNDS {
+        ASKED.fetch_add(1, Ordering::Release);
+        TURN.wake_all();
+        task::sleep(NS_PER_MS);
+        time::delay(4 * NS_PER_MS);
+        TURN.wait_until(|| DONE.load(Ordering::Acquire) > n);
+    }
+}
+
+/// A context computes without end, and the kernel's tasks on its CPU still get their turns: one that wakes by itself,
+/// one that another wakes, and one that wakes while another runs, so that no interrupt finds the context.
 fn preempt() -> Outcome {
     let scratch = Scratch::new("preempt")?;
     let mut sum = 0;
     for cpu in 0..smp::online() {
         DONE.store(0, Ordering::Release);
-        let Ok(daemon) = task::spawn("daemon", cpu, ask, 0) else {
-            return Err(fail(ExitStatus::CheckFailed, format_args!("no task")));
+        ASKED.store(0, Ordering::Release);
+        let no_task = || fail(ExitStatus::CheckFailed, format_args!("no task"));
+        let answers = task::spawn("daemon", cpu, answer, 0).map_err(|_| no_task())?;
+        let Ok(holds) = task::spawn("daemon", cpu, hold, 0) else {
+            ASKED.store(ROUNDS, Ordering::Release);
+            TURN.wake_all();
+            answers.join();
+            return Err(no_task());
         };
         let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(GIVE_UP_NS));
         let compute = || {
@@ -174,7 +196,7 @@ fn preempt() -> Outcome {
             DONE.load(Ordering::Acquire)
         };
         let seen = context::run(&scratch.context, cpu, compute);
-        daemon.join();
+        [holds, answers].into_iter().for_each(Handle::join);
         sum += seen.unwrap_or(0);
     }
     let expected = ROUNDS * u64::from(smp::online());

@@ -11,6 +11,7 @@ mod mutex;
 mod preempt;
 pub mod pressure;
 mod queue;
+mod ready;
 mod sleep;
 mod space;
 mod switch;
@@ -31,7 +32,8 @@ use mm::sync::SpinLock;
 pub use mutex::Mutex;
 use preempt::set_workload;
 pub use preempt::{after_interrupt, give_way_if_wanted, is_alone, pause, workload};
-use queue::{Link, Queue};
+use queue::Link;
+use ready::Ready;
 pub use sleep::sleep;
 pub use table::{Handle, all, boot, started};
 pub use wait::{WaitQueue, wait_on, wait_on_for, wake};
@@ -91,7 +93,7 @@ unsafe impl Sync for Task {}
 
 /// The queue of one CPU.
 struct RunQueue {
-    ready: SpinLock<Queue>,
+    ready: SpinLock<Ready>,
     idle: AtomicPtr<Task>,
     /// The CPU sleeps or is about to: whoever queues work must wake it.
     sleeping: AtomicBool,
@@ -113,7 +115,7 @@ struct RunQueue {
 
 static QUEUES: [RunQueue; MAX_CPUS] = [const {
     RunQueue {
-        ready: SpinLock::new(Queue::new()),
+        ready: SpinLock::new(Ready::new()),
         idle: AtomicPtr::new(core::ptr::null_mut()),
         sleeping: AtomicBool::new(false),
         wanted: AtomicU32::new(0),
@@ -127,27 +129,26 @@ static QUEUES: [RunQueue; MAX_CPUS] = [const {
 }; MAX_CPUS];
 
 impl RunQueue {
-    /// Puts `task` at the end of `ready`, which is this queue's.
-    fn push(&self, ready: &mut Queue, task: &'static Task) {
-        if preempt::is_kernel(task.space.load(Ordering::Relaxed)) {
+    /// Puts `task` into `ready`, which is this queue's.
+    fn push(&self, ready: &mut Ready, task: &'static Task) {
+        if ready.push(task) {
             self.wanted.fetch_add(1, Ordering::Relaxed);
         }
-        ready.push(task);
     }
 
     /// Takes the task that runs next; the idle one if none is ready.
     fn pop(&self) -> &'static Task {
         let mut ready = self.ready.lock(&CPU);
         let next = ready.pop();
-        let is_kernel = next.is_none_or(|next| preempt::is_kernel(next.space.load(Ordering::Relaxed)));
-        if is_kernel && next.is_some() {
+        if next.is_some_and(|(_, is_kernel)| is_kernel) {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
         }
-        self.in_context.store(!is_kernel, Ordering::Relaxed);
-        next.unwrap_or_else(|| {
+        self.in_context.store(next.is_some_and(|(_, is_kernel)| !is_kernel), Ordering::Relaxed);
+        next.map_or_else(
             // SAFETY: a CPU that parks has an idle task, which nobody joins.
-            unsafe { &*self.idle.load(Ordering::Acquire) }
-        })
+            || unsafe { &*self.idle.load(Ordering::Acquire) },
+            |(task, _)| task,
+        )
     }
 
     /// Halts the CPU, which is the queue's own, and counts how long.
