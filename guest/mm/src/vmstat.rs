@@ -6,6 +6,7 @@
 //! Source: Linux `mm/vmstat.c`, names of 6.18.
 
 use crate::addr::NodeId;
+use crate::frame::ZoneId;
 use crate::phys::MAX_CPUS;
 use crate::port::{Cpu, CpuId, IrqGuard};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -182,10 +183,24 @@ impl NodeStat {
     const COUNT: usize = Self::SwapCached as usize + 1;
 }
 
+/// How much there is of something in a zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneStat {
+    /// Pages locked in memory (`nr_mlock`).
+    Mlocked,
+    /// Pages that are dirty or being written (`nr_zone_write_pending`).
+    WritePending,
+}
+
+impl ZoneStat {
+    const COUNT: usize = Self::WritePending as usize + 1;
+}
+
 /// The counters of one CPU, on cache lines of its own.
 #[repr(align(64))]
 struct CpuStat {
     events: [AtomicU64; VmEvent::COUNT],
+    zones: [[AtomicU64; ZoneStat::COUNT]; ZoneId::SLOTS],
     nodes: [[AtomicU64; NodeStat::COUNT]; NodeId::MAX_NODES],
 }
 
@@ -193,6 +208,7 @@ impl CpuStat {
     const fn new() -> Self {
         Self {
             events: [const { AtomicU64::new(0) }; VmEvent::COUNT],
+            zones: [const { [const { AtomicU64::new(0) }; ZoneStat::COUNT] }; ZoneId::SLOTS],
             nodes: [const { [const { AtomicU64::new(0) }; NodeStat::COUNT] }; NodeId::MAX_NODES],
         }
     }
@@ -207,6 +223,12 @@ pub struct VmStat {
 #[inline(always)]
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// What the counters of all CPUs come to, and not less than nothing.
+fn sum<'a>(counters: impl Iterator<Item = &'a AtomicU64>) -> u64 {
+    let sum = counters.fold(0_u64, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)));
+    (sum as i64).max(0) as u64
 }
 
 impl VmStat {
@@ -258,6 +280,26 @@ impl VmStat {
         self.grow(cpu, node, stat, n.wrapping_neg());
     }
 
+    /// There are `n` more of `stat` in `zone`.
+    #[inline]
+    pub fn grow_zone(&self, cpu: &impl Cpu, zone: ZoneId, stat: ZoneStat, n: u64) {
+        let _masked = cpu.irq_guard();
+        let set = self.cpus.get(cpu.id().0 as usize).and_then(|set| set.zones.get(zone.slot()));
+        let counter = set.and_then(|set| set.get(stat as usize));
+        counter.into_iter().for_each(|counter| add(counter, n));
+    }
+
+    /// There are `n` fewer of `stat` in `zone`.
+    #[inline]
+    pub fn shrink_zone(&self, cpu: &impl Cpu, zone: ZoneId, stat: ZoneStat, n: u64) {
+        self.grow_zone(cpu, zone, stat, n.wrapping_neg());
+    }
+
+    /// How much there is of `stat` in `zone`, as [`VmStat::on_node`].
+    pub fn in_zone(&self, zone: ZoneId, stat: ZoneStat) -> u64 {
+        sum(self.cpus.iter().filter_map(|set| set.zones.get(zone.slot())?.get(stat as usize)))
+    }
+
     /// How often `event` has happened.
     pub fn event(&self, event: VmEvent) -> u64 {
         let sets = self.cpus.iter().filter_map(|set| set.events.get(event as usize));
@@ -266,9 +308,7 @@ impl VmStat {
 
     /// How much there is of `stat` on `node`. While CPUs change it the sum may be a little off, but not below 0.
     pub fn on_node(&self, node: NodeId, stat: NodeStat) -> u64 {
-        let sets = self.cpus.iter().filter_map(|set| set.nodes.get(node.index())?.get(stat as usize));
-        let sum = sets.fold(0_u64, |sum, counter| sum.wrapping_add(counter.load(Ordering::Relaxed)));
-        (sum as i64).max(0) as u64
+        sum(self.cpus.iter().filter_map(|set| set.nodes.get(node.index())?.get(stat as usize)))
     }
 
     /// How much there is of `stat` on all nodes.

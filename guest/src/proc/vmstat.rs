@@ -14,7 +14,7 @@ use mm::frame::{MigrateType, ZoneKind};
 use mm::lru::LruList;
 use mm::phys::{Event, Node, Zone};
 use mm::port::Level;
-use mm::vmstat::{NodeStat, VmEvent};
+use mm::vmstat::{NodeStat, VmEvent, ZoneStat};
 use shared::text::names::{GLOBAL_STATS, NODE_STATS, NUMA_EVENTS, VM_EVENTS, ZONE_STATS};
 use shared::text::vmstat::Vmstat;
 
@@ -38,6 +38,8 @@ const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
 const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
 const SLAB_UNRECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_unreclaimable");
 const MEMMAP_BOOT_PAGES: usize = place(&GLOBAL_STATS, "nr_memmap_boot_pages");
+const MLOCK: usize = place(&ZONE_STATS, "nr_mlock");
+const ZONE_WRITE_PENDING: usize = place(&ZONE_STATS, "nr_zone_write_pending");
 const DIRTY_THRESHOLD: usize = place(&GLOBAL_STATS, "nr_dirty_threshold");
 const DIRTY_BACKGROUND_THRESHOLD: usize = place(&GLOBAL_STATS, "nr_dirty_background_threshold");
 const PGFREE: usize = place(&VM_EVENTS, "pgfree");
@@ -175,6 +177,8 @@ pub fn zone_stats(zone: &Zone) -> ZoneStats {
     for (list, place) in ZONE_LISTS {
         stats[place] = LRU.in_zone(zone.id(), list);
     }
+    stats[MLOCK] = STAT.in_zone(zone.id(), ZoneStat::Mlocked);
+    stats[ZONE_WRITE_PENDING] = STAT.in_zone(zone.id(), ZoneStat::WritePending);
     let types = MigrateType::ALL.into_iter().filter(|mt| *mt != MigrateType::Isolate);
     stats[FREE_PAGES_BLOCKS] = types
         .flat_map(|mt| {

@@ -11,7 +11,7 @@ use crate::folio::{Folio, FolioFlags};
 use crate::io::EndIo;
 use crate::mutant::planted;
 use crate::port::{IoError, Machine};
-use crate::vmstat::NodeStat;
+use crate::vmstat::{NodeStat, ZoneStat};
 use crate::xarray::Mark;
 use core::sync::atomic::Ordering;
 
@@ -68,6 +68,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
         }
         drop(pages);
         stat.shrink(cpu, folio.node(), NodeStat::Writeback, 1);
+        if !planted("vm::write.zone_waits_for_ever") {
+            stat.shrink_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
+        }
         stat.grow(cpu, folio.node(), NodeStat::Written, 1);
         self.lru().written(cpu, folio.node(), 1);
         if folio.clear_flags(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD) {

@@ -7,7 +7,7 @@ use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::mutant::planted;
 use crate::port::{Cpu, Machine};
 use crate::sync::rcu;
-use crate::vmstat::NodeStat;
+use crate::vmstat::{NodeStat, ZoneStat};
 use crate::xarray::{Cursor, Mark};
 
 /// How far a file can be read from the disk.
@@ -167,6 +167,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         let done = work(inode);
         drop(pages);
         self.lru().stat().grow(cpu, folio.node(), NodeStat::Dirty, 1);
+        self.lru().stat().grow_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
         self.lru().stat().grow(cpu, folio.node(), NodeStat::Dirtied, 1);
         Some(done)
     }
@@ -188,6 +189,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         {
             pages.clear_mark(folio.index(), Mark::Dirty);
             self.lru().stat().shrink(cpu, folio.node(), NodeStat::Dirty, 1);
+            self.lru().stat().shrink_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
         }
     }
 }

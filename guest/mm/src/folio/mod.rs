@@ -22,7 +22,7 @@ mod free;
 mod lock;
 
 use crate::addr::{NodeId, Order, Pfn};
-use crate::frame::{Frame, FrameIdx, FrameTable, PageType};
+use crate::frame::{Frame, FrameIdx, FrameTable, PageType, ZoneId};
 pub use census::PageCensus;
 use core::sync::atomic::{AtomicU64, Ordering};
 pub use flags::FolioFlags;
@@ -159,6 +159,12 @@ impl<'t> Folio<'t> {
     #[inline]
     pub(crate) fn node(self) -> NodeId {
         self.table.around(self.idx).zone().node
+    }
+
+    /// The zone that it is in.
+    #[inline]
+    pub(crate) fn zone(self) -> ZoneId {
+        self.table.around(self.idx).zone()
     }
 
     /// The table that it is in.

@@ -7,7 +7,7 @@ use crate::folio::{Folio, FolioFlags};
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine};
 use crate::vma::{VmFlags, Vma};
-use crate::vmstat::{NodeStat, VmEvent};
+use crate::vmstat::{NodeStat, VmEvent, ZoneStat};
 
 impl<'p, M: Machine> Vm<'p, M> {
     /// Counts the pages that an area maps as locked from now on, or as no longer locked.
@@ -29,9 +29,11 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
         if lock {
             stat.grow(cpu, folio.node(), NodeStat::Mlocked, pages);
+            stat.grow_zone(cpu, folio.zone(), ZoneStat::Mlocked, pages);
             stat.count(cpu, VmEvent::PgMlocked, pages);
         } else {
             stat.shrink(cpu, folio.node(), NodeStat::Mlocked, pages);
+            stat.shrink_zone(cpu, folio.zone(), ZoneStat::Mlocked, pages);
             stat.count(cpu, VmEvent::PgMunlocked, pages);
         }
     }

@@ -11,7 +11,7 @@ use crate::io::{End, EndIo, Gather, Job};
 use crate::mutant::planted;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, IoError, IoOp, Machine, PhysMem, Purpose, SwapEntry};
-use crate::vmstat::{NodeStat, VmEvent};
+use crate::vmstat::{NodeStat, VmEvent, ZoneStat};
 use crate::xarray::Entry;
 use core::sync::atomic::Ordering;
 
@@ -56,6 +56,7 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Writer<'a, 'p, M, A> {
         };
         folio.set_flags(FolioFlags::WRITEBACK);
         swap.stat().grow(cpu, folio.node(), NodeStat::Writeback, 1);
+        swap.stat().grow_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
         swap.stat().count(cpu, VmEvent::PswpOut, 1);
         let pfn = folio.pfn();
         folio.unlock(cpu);
@@ -82,6 +83,7 @@ impl<'p, M: Machine> EndIo for Swap<'p, M> {
                 self.write_errors.fetch_add(1, Ordering::Relaxed);
             }
             self.stat().shrink(cpu, folio.node(), NodeStat::Writeback, 1);
+            self.stat().shrink_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
             self.stat().grow(cpu, folio.node(), NodeStat::Written, 1);
             if folio.clear_flags(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD) {
                 // Reclaim has waited for it.

@@ -52,7 +52,7 @@ use mm::shrinker::Shrinkers;
 use mm::slab::Slabs;
 use mm::space::{Config, MapFlags, MapRequest, Mm, Vm};
 use mm::swap::Swap;
-use mm::vmstat::{VmEvent, VmStat};
+use mm::vmstat::{NodeStat, VmEvent, VmStat, ZoneStat};
 use sim::{Fault as Trap, FaultCode, Machine};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -298,6 +298,18 @@ impl World {
             self.vm.verify(mm).unwrap_or_else(|what| panic!("context {}: {what}", mm.id()));
         }
         self.vm.cache().lru().verify(self.board).unwrap_or_else(|what| panic!("lru: {what}"));
+        self.verify_zones();
+    }
+
+    /// Zones have what their nodes have.
+    fn verify_zones(&self) {
+        let stat = self.vm.stat();
+        let in_zones = |what| self.board.populated_zones().map(|zone| stat.in_zone(zone.id(), what)).sum();
+        let locked: u64 = in_zones(ZoneStat::Mlocked);
+        assert_eq!(locked, stat.total(NodeStat::Mlocked), "locked pages");
+        let pending: u64 = in_zones(ZoneStat::WritePending);
+        let of_nodes = stat.total(NodeStat::Dirty) + stat.total(NodeStat::Writeback);
+        assert_eq!(pending, of_nodes, "pages that wait to be written");
     }
 
     /// Empty slabs go back, and before that what waits for a grace period.
