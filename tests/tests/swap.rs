@@ -112,10 +112,12 @@ fn t66_pages_come_back_in_clusters_and_swapoff_brings_all() {
         let run = guest.run(&commands).start().assert_ok();
         let more = |name| event(run.output(4), name) - event(run.output(2), name);
         assert_eq!(more("pswpin"), pages, "{run}");
-        // Pages in order lie in order: each window is one fault, which reads it and maps all of it.
+        // Pages in order lie in order: each window is one fault, which maps all of it. After the first they are read by
+        // twos, and only the first of those is waited for.
         let windows = pages >> cluster;
-        assert_eq!((more("pgfault"), more("pgmajfault")), (windows, windows), "{run}");
-        assert_eq!(more("swap_ra"), pages - windows, "{run}");
+        let reads = if cluster == 0 { windows } else { 1 + (windows - 1).div_ceil(2) };
+        assert_eq!((more("pgfault"), more("pgmajfault")), (windows, reads), "{run}");
+        assert_eq!(more("swap_ra"), pages - reads, "{run}");
         assert_eq!(more("swap_ra_hit"), more("swap_ra"), "all of it was used: {run}");
         assert_eq!(meminfo(run.output(8), "SwapTotal"), 0, "{run}");
         assert_eq!((run.output(9).fact("verify"), run.output(9).number("wrong")), ("ok", 0), "{run}");

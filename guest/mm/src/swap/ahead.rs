@@ -2,6 +2,7 @@
 //!
 //! On a disk that turns what lies beside it on the disk comes with it, whoever owns it: one window for all. Where all areas
 //! are on disks that do not turn, what lies beside it in its area of the context does: one window for each of those.
+//! Where somebody goes on in order, the window after that is read too, and not waited for (ADR 0010; Linux does not).
 //! Owns: the windows, and which page counts as a hit. Stays outside: reading (`io`), entries of page tables (`fault`).
 //! Invariants: a window never has more than `vm.page-cluster` says; it is a guess, so what two CPUs do at once may be lost.
 //! Source: Linux `mm/swap_state.c`.
@@ -11,13 +12,50 @@ use crate::folio::{Folio, FolioFlags};
 use crate::mutant::planted;
 use crate::port::{Machine, SwapEntry};
 use crate::vmstat::VmEvent;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The most pages of a window, as a power of two (`SWAP_RA_ORDER_CEILING`).
 const ORDER_MAX: u32 = 5;
 
 /// What comes with a page, and the page: what entries of the same table name.
-pub(crate) type Beside = [Option<SwapEntry>; 1 << ORDER_MAX];
+pub(crate) struct Beside {
+    /// Of the window, and behind them of the next.
+    entries: [Option<SwapEntry>; 2 << ORDER_MAX],
+    /// Pages of the window.
+    now: usize,
+}
+
+impl Beside {
+    /// What is in the window, and what is in the next.
+    pub fn windows(&self) -> [impl Iterator<Item = SwapEntry> + '_; 2] {
+        let parts = [(0, self.now), (self.now, self.entries.len())];
+        parts.map(|(start, end)| self.entries.iter().take(end).skip(start).flatten().copied())
+    }
+}
+
+/// What is read for a page: a window, and the next, which nobody waits for.
+struct Windows {
+    now: Range<u64>,
+    next: Range<u64>,
+}
+
+impl Windows {
+    /// One of `pages` pages, and the next where somebody who was at `before` and is at `at` uses what is read; all of them
+    /// from `low` to `high`.
+    fn new(now: Range<u64>, pages: u64, hits: u64, (before, at): (u64, u64), (low, high): (u64, u64)) -> Self {
+        // What is cut off on one side is not added on the other.
+        let now = now.start.max(low)..now.end.min(high);
+        let next = if hits == 0 || before.abs_diff(at) != 1 {
+            0..0
+        } else if at > before || planted("vm::swap_vma.next_is_above") {
+            now.end..(now.end + pages).min(high)
+        } else {
+            now.start.saturating_sub(pages).max(low)..now.start
+        };
+        Self { now, next }
+    }
+}
 
 /// The pages of a window: more the more of those that were read before their time were used, at least half of what it was,
 /// and one alone where nobody goes on (Linux `__swapin_nr_pages`).
@@ -62,11 +100,11 @@ impl Ahead {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// How many pages are read when slot `slot` is asked for.
-    fn pages(&self, slot: u64) -> u64 {
+    /// What is read when slot `slot` is asked for, of an area with `slots`.
+    fn windows(&self, slot: u64, slots: u64) -> Windows {
         let most = self.most();
         if most <= 1 {
-            return 1;
+            return Windows { now: slot..slot + 1, next: 0..0 };
         }
         let before = self.last_slot.swap(slot, Ordering::Relaxed);
         let ahead = self.ahead.swap(0, Ordering::Relaxed);
@@ -74,7 +112,8 @@ impl Ahead {
         let hits = self.hits.swap(0, Ordering::Relaxed) + passed;
         let pages = pages(hits, before, slot, most, self.last_pages.load(Ordering::Relaxed));
         self.last_pages.store(pages, Ordering::Relaxed);
-        pages
+        let first = slot & !(pages - 1);
+        Windows::new(first..first + pages, pages, hits, (before, slot), (1, slots))
     }
 }
 
@@ -143,14 +182,14 @@ impl AreaWindow {
         self.set(Seen { last: vpn, ahead: seen.ahead + pages, ..seen });
     }
 
-    /// The first page and the end of what comes with page `vpn`, no more than `most` pages, of those from `low` to `high`
-    /// (Linux `swap_vma_ra_win`).
-    fn range(&self, vpn: u64, most: u64, (low, high): (u64, u64)) -> Option<(u64, u64)> {
+    /// What comes with page `vpn`, in windows of no more than `most` pages, of those in `range` (Linux `swap_vma_ra_win`).
+    fn windows(&self, vpn: u64, most: u64, range: (u64, u64)) -> Option<Windows> {
         if most <= 1 {
             return None;
         }
         let seen = self.get();
-        let pages = pages(seen.hits_at(vpn), seen.last, vpn, most, seen.pages);
+        let hits = seen.hits_at(vpn);
+        let pages = pages(hits, seen.last, vpn, most, seen.pages);
         self.set(Seen { last: vpn, pages, hits: 0, ahead: 0 });
         if pages == 1 {
             return None;
@@ -162,8 +201,7 @@ impl AreaWindow {
         } else {
             vpn.saturating_sub((pages - 1) / 2)
         };
-        // What is cut off on the left is not added on the right.
-        Some((left.max(low), (left + pages).min(high)))
+        Some(Windows::new(left..left + pages, pages, hits, (seen.last, vpn), range))
     }
 }
 
@@ -185,12 +223,11 @@ impl<M: Machine> Swap<'_, M> {
         !turns && self.ahead.by_area.load(Ordering::Relaxed)
     }
 
-    /// The slots that are read when `entry` is asked for, whose area has `slots`: it and those beside it.
-    pub(super) fn cluster(&self, entry: SwapEntry, slots: u64) -> impl Iterator<Item = SwapEntry> + use<M> {
-        let pages = self.ahead.pages(entry.offset());
-        let first = (entry.offset() & !(pages - 1)).max(1);
-        let end = (entry.offset() | (pages - 1)).min(slots - 1) + 1;
-        (first..end).filter_map(move |slot| SwapEntry::new(entry.area(), slot))
+    /// The slots that are read when `entry` is asked for, whose area has `slots`: it and those beside it, and those of the
+    /// next window.
+    pub(super) fn cluster(&self, entry: SwapEntry, slots: u64) -> [impl Iterator<Item = SwapEntry> + use<M>; 2] {
+        let Windows { now, next } = self.ahead.windows(entry.offset(), slots);
+        [now, next].map(|slots| slots.filter_map(move |slot| SwapEntry::new(entry.area(), slot)))
     }
 
     /// What is read when page `vpn` is asked for, which lies from `range.0` to `range.1` in an area with `window`: it and those
@@ -202,9 +239,10 @@ impl<M: Machine> Swap<'_, M> {
         range: (u64, u64),
         entry_of: impl Fn(u64) -> Option<SwapEntry>,
     ) -> Beside {
-        let mut beside = [None; 1 << ORDER_MAX];
-        if let Some((first, end)) = window.range(vpn, self.ahead.most(), range) {
-            beside.iter_mut().zip(first..end).for_each(|(to, vpn)| *to = entry_of(vpn));
+        let mut beside = Beside { entries: [None; 2 << ORDER_MAX], now: 0 };
+        if let Some(Windows { now, next }) = window.windows(vpn, self.ahead.most(), range) {
+            beside.now = now.clone().count();
+            beside.entries.iter_mut().zip(now.chain(next)).for_each(|(to, vpn)| *to = entry_of(vpn));
         }
         beside
     }

@@ -114,6 +114,9 @@ pub(crate) enum Started {
 
 /// How pages are read.
 const READ: Job<'static> = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
+/// What nobody waits for does not make others wait for its memory.
+const GFP_NEXT: GfpFlags =
+    GfpFlags::GFP_HIGHUSER_MOVABLE.difference(GfpFlags::__GFP_DIRECT_RECLAIM).union(GfpFlags::__GFP_NOWARN);
 
 /// Reads pages from their slots.
 struct Reader<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
@@ -125,31 +128,33 @@ struct Reader<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
 }
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
-    /// The page of `entry`, which the cache did not have, and those of `beside`, which it may be among.
+    /// The page of `entry`, which the cache did not have, and those of `beside`, which it may be among; then those of
+    /// `next`, which are read by requests of their own.
     fn bring(
         mut self,
         entry: SwapEntry,
-        beside: impl Iterator<Item = SwapEntry>,
+        [beside, next]: [impl Iterator<Item = SwapEntry>; 2],
     ) -> Result<Brought<'p>, Refused> {
-        let swap = self.swap;
+        let (swap, gfp) = (self.swap, GfpFlags::GFP_HIGHUSER_MOVABLE);
         let mut brought = None;
         // In order, so that slots in a row are one request.
         for beside in beside {
             if beside == entry {
-                brought = Some(self.read(entry));
-            } else if swap.is_named(beside)
-                && let Ok((folio, started)) = self.read(beside)
-            {
-                // A page of zeroes cost no reading, so it proves nothing for or against it.
-                if started == Started::Yes {
-                    folio.set_flags(FolioFlags::READAHEAD);
-                    swap.stat().count(swap.cpu(), VmEvent::SwapRa, 1);
+                brought = Some(self.read(entry, gfp));
+            } else {
+                let _ = self.read_ahead(beside, gfp);
+            }
+        }
+        if let Some(Ok((_, Started::Yes))) = brought {
+            self.requests.send();
+            for beside in next {
+                if self.read_ahead(beside, GFP_NEXT) == Err(Refused::Full) {
+                    break;
                 }
-                swap.put(folio);
             }
         }
         loop {
-            match brought.take().unwrap_or_else(|| self.read(entry)) {
+            match brought.take().unwrap_or_else(|| self.read(entry, gfp)) {
                 Ok((folio, started)) => return Ok(Brought::Folio(folio, started)),
                 Err(Refused::Cached) => {
                     // Somebody is about to put it in.
@@ -165,11 +170,26 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
         }
     }
 
+    /// As [`Reader::read`], of a page that nobody has asked for, if an entry names its slot.
+    fn read_ahead(&mut self, entry: SwapEntry, gfp: GfpFlags) -> Result<(), Refused> {
+        let swap = self.swap;
+        if !swap.is_named(entry) {
+            return Ok(());
+        }
+        let (folio, started) = self.read(entry, gfp)?;
+        // A page of zeroes cost no reading, so it proves nothing for or against it.
+        if started == Started::Yes {
+            folio.set_flags(FolioFlags::READAHEAD);
+            swap.stat().count(swap.cpu(), VmEvent::SwapRa, 1);
+        }
+        swap.put(folio);
+        Ok(())
+    }
+
     /// Puts a new page in the cache for a slot that has none there, and starts to read it; with a reference.
-    fn read(&mut self, entry: SwapEntry) -> Result<(Folio<'p>, Started), Refused> {
+    fn read(&mut self, entry: SwapEntry, gfp: GfpFlags) -> Result<(Folio<'p>, Started), Refused> {
         let (swap, frames) = (self.swap, self.frames);
         let (cpu, ground) = (swap.cpu(), swap.ground().ok_or(Refused::Free)?);
-        let gfp = GfpFlags::GFP_HIGHUSER_MOVABLE;
         let (pfn, _) = frames.alloc(gfp, Order::ZERO).map_err(|_| Refused::Full)?.into_raw();
         let flags = FolioFlags::LOCKED | FolioFlags::SWAPBACKED;
         let folio = Folio::create(ground.table, pfn, Mapping::None, 0, flags).ok_or(Refused::Free)?;
@@ -258,7 +278,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         if self.goes_by_area()
             && let Some(beside) = beside()
         {
-            return reader.bring(entry, beside.into_iter().flatten());
+            return reader.bring(entry, beside.windows());
         }
         reader.bring(entry, self.cluster(entry, slots))
     }

@@ -1,8 +1,10 @@
 //! A model of Linux's rules on what comes from swap with a page: by slots (`swap_cluster_readahead`) and by the area of the
 //! context (`swap_vma_readahead`), where pages that were read ahead are mapped with the one that is used. Pages are numbered
-//! from 0 on; nothing is written to.
+//! from 0 on; nothing is written to. One rule is not Linux's: where somebody goes on who used what was read, the next window
+//! is read too.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,48 +121,58 @@ impl Model {
 
     fn read(&mut self, n: usize) -> Vec<usize> {
         self.majors += 1;
-        let mut read: Vec<_> =
-            self.beside(n).into_iter().filter(|&m| m == n || self.pages[m] == Is::Away).collect();
-        if !read.contains(&n) {
-            read.push(n);
+        let mut all = Vec::new();
+        for window in self.beside(n) {
+            let fits = |&m: &usize| m == n || self.pages[m] == Is::Away;
+            let read: Vec<_> = window.into_iter().filter(fits).collect();
+            for &m in read.iter().filter(|&&m| m != n) {
+                self.pages[m] = Is::Ahead;
+                self.ahead += 1;
+            }
+            let breaks = read.windows(2).filter(|pair| self.slots[pair[0]] + 1 != self.slots[pair[1]]).count();
+            self.requests += u64::from(!read.is_empty()) + breaks as u64;
+            all.extend(read);
         }
-        for &m in read.iter().filter(|&&m| m != n) {
-            self.pages[m] = Is::Ahead;
-            self.ahead += 1;
-        }
-        let breaks = read.windows(2).filter(|pair| self.slots[pair[0]] + 1 != self.slots[pair[1]]).count();
-        self.requests += 1 + breaks as u64;
-        read
+        all
     }
 
-    fn beside(&mut self, n: usize) -> Vec<usize> {
+    /// What is read when page `n` is asked for: a window, and the next where somebody goes on who used what was read.
+    fn beside(&mut self, n: usize) -> [Vec<usize>; 2] {
         match (self.way, self.most) {
-            (_, 1) => vec![n],
+            (_, 1) => [vec![n], Vec::new()],
             (Way::Slots, _) => {
                 let slot = self.slots[n];
-                let window = self.grow(slot);
+                let (window, step) = self.grow(slot);
                 let first = slot - slot % window;
-                (first..first + window).filter_map(|slot| self.at_slot.get(&slot).copied()).collect()
+                // There is nothing before the first slot and behind the last of those that pages are in.
+                next_to(first, window, step).map(|slots| {
+                    slots.filter_map(|slot| self.at_slot.get(&u64::try_from(slot).ok()?).copied()).collect()
+                })
             }
             (Way::Area, _) => {
                 let (vpn, before) = (self.first + n as u64, self.last);
-                let window = self.grow(vpn);
+                let (window, step) = self.grow(vpn);
                 let left = match () {
                     () if window == 1 || vpn == before + 1 => vpn,
                     () if vpn + 1 == before => vpn + 1 - window,
                     () => vpn - (window - 1) / 2,
                 };
+                // Not beyond the table, nor beyond the area.
                 let table = vpn - vpn % 512;
-                let end = (left + window).min(self.first + self.pages.len() as u64).min(table + 512);
-                (left.max(self.first).max(table)..end).map(|vpn| (vpn - self.first) as usize).collect()
+                let (low, high) = (self.first.max(table), (self.first + self.pages.len() as u64).min(table + 512));
+                let inside = |vpn: &i64| (low as i64..high as i64).contains(vpn);
+                let number = |vpn: i64| (vpn - self.first as i64) as usize;
+                next_to(left, window, step).map(|vpns| vpns.filter(inside).map(number).collect())
             }
         }
     }
 
-    /// The window where `at` is asked for.
-    fn grow(&mut self, at: u64) -> u64 {
-        let goes_on = at.abs_diff(self.last) == 1;
-        let wanted = match self.hits + self.take_unseen(at) {
+    /// The window where `at` is asked for, and on which side of it the next is: 0 if there is none.
+    fn grow(&mut self, at: u64) -> (u64, i64) {
+        let before = self.last;
+        let goes_on = at.abs_diff(before) == 1;
+        let hits = self.hits + self.take_unseen(at);
+        let wanted = match hits {
             0 if goes_on => 2,
             0 => 1,
             1..=2 => 4,
@@ -170,6 +182,14 @@ impl Model {
         };
         let window = wanted.min(self.most).max(self.window / 2);
         (self.last, self.window, self.hits) = (at, window, 0);
-        window
+        let is_used = hits != 0 && goes_on;
+        (window, if is_used { at as i64 - before as i64 } else { 0 })
     }
+}
+
+/// A window of `pages` from `first` on, and as many on one side of it.
+fn next_to(first: u64, pages: u64, step: i64) -> [Range<i64>; 2] {
+    let (first, pages) = (first as i64, pages as i64);
+    let next = first + step * pages;
+    [first..first + pages, if step == 0 { 0..0 } else { next..next + pages }]
 }
