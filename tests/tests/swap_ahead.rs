@@ -1,4 +1,4 @@
-//! T66: what a booted guest brings from swap with a page equals a model of Linux's rules, request by request.
+//! T66: what a booted guest brings from swap with a page equals the model, request by request.
 
 use tempfile::TempDir;
 use tests::linux::vmstat;
