@@ -28,8 +28,8 @@ const DISK: &str = "/dev/vda";
 const READS: usize = 64;
 /// Pages that go to swap in one round.
 const PAGES: u64 = 2048;
-/// Pages that come back together (`vm.page-cluster`).
-const CLUSTER: u64 = 8;
+/// Pages that come back together: two windows of `vm.page-cluster`.
+const TOGETHER: u64 = 16;
 /// How long to sleep until the disk has everything, in nanoseconds.
 const WAIT_NS: u64 = 50_000_000;
 
@@ -89,7 +89,7 @@ pub fn swap(rounds: u64) -> Outcome {
         }
         match step {
             Step::Out => print("swap_out", PAGES, rounds),
-            Step::In => print("swap_in", CLUSTER, PAGES / CLUSTER * rounds),
+            Step::In => print("swap_in", TOGETHER, PAGES / TOGETHER * rounds),
             Step::InRandom => print("swap_in_random", 1, PAGES * rounds),
         }
     }
@@ -118,7 +118,7 @@ fn one(context: &Context, step: Step, seed: u64) -> Result<(), Errno> {
     RECLAIM.page_out(mm, at, bytes, &FRAMES)?;
     let group = match step {
         Step::Out => None,
-        Step::In => Some(CLUSTER as usize),
+        Step::In => Some(TOGETHER as usize),
         Step::InRandom => {
             shuffle(order, &mut Random::new(seed));
             SWAP.set_page_cluster(0);
