@@ -43,7 +43,13 @@ struct Windows {
 impl Windows {
     /// One of `pages` pages, and the next where somebody who was at `before` and is at `at` uses what is read; all of them
     /// from `low` to `high`.
-    fn new(now: Range<u64>, pages: u64, hits: u64, (before, at): (u64, u64), (low, high): (u64, u64)) -> Self {
+    fn new(
+        now: Range<u64>,
+        pages: u64,
+        hits: u64,
+        (before, at): (u64, u64),
+        (low, high): (u64, u64),
+    ) -> Self {
         // What is cut off on one side is not added on the other.
         let now = now.start.max(low)..now.end.min(high);
         let next = if hits == 0 || before.abs_diff(at) != 1 {
@@ -225,7 +231,11 @@ impl<M: Machine> Swap<'_, M> {
 
     /// The slots that are read when `entry` is asked for, whose area has `slots`: it and those beside it, and those of the
     /// next window.
-    pub(super) fn cluster(&self, entry: SwapEntry, slots: u64) -> [impl Iterator<Item = SwapEntry> + use<M>; 2] {
+    pub(super) fn cluster(
+        &self,
+        entry: SwapEntry,
+        slots: u64,
+    ) -> [impl Iterator<Item = SwapEntry> + use<M>; 2] {
         let Windows { now, next } = self.ahead.windows(entry.offset(), slots);
         [now, next].map(|slots| slots.filter_map(move |slot| SwapEntry::new(entry.area(), slot)))
     }

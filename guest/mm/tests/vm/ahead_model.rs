@@ -129,7 +129,8 @@ impl Model {
                 self.pages[m] = Is::Ahead;
                 self.ahead += 1;
             }
-            let breaks = read.windows(2).filter(|pair| self.slots[pair[0]] + 1 != self.slots[pair[1]]).count();
+            let breaks =
+                read.windows(2).filter(|pair| self.slots[pair[0]] + 1 != self.slots[pair[1]]).count();
             self.requests += u64::from(!read.is_empty()) + breaks as u64;
             all.extend(read);
         }
@@ -159,7 +160,8 @@ impl Model {
                 };
                 // Not beyond the table, nor beyond the area.
                 let table = vpn - vpn % 512;
-                let (low, high) = (self.first.max(table), (self.first + self.pages.len() as u64).min(table + 512));
+                let (low, high) =
+                    (self.first.max(table), (self.first + self.pages.len() as u64).min(table + 512));
                 let inside = |vpn: &i64| (low as i64..high as i64).contains(vpn);
                 let number = |vpn: i64| (vpn - self.first as i64) as usize;
                 next_to(left, window, step).map(|vpns| vpns.filter(inside).map(number).collect())
