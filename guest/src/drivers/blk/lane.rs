@@ -6,7 +6,7 @@
 use super::counters::Counters;
 use super::port;
 use super::ring::Ring;
-use super::slots::{Outcome, Slots};
+use super::slots::{Outcome, SlotSet, Slots};
 use crate::machine::CPU;
 use crate::task::WaitQueue;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -84,7 +84,7 @@ impl Lane {
         self.announce(failed, &mut port::tell);
     }
 
-    fn take_in(&self, finished: u64) {
+    fn take_in(&self, finished: SlotSet) {
         if finished != 0 {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
@@ -106,7 +106,7 @@ impl Lane {
         self.progress.wait_until(|| self.rounds() != rounds);
     }
 
-    fn announce(&self, finished: u64, tell: Tell<'_>) {
+    fn announce(&self, finished: SlotSet, tell: Tell<'_>) {
         if finished == 0 {
             return;
         }

@@ -14,7 +14,7 @@
 //! | `wire` | what the device sees |
 //! | `counters` | what a disk has done |
 //!
-//! A disk has a queue for each CPU if it wants so many. Up to 64 requests of a queue are in flight at once, and nothing is allocated for them: the driver can write to swap
+//! A disk has a queue for each CPU if it wants so many. Up to 128 requests of a queue are in flight at once, and nothing is allocated for them: the driver can write to swap
 //! when no memory is left. Source: VIRTIO 1.2, section 5.2.
 
 mod counters;
@@ -46,7 +46,7 @@ use ring::{QUEUE_SIZE, Ring};
 /// Bytes of a sector, the unit of every disk address.
 pub const SECTOR_BYTES: u64 = 512;
 /// Requests of one queue that can be in flight at once.
-pub const MAX_IN_FLIGHT: usize = 64;
+pub const MAX_IN_FLIGHT: usize = 128;
 /// Data segments that one request can have: a readahead window, or a cluster of swap, of single pages.
 pub const MAX_SEGMENTS: usize = 32;
 /// Disks that there can be.

@@ -6,7 +6,7 @@
 //! every request that it had fails.
 
 use super::counters::Counters;
-use super::slots::{Outcome, Slots};
+use super::slots::{Outcome, SlotSet, Slots};
 use super::wire::{ID_BYTES, Kind, OVERHEAD, STATUS_OK, STATUS_UNSUPPORTED, Wire};
 use super::{BlkError, MAX_IN_FLIGHT, SECTOR_BYTES, Segment};
 use crate::drivers::virtio::{Device, Doorbell, Unusable};
@@ -29,8 +29,8 @@ pub struct Ring {
     wire: Wire,
     indirect: bool,
     flights: [Flight; MAX_IN_FLIGHT],
-    /// A bit for each slot that the device has.
-    busy: u64,
+    /// The slots that the device has.
+    busy: SlotSet,
     /// Who polls and wants no interrupts.
     pollers: u32,
     lost: bool,
@@ -139,11 +139,11 @@ impl Ring {
         !self.lost && self.queue.has_used()
     }
 
-    /// Takes in what the device has finished. Returns a bit for each slot that is now complete.
+    /// Takes in what the device has finished. Returns the slots that are now complete.
     ///
     /// # Errors
     /// The same, when the device has broken the queue and must be stopped.
-    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> Result<u64, u64> {
+    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> Result<SlotSet, SlotSet> {
         let mut finished = 0;
         while !self.lost {
             match self.queue.take() {
@@ -203,7 +203,7 @@ impl Ring {
     }
 
     /// The device has been stopped: fails what it had. Returns as [`Ring::drain`].
-    pub fn lose(&mut self, slots: &Slots, counters: &Counters) -> u64 {
+    pub fn lose(&mut self, slots: &Slots, counters: &Counters) -> SlotSet {
         self.lost = true;
         let failed = core::mem::take(&mut self.busy);
         for slot in (0..MAX_IN_FLIGHT).filter(|slot| failed & 1 << slot != 0) {

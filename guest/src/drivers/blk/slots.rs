@@ -2,12 +2,65 @@
 //!
 //! Owns: each slot's state. Free, busy (with the device), then either done (the result waits for the owner of
 //! the ticket) or, when that has lost interest, free again. Stays outside: what a request is.
-//! Invariants: a bit of `free` is set exactly while its slot is free; a slot has one owner, who alone takes
+//! Invariants: a slot is in `free` exactly while it is free; a slot has one owner, who alone takes
 //! it from done to free.
 
 use super::{BlkError, MAX_IN_FLIGHT};
 use crate::task::WaitQueue;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// A set of slots that one owner has: a bit for each.
+pub type SlotSet = u128;
+
+const _: () = assert!(MAX_IN_FLIGHT == SlotSet::BITS as usize);
+
+/// A set of slots that all CPUs change.
+struct SharedSet([AtomicU64; MAX_IN_FLIGHT / u64::BITS as usize]);
+
+impl SharedSet {
+    const fn new(word: u64) -> Self {
+        Self([AtomicU64::new(word), AtomicU64::new(word)])
+    }
+
+    /// The word that the bit of `slot` is in, and the bit.
+    fn bit(&self, slot: usize) -> (&AtomicU64, u64) {
+        (&self.0[slot % MAX_IN_FLIGHT / u64::BITS as usize], 1 << (slot % u64::BITS as usize))
+    }
+
+    fn any(&self) -> bool {
+        self.0.iter().any(|word| word.load(Ordering::Acquire) != 0)
+    }
+
+    fn contains(&self, slot: usize) -> bool {
+        let (word, bit) = self.bit(slot);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn insert(&self, slot: usize, order: Ordering) {
+        let (word, bit) = self.bit(slot);
+        word.fetch_or(bit, order);
+    }
+
+    fn remove(&self, slot: usize) {
+        let (word, bit) = self.bit(slot);
+        word.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    /// Takes the first slot out, if there is one.
+    fn take(&self) -> Option<usize> {
+        for (index, word) in self.0.iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != 0 {
+                let rest = bits & (bits - 1);
+                match word.compare_exchange_weak(bits, rest, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => return Some(index * u64::BITS as usize + bits.trailing_zeros() as usize),
+                    Err(now) => bits = now,
+                }
+            }
+        }
+        None
+    }
+}
 
 /// What became of a request.
 pub type Outcome = Result<(), BlkError>;
@@ -62,18 +115,16 @@ impl Slot {
 
 /// See the module documentation.
 pub struct Slots {
-    free: AtomicU64,
-    /// A bit for each slot whose end is told: it has no ticket.
-    told: AtomicU64,
+    free: SharedSet,
+    /// Those whose end is told: they have no ticket.
+    told: SharedSet,
     slots: [Slot; MAX_IN_FLIGHT],
 }
-
-const _: () = assert!(MAX_IN_FLIGHT == u64::BITS as usize);
 
 impl Slots {
     /// All free.
     pub const fn new() -> Self {
-        let (free, told) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        let (free, told) = (SharedSet::new(u64::MAX), SharedSet::new(0));
         Self { free, told, slots: [const { Slot::new() }; MAX_IN_FLIGHT] }
     }
 
@@ -83,30 +134,20 @@ impl Slots {
 
     /// Whether a slot is free.
     pub fn any_free(&self) -> bool {
-        self.free.load(Ordering::Acquire) != 0
+        self.free.any()
     }
 
     /// Takes a free slot; it is busy now.
     pub fn claim(&self) -> Option<usize> {
-        let mut free = self.free.load(Ordering::Relaxed);
-        while free != 0 {
-            let rest = free & (free - 1);
-            match self.free.compare_exchange_weak(free, rest, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => {
-                    let slot = free.trailing_zeros() as usize;
-                    self.slot(slot).state.store(State::Busy as u8, Ordering::Relaxed);
-                    return Some(slot);
-                }
-                Err(now) => free = now,
-            }
-        }
-        None
+        let slot = self.free.take()?;
+        self.slot(slot).state.store(State::Busy as u8, Ordering::Relaxed);
+        Some(slot)
     }
 
     /// Frees a slot that its owner, or the device of an abandoned one, is done with.
     pub fn release(&self, slot: usize) {
         self.slot(slot).state.store(State::Free as u8, Ordering::Relaxed);
-        self.free.fetch_or(1 << (slot % MAX_IN_FLIGHT), Ordering::Release);
+        self.free.insert(slot, Ordering::Release);
     }
 
     /// The device has given `slot` back. The owner learns of it by [`Slots::wake`].
@@ -121,30 +162,29 @@ impl Slots {
     /// The end of the claimed `slot` is told, with `cookie`. Before the device gets it.
     pub fn tell(&self, slot: usize, cookie: u64) {
         self.slot(slot).cookie.store(cookie, Ordering::Relaxed);
-        self.told.fetch_or(1 << (slot % MAX_IN_FLIGHT), Ordering::Relaxed);
+        self.told.insert(slot, Ordering::Relaxed);
     }
 
     /// Whether the end of `slot` is told.
     pub fn is_told(&self, slot: usize) -> bool {
-        self.told.load(Ordering::Relaxed) & 1 << (slot % MAX_IN_FLIGHT) != 0
+        self.told.contains(slot)
     }
 
     /// Nobody is told of the claimed `slot`: the device did not get it.
     pub fn forget(&self, slot: usize) {
-        self.told.fetch_and(!(1 << (slot % MAX_IN_FLIGHT)), Ordering::Relaxed);
+        self.told.remove(slot);
         self.release(slot);
     }
 
     /// Wakes the owner of `slot`, which the device has given back. If it is told instead: what to tell, and the slot is
     /// free.
     pub fn wake(&self, slot: usize) -> Option<(u64, Outcome)> {
-        let bit = 1 << (slot % MAX_IN_FLIGHT);
         if !self.is_told(slot) {
             self.slot(slot).owner.wake_all();
             return None;
         }
         let cookie = self.slot(slot).cookie.load(Ordering::Relaxed);
-        self.told.fetch_and(!bit, Ordering::Relaxed);
+        self.told.remove(slot);
         Some((cookie, self.take(slot)?))
     }
 

@@ -20,6 +20,7 @@ use super::flight::{Flight, Flights, MAX_IN_FLIGHT, Step, Work};
 use super::geometry::MAX_EXTENT_SECTORS;
 use super::image::{Access, DiskImage};
 use super::request::{Completion, Extent, Operation, Parser, Request, Status};
+use super::stream::Stream;
 use crate::sandbox::ThreadFilter;
 
 /// How soon to try again when the host was short of memory.
@@ -38,6 +39,7 @@ pub struct Core {
     pub injector: Injector,
     pub parser: Parser,
     pub flights: Flights,
+    pub stream: Stream,
     /// Operations with the engine.
     pub under_way: usize,
     /// The engine has not taken everything yet.
@@ -155,8 +157,14 @@ impl Core {
             moved: 0,
             durability: self.durability,
         };
+        let read = (kind == RequestKind::Read).then_some(sector * SECTOR_SIZE);
         match self.flights.insert(flight) {
-            Ok(slot) => self.proceed(slot).map(|()| None),
+            Ok(slot) => {
+                if let Some(offset) = read {
+                    self.stream.begin(offset, bytes);
+                }
+                self.proceed(slot).map(|()| None)
+            }
             // The device takes no chain when there is no room.
             Err(flight) => Ok(Some(flight.request.complete(Status::IoError, 0))),
         }
@@ -180,10 +188,19 @@ impl Core {
     }
 
     fn finish(&mut self, slot: u16, ok: bool) {
-        match self.flights.get_mut(slot).and_then(|flight| flight.release) {
+        let Some(flight) = self.flights.get_mut(slot) else { return };
+        if flight.kind == RequestKind::Read {
+            self.stream.end(flight.bytes);
+        }
+        match flight.release {
             Some(release) => self.delayed.push(Reverse((release, slot, ok))),
             None => self.finished.push_back((slot, ok)),
         }
+    }
+
+    /// Whether another request had better wait.
+    pub fn is_full(&self) -> bool {
+        self.flights.is_full() || !self.image.is_direct() && self.stream.is_enough()
     }
 
     /// Hands what was begun to the host.
@@ -270,6 +287,7 @@ impl Core {
     pub fn forget(&mut self) {
         self.quiesce();
         self.flights = Flights::default();
+        self.stream = Stream::default();
         self.delayed.clear();
         self.finished.clear();
     }

@@ -33,6 +33,7 @@ use super::flight::{Flights, MAX_IN_FLIGHT};
 use super::geometry::{CONFIG_BYTES, ID_BYTES, MAX_QUEUES, QUEUE_SIZE, config_space};
 use super::image::{Access, DiskImage};
 use super::request::{Completion, Parser, Rejected};
+use super::stream::Stream;
 use crate::sandbox::ThreadFilter;
 
 /// Bytes that one pass hands to the host before it answers what is finished: what the host has in its page cache it copies
@@ -68,7 +69,7 @@ pub struct Block {
     config: [u8; CONFIG_BYTES],
     sizes: Vec<u16>,
     queues: Vec<Option<DeviceQueue>>,
-    /// Some queue had to wait for room in the table of flights.
+    /// Some queue had to wait for a request to end.
     starved: bool,
     /// Scratch of [`Block::answer`].
     answers: Vec<(usize, Completion)>,
@@ -105,6 +106,7 @@ impl Block {
             injector: Injector::new(faults),
             parser: Parser::default(),
             flights: Flights::default(),
+            stream: Stream::default(),
             under_way: 0,
             retry: false,
             delayed: BinaryHeap::new(),
@@ -131,7 +133,7 @@ impl Block {
     fn serve(&mut self, index: usize, when_empty: WhenEmpty) -> Result<Backlog, DeviceFault> {
         let Self { queues, core, starved, .. } = self;
         let Some(queue) = queues.get_mut(index).and_then(Option::as_mut) else { return Ok(Backlog::Empty) };
-        if core.flights.is_full() {
+        if core.is_full() {
             *starved = true;
             return Ok(Backlog::Blocked);
         }
@@ -201,7 +203,7 @@ impl Slice {
             completion.deliver(returns)?;
         }
         Ok(match self.left {
-            _ if core.flights.is_full() => ControlFlow::Break(Backlog::Blocked),
+            _ if core.is_full() => ControlFlow::Break(Backlog::Blocked),
             0 => ControlFlow::Break(Backlog::More),
             _ => ControlFlow::Continue(()),
         })
@@ -268,7 +270,7 @@ impl VirtioDevice for Block {
         let now = Instant::now();
         self.core.release(now);
         let answered = self.answer(now)?;
-        if self.starved && !self.core.flights.is_full() {
+        if self.starved && !self.core.is_full() {
             self.starved = false;
             self.wake();
         }

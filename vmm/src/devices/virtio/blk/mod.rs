@@ -9,6 +9,7 @@
 //! | `core` | the disk without its queues |
 //! | `request` | what a descriptor chain means |
 //! | `flight` | a request under way |
+//! | `stream` | how much of a stream the host has at once |
 //! | `faults` | what goes wrong on purpose |
 //! | `engine` | who moves the bytes |
 //! | `buffers` | the guest's memory of one request |
@@ -32,6 +33,7 @@ mod geometry;
 pub mod histogram;
 pub mod image;
 mod request;
+mod stream;
 mod worker;
 
 pub use counters::{BlkCounters, BlkTotals, LogEntry, RequestKind};

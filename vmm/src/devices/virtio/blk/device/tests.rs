@@ -81,7 +81,12 @@ impl Engine for Manual {
 
 /// A disk of 1 MiB with two queues on an engine that does nothing by itself.
 fn disk(size: u16, faults: FaultPlan) -> (Rig, Manual, Arc<BlkCounters>) {
-    let image = DiskImage::temporary(1 << 20).unwrap();
+    disk_of(1 << 20, size, faults)
+}
+
+/// The same, of `bytes` bytes.
+fn disk_of(bytes: u64, size: u16, faults: FaultPlan) -> (Rig, Manual, Arc<BlkCounters>) {
+    let image = DiskImage::temporary(bytes).unwrap();
     let options = BlockOptions { id: "manual".into(), queues: 2, faults, ..BlockOptions::default() };
     let mut block = Block::with_options(image, options).unwrap();
     let engine = Manual::default();
@@ -243,6 +248,32 @@ fn more_requests_than_fit_wait_for_their_turn() {
     assert_eq!(engine.0.lock().unwrap().most, MAX_IN_FLIGHT as usize);
     assert_eq!(counters.totals().reads, 600);
     assert_eq!(counters.log().len(), 256);
+}
+
+/// Has 32 reads of 128 KiB served, read `n` at place `place(n)` of the image. Returns the most that the host had at once.
+fn most_at_once(place: impl Fn(u64) -> u64) -> usize {
+    const BYTES: u32 = 128 << 10;
+    let (mut rig, engine, counters) = disk_of(32 * u64::from(BYTES), 256, FaultPlan::default());
+    for n in 0..32 {
+        let sector = place(n) * u64::from(BYTES) / 512;
+        rig.put(HEADERS + 16 * n, &[[0; 8], sector.to_le_bytes()].concat());
+        rig.submit(0, &[out(HEADERS + 16 * n, 16), into(DATA, BYTES), into(STATUSES + n, 1)]);
+    }
+    look(&mut rig);
+    while !engine.pending().is_empty() {
+        engine.finish(0, None);
+        look(&mut rig);
+    }
+    assert_eq!((rig.used(0).len(), statuses(&rig, 32)), (32, vec![0; 32]));
+    assert_eq!(counters.totals().read_bytes, 32 * u64::from(BYTES));
+    let most = engine.0.lock().unwrap().most;
+    most
+}
+
+#[test]
+fn the_host_has_a_part_of_a_stream_at_once_and_all_other_reads() {
+    assert_eq!(most_at_once(|n| n), 8, "1 MiB");
+    assert_eq!(most_at_once(|n| n * 5 % 32), 32);
 }
 
 #[test]
