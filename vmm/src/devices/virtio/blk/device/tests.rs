@@ -266,8 +266,7 @@ fn most_at_once(place: impl Fn(u64) -> u64) -> usize {
     }
     assert_eq!((rig.used(0).len(), statuses(&rig, 32)), (32, vec![0; 32]));
     assert_eq!(counters.totals().read_bytes, 32 * u64::from(BYTES));
-    let most = engine.0.lock().unwrap().most;
-    most
+    engine.0.lock().unwrap().most
 }
 
 #[test]
