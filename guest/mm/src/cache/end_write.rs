@@ -68,7 +68,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         }
         drop(pages);
         stat.shrink(cpu, folio.node(), NodeStat::Writeback, 1);
-        if !planted("vm::write.zone_waits_for_ever") {
+        if !planted("vm::reclaim.zone_waits_for_ever") {
             stat.shrink_zone(cpu, folio.zone(), ZoneStat::WritePending, 1);
         }
         stat.grow(cpu, folio.node(), NodeStat::Written, 1);
