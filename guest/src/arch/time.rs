@@ -14,6 +14,10 @@ const DEFAULT_BUS_KHZ: u64 = 1_000_000;
 static TSC_KHZ: AtomicU64 = AtomicU64::new(1_000_000);
 static BUS_KHZ: AtomicU64 = AtomicU64::new(DEFAULT_BUS_KHZ);
 
+/// Nanoseconds in a unit of the TSC, times 2^[`SHIFT`]: a division of 128 bits costs more than all that is timed.
+static NS_PER_TSC: AtomicU64 = AtomicU64::new(1 << SHIFT);
+const SHIFT: u32 = 32;
+
 static BOOT_TSC: AtomicU64 = AtomicU64::new(0);
 
 /// The first Rust code runs.
@@ -32,13 +36,17 @@ pub fn init() {
     if (TIMING_LEAF..TIMING_LEAF + 0x100).contains(&max_leaf) {
         let [tsc, bus, ..] = cpu::cpuid(TIMING_LEAF, 0);
         if tsc != 0 && bus != 0 {
-            TSC_KHZ.store(u64::from(tsc), Ordering::Relaxed);
+            set_tsc_khz(u64::from(tsc));
             BUS_KHZ.store(u64::from(bus), Ordering::Relaxed);
             return;
         }
     }
-    let measured = measure();
-    TSC_KHZ.store(measured.max(1), Ordering::Relaxed);
+    set_tsc_khz(measure().max(1));
+}
+
+fn set_tsc_khz(khz: u64) {
+    TSC_KHZ.store(khz, Ordering::Relaxed);
+    NS_PER_TSC.store((1_000_000 << SHIFT) / khz, Ordering::Relaxed);
 }
 
 fn measure() -> u64 {
@@ -62,7 +70,7 @@ pub fn tsc_khz() -> u64 {
 
 /// Nanoseconds in `tsc` units.
 pub fn tsc_to_ns(tsc: u64) -> u64 {
-    (u128::from(tsc) * 1_000_000 / u128::from(tsc_khz())) as u64
+    (u128::from(tsc) * u128::from(NS_PER_TSC.load(Ordering::Relaxed)) >> SHIFT) as u64
 }
 
 /// TSC units in `ns` nanoseconds.

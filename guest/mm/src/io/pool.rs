@@ -52,6 +52,12 @@ impl DerefMut for Owned<'_> {
     }
 }
 
+/// Makes a request of an object of the slab cache, once: to write all of it for each request costs more than to fill it in.
+fn construct(object: NonNull<u8>) {
+    // SAFETY: the cache has objects of the size and alignment of a request.
+    unsafe { object.cast::<Bio<'static>>().write(Bio::new()) }
+}
+
 impl<'p, M: Machine> Io<'p, M> {
     /// Makes the slab cache and fills the reserve.
     ///
@@ -65,7 +71,7 @@ impl<'p, M: Machine> Io<'p, M> {
                 size: size_of::<Bio<'p>>() as u32,
                 align: align_of::<Bio<'p>>() as u32,
                 flags: SlabFlags::HWCACHE_ALIGN | SlabFlags::NO_MERGE,
-                ctor: None,
+                ctor: Some(construct),
             };
             *slot =
                 Some(Ground { cache: self.slabs.create(&request, frames).map_err(BootError::Cache)?, table });
@@ -79,13 +85,11 @@ impl<'p, M: Machine> Io<'p, M> {
         self.reserve.resize(self.machine().cpu(), RESERVE, make, release).map_err(|_| BootError::NoMemory)
     }
 
-    /// A fresh one from the slab cache.
+    /// One from the slab cache; what it was last is still in it.
     fn make(&self, frames: &impl FrameAllocator<'p>) -> Option<Owned<'p>> {
         let memory = self.slabs.alloc(self.ground()?.cache, frames, GfpFlags::GFP_NOWAIT).ok()?;
-        let bio = memory.cast::<Bio<'p>>();
-        // SAFETY: the object has the size and alignment of a request and is the caller's alone.
-        unsafe { bio.write(Bio::new()) };
-        Some(Owned { bio, _owns: PhantomData })
+        // It is a request since its slab was made, and the caller's alone.
+        Some(Owned { bio: memory.cast(), _owns: PhantomData })
     }
 
     fn release(&self, bio: Owned<'p>) {

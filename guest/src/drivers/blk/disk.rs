@@ -415,16 +415,16 @@ impl Disk {
     pub fn on_interrupt(&self) {
         self.counters.interrupt();
         let cause = self.device.lock(&CPU).acknowledge();
-        let (mut finished, mut broken, mut busy) = (false, false, false);
+        let (mut finished, mut broken) = (false, false);
         for lane in self.lanes {
             let look = lane.drain(&self.counters, &mut port::tell);
             finished |= look != Look::Nothing;
             broken |= look == Look::Broken;
-            busy |= lane.ring.lock(&CPU).is_busy();
         }
+        let is_busy = || self.lanes.iter().any(|lane| lane.ring.lock(&CPU).is_busy());
         // Where only the status tells that a device has failed, it is looked at when an interrupt brought nothing: that
         // costs an exit.
-        let suspicious = cause == Cause::Configuration || busy && !finished;
+        let suspicious = cause == Cause::Configuration || !finished && is_busy();
         if broken || suspicious && self.device.lock(&CPU).has_failed() {
             self.give_up();
         }

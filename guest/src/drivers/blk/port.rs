@@ -151,12 +151,23 @@ impl BlockDevice for Disk {
             tell(request.cookie, Ok(()));
             return Ok(());
         }
-        let mut pieces = Pieces::new();
-        pieces.add(request.pages, request.bytes).ok_or(IoError::Invalid)?;
-        self.send(pieces.len, |lane| {
-            // SAFETY: promised by the caller.
-            unsafe { self.send_told(lane, operation, pieces.as_slice(), request.cookie) }
-        })
+        let send = |pieces: &[Segment]| {
+            self.send(pieces.len(), |lane| {
+                // SAFETY: promised by the caller.
+                unsafe { self.send_told(lane, operation, pieces, request.cookie) }
+            })
+        };
+        match *request.pages {
+            // One page is most of what is waited for, and needs no table of pieces.
+            [pfn] if request.bytes <= PAGE_SIZE => {
+                send(&[Segment { addr: pfn.addr(), bytes: request.bytes as u32 }])
+            }
+            _ => {
+                let mut pieces = Pieces::new();
+                pieces.add(request.pages, request.bytes).ok_or(IoError::Invalid)?;
+                send(pieces.as_slice())
+            }
+        }
     }
 
     fn poll(&self, done: &mut dyn FnMut(u64, Result<(), IoError>)) {
