@@ -75,6 +75,7 @@ mod procfs;
 mod readahead;
 mod readme;
 mod reclaim;
+mod reclaim_replay;
 mod refusals;
 mod report;
 mod reserves;

@@ -38,6 +38,7 @@ pub use swapin::Held;
 
 use crate::addr::{PAGE_SHIFT, Pfn, VirtAddr};
 use crate::folio::{Folio, FolioFlags, Mapping};
+use crate::mutant::planted;
 use crate::pgtable::{PageTable, PtError, PteSlot, Why};
 use crate::phys::{AllocError, FrameAllocator, GfpFlags};
 use crate::port::{Access, Level, Machine, Pte, PteBits, PteCodec, SwapEntry};
@@ -407,7 +408,8 @@ impl<'a, 'p, M: Machine, A: FrameAllocator<'p>> Touch<'a, 'p, M, A> {
     #[inline(always)]
     fn new_folio(&self, pfn: Pfn, vpn: u64, anchor: u64) -> Result<Folio<'p>, Stop> {
         let index = self.vma.index_of(vpn);
-        let flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE | FolioFlags::PENDING;
+        let mut flags = FolioFlags::SWAPBACKED | FolioFlags::UPTODATE | FolioFlags::PENDING;
+        flags.set(FolioFlags::ACTIVE, planted("vm::reclaim_replay.new_pages_are_active"));
         Folio::create(self.ground.table(), pfn, Mapping::Anon(anchor), index, flags).ok_or(Stop::Corrupt)
     }
 

@@ -64,7 +64,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         let swap = self.vm.swap();
         swap.free_slot(place).map_err(|_| Stop::Corrupt)?;
         let is_mlocked = self.vma.flags().contains(VmFlags::LOCKED);
-        let alone = folio.refs() == 2;
+        // Beside the cache and us, whoever waited for it has it.
+        let others = u32::from(self.resumed && !planted("vm::reclaim_replay.written_keeps_its_slot"));
+        let alone = folio.refs() == 2 + others;
         if swap.is_half_full() || is_mlocked || (write && alone) {
             swap.try_remove(folio);
         }

@@ -28,10 +28,12 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             return self.aside().copy(slot, now, None);
         }
         let folio = Folio::of(self.ground.table(), Codec::<M>::addr(now).pfn()).ok_or(Stop::Corrupt)?;
-        if folio.flags().contains(FolioFlags::SWAPCACHE) {
+        let is_exclusive = Codec::<M>::has(now, PteBits::EXCLUSIVE);
+        // What is exclusive keeps its slot, and is written there again.
+        if !is_exclusive && folio.flags().contains(FolioFlags::SWAPCACHE) {
             self.aside().leave_swap(folio);
         }
-        if Codec::<M>::has(now, PteBits::EXCLUSIVE) || is_sole(folio) && is_anon(folio) {
+        if is_exclusive || is_sole(folio) && is_anon(folio) {
             self.reuse(slot, &locked);
             return Ok(Flavour::Reuse);
         }

@@ -9,6 +9,7 @@
 use super::Lru;
 use crate::addr::NodeId;
 use crate::folio::{Folio, FolioFlags};
+use crate::mutant::planted;
 use crate::port::Cpu;
 use crate::vmstat::NodeStat;
 use crate::xarray::Entry;
@@ -44,7 +45,7 @@ impl Shadow {
 
 impl Lru<'_> {
     /// `pages` more pages of a node were taken away or became active (Linux `workingset_age_nonresident`).
-    pub(super) fn age(&self, node: NodeId, pages: u64) {
+    pub(crate) fn age(&self, node: NodeId, pages: u64) {
         if let Some(node) = self.node(node) {
             node.age.fetch_add(pages, Ordering::Relaxed);
         }
@@ -92,7 +93,7 @@ impl Lru<'_> {
                 workingset += size(NodeStat::InactiveAnon);
             }
         }
-        distance <= workingset
+        distance <= workingset && !planted("vm::reclaim_replay.nothing_comes_back")
     }
 
     /// Free pages of swap areas (Linux `nr_swap_pages`): whether there is somewhere for anonymous pages to go.
@@ -109,6 +110,7 @@ impl Lru<'_> {
     /// (Linux `lru_note_cost`).
     pub(crate) fn note_cost<C: Cpu>(&self, cpu: &C, node: NodeId, file: bool, io: u64, rotated: u64) {
         let cost = io * IO_COST + rotated;
+        let file = file != planted("vm::reclaim_replay.costs_swapped");
         let Some(held) = self.node(node).filter(|_| cost != 0) else { return };
         let mut lists = held.lists.lock(cpu);
         if file {

@@ -11,6 +11,7 @@ use super::{Reclaim, Scan};
 use crate::addr::Order;
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::lru::{LruList, TAKEN, Taken, is_file};
+use crate::mutant::planted;
 use crate::phys::GfpFlags;
 use crate::port::Machine;
 use crate::space::Forgotten;
@@ -37,6 +38,9 @@ pub(super) struct Outcome {
     pub(super) reclaimed: u64,
     pub(super) activated: u64,
     pub(super) written: u64,
+    /// Pages whose writing was asked for, those of zeroes among them, which cost no less to bring back (Linux
+    /// `nr_pageout`).
+    asked: u64,
     seen: Seen,
 }
 
@@ -64,10 +68,13 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         let done = self.reclaim_all(scan, &taken);
         let reclaimed = done.reclaimed;
         stat.shrink(cpu, scan.node, isolated, taken.pages);
+        if !planted("vm::reclaim_replay.active_is_no_age") {
+            lru.age(scan.node, done.activated);
+        }
         stat.count(cpu, VmEvent::PgActivate, done.activated);
         stat.count(cpu, pick(VmEvent::PgStealKswapd, VmEvent::PgStealDirect), reclaimed);
         stat.count(cpu, stolen, reclaimed);
-        lru.note_cost(cpu, scan.node, file, done.written, taken.scanned.saturating_sub(reclaimed));
+        lru.note_cost(cpu, scan.node, file, done.asked, taken.scanned.saturating_sub(reclaimed));
         scan.scanned += taken.scanned;
         if taken.pages != 0 && done.seen.unqueued == taken.pages {
             self.vm.wake_all_flushers();
@@ -119,6 +126,10 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             return Fate::Kept;
         }
         let fate = self.decide_locked(scan, folio, forgotten, seen);
+        if fate == Fate::Active && self.swap.is_half_full() && !planted("vm::reclaim_replay.slots_are_kept") {
+            // It does not go soon, and others need the slot.
+            self.swap.try_remove(folio);
+        }
         if fate != Fate::Unmapped {
             folio.unlock(self.vm.machine().cpu());
         }
@@ -263,6 +274,7 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         if folio.flags().contains(FolioFlags::DIRTY) {
             folio.set_flags(FolioFlags::READAHEAD);
             self.vm.stat().grow(self.vm.machine().cpu(), folio.node(), NodeStat::VmscanWrite, 1);
+            done.asked += 1;
             if writer.write(folio) {
                 done.written += 1;
                 return Fate::Kept;

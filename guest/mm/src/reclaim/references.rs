@@ -3,6 +3,7 @@
 use super::Reclaim;
 use crate::folio::{Folio, FolioFlags};
 use crate::lru::is_file;
+use crate::mutant::planted;
 use crate::port::{Machine, PteBits, PteCodec};
 use crate::space::{Codec, Step};
 use crate::vma::VmFlags;
@@ -66,7 +67,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             return Used::No;
         }
         folio.set_flags(FolioFlags::REFERENCED);
-        let was_used = flags.contains(FolioFlags::REFERENCED);
+        let was_used =
+            flags.contains(FolioFlags::REFERENCED) || planted("vm::reclaim_replay.one_use_is_enough");
         let is_code = by_entries.flags.contains(VmFlags::EXEC) && is_file(folio);
         if was_used || by_entries.entries > 1 || is_code { Used::Much } else { Used::Once }
     }

@@ -4,6 +4,7 @@ use super::{MAX_SWAPPINESS, Reclaim, Scan};
 use crate::addr::{NodeId, PAGE_SHIFT};
 use crate::frame::{ZoneId, ZoneKind};
 use crate::lru::LruList;
+use crate::mutant::planted;
 use crate::phys::Zone;
 use crate::port::Machine;
 use crate::vmstat::NodeStat;
@@ -113,7 +114,11 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         let total = anon_cost + file_cost;
         let anon = swappiness * (total + 1) / (anon_cost + 1);
         let file = (u64::from(MAX_SWAPPINESS) - swappiness) * (total + 1) / (file_cost + 1);
-        Balance::Parts(anon, file)
+        if planted("vm::reclaim_replay.parts_swapped") {
+            Balance::Parts(file, anon)
+        } else {
+            Balance::Parts(anon, file)
+        }
     }
 
     /// How much of each list is looked at.

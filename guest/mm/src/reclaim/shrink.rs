@@ -56,7 +56,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             keep_proportion(&all, &mut left);
         }
         scan.reclaimed += reclaimed;
-        if self.can_swap() && self.inactive_is_low(scan.node, false) {
+        // Their proportion matters as long as there is swap at all, full or not.
+        if self.swap.total_slots() != 0 && self.inactive_is_low(scan.node, false) {
             self.shrink_active(scan, LruList::ActiveAnon, CLUSTER);
         }
     }
@@ -111,6 +112,8 @@ impl<'p, M: Machine> Reclaim<'p, M> {
             self.give_back(cpu, folio);
         }
         self.vm.end_left();
+        // Those that stay active are as much used as those that became active.
+        lru.age(scan.node, rotated);
         stat.count(cpu, VmEvent::PgDeactivate, deactivated);
         lru.note_cost(cpu, scan.node, list.is_file(), 0, rotated);
     }

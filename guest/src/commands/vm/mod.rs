@@ -8,6 +8,7 @@
 //! | `map` | mapping, unmapping, rights |
 //! | `advise` | advice about the use of a range |
 //! | `touch` | reading and writing, checking what was written |
+//! | `used` | using pages in order |
 //! | `msync` | making stable what was written through mappings |
 //! | `contig` | addresses that lie together, frames that do not |
 //! | `places` | the parts that every context has |
@@ -29,6 +30,7 @@ mod places;
 mod scratch;
 pub mod session;
 mod touch;
+mod used;
 
 use super::pt::sparse;
 use super::support::parse;
@@ -48,7 +50,7 @@ pub const VM: &[Command] = &[
     Command {
         name: "vm",
         usage: "map SIZE [RIGHTS] [overlay] [noreserve] [populate] [size=4K|2M|1G] [hugetlb[=2M|1G]] [file=PATH [at=N] [shared]] | map-fixed ADDR [SIZE] | unmap [ADDR SIZE] | \
-                protect RIGHTS [ADDR SIZE] | advise WHAT [ADDR SIZE] | lock|unlock [ADDR SIZE] | msync sync|async|invalidate [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | read ADDR | write ADDR | verify | \
+                protect RIGHTS [ADDR SIZE] | advise WHAT [ADDR SIZE] | lock|unlock [ADDR SIZE] | msync sync|async|invalidate [ADDR SIZE] | populate | touch SIZE|N/M [all] [cpu=N] | use FIRST PAGES [zero] | read ADDR | write ADDR | verify | \
                  poke text|data|heap|stack | contig N [fragmented] | sparse N stride=SIZE | leaves [SIZE]",
         summary: "memory of a context",
         run: vm,
@@ -110,6 +112,7 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("unlock") => map::lock(args, false),
         Some("populate") => map::populate(args),
         Some("touch") => touch::touch(args),
+        Some("use") => used::use_pages(args),
         Some("read") => touch::read(args),
         Some("write") => touch::write(args),
         Some("verify") => touch::verify(args),
@@ -118,7 +121,7 @@ fn vm(args: &mut Args<'_>) -> Outcome {
         Some("sparse") => sparse(args),
         Some("leaves") => leaves::leaves(args),
         other => Err(usage(format_args!(
-            "vm: expected map, map-fixed, unmap, protect, msync, advise, lock, unlock, populate, touch, read, write, verify, poke, \
+            "vm: expected map, map-fixed, unmap, protect, msync, advise, lock, unlock, populate, touch, use, read, write, verify, poke, \
              contig, sparse or leaves, not '{}'",
             other.unwrap_or("nothing")
         ))),
