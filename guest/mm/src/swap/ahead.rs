@@ -260,7 +260,8 @@ impl<M: Machine> Swap<'_, M> {
     /// A page that was found in the cache is used, by page `vpn` of an area with this window or by shared memory: whether it
     /// was read before its time is counted, once.
     pub(crate) fn used(&self, folio: Folio<'_>, place: Option<(&AreaWindow, u64)>) {
-        let marked = folio.flags().contains(FolioFlags::READAHEAD) && !planted("vm::reclaim_replay.used_pages_go");
+        let marked =
+            folio.flags().contains(FolioFlags::READAHEAD) && !planted("vm::reclaim_replay.used_pages_go");
         // One that is being written is marked to go then, and does not.
         let before = if marked { folio.clear_flags(FolioFlags::READAHEAD) } else { FolioFlags::empty() };
         let is_hit = before.contains(FolioFlags::READAHEAD) && !before.contains(FolioFlags::WRITEBACK);
