@@ -12,9 +12,9 @@ use crate::arch::time;
 use crate::console;
 use crate::files::File;
 use crate::machine::CPU;
-use crate::memory::PHYS;
+use crate::memory::kswapd;
 use crate::memory::slab::FRAMES;
-use crate::memory::vm::{CACHE, RECLAIM, STAT};
+use crate::memory::vm::{CACHE, STAT};
 use crate::task::pressure::PSI;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -48,7 +48,7 @@ struct Load {
 impl Load {
     /// A good place to let kswapd do what it was asked for, so that it can keep up whenever it runs.
     fn pace(&self) {
-        while self.is_paced && PHYS.nodes().any(|node| RECLAIM.is_kswapd_busy(node.id())) {
+        while self.is_paced && kswapd::is_busy() {
             CPU.wait_for(PACE_NS);
         }
     }

@@ -25,6 +25,11 @@ pub fn start() {
     }
 }
 
+/// Whether one was asked for room that it has not made yet.
+pub fn is_busy() -> bool {
+    PHYS.nodes().any(|node| RECLAIM.is_kswapd_busy(node.id()))
+}
+
 fn run(number: usize) {
     if let Some(node) = NodeId::new(number as u32) {
         RECLAIM.kswapd(node, || false);

@@ -6,9 +6,9 @@ use crate::commands::support::{Block, Ledger};
 use crate::commands::{Outcome, fail};
 use crate::console;
 use crate::machine::CPU;
-use crate::memory::PHYS;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::STAT;
+use crate::memory::{PHYS, kswapd};
 use mm::addr::{NodeId, Order};
 use mm::frame::{ZoneId, ZoneKind};
 use mm::phys::{AllocError, FrameAllocator, GfpFlags};
@@ -72,10 +72,22 @@ pub fn exhaust(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Outcome {
 const LOOK_NS: u64 = 1_000_000;
 const LOOKS: u32 = 5000;
 
+/// Waits for something, within reason.
+fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if is_so() {
+            return;
+        }
+        CPU.wait_for(LOOK_NS);
+    }
+}
+
 /// Runs it.
 pub fn until_low(gfp: GfpFlags) -> Outcome {
     let largest = || PHYS.populated_zones().max_by_key(|zone| zone.managed_pages());
     let zone = largest().ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("no zone")))?;
+    // A run that goes on is not counted again.
+    wait_until(|| !kswapd::is_busy());
     let (before, mut pages) = (STAT.event(VmEvent::PageOutRun), Ledger::new());
     while STAT.event(VmEvent::PageOutRun) == before {
         match FRAMES.alloc(gfp, Order::ZERO) {
@@ -83,13 +95,7 @@ pub fn until_low(gfp: GfpFlags) -> Outcome {
             Err(error) => return Err(refused(error, gfp, Order::ZERO)),
         }
     }
-    let has_room = || zone.free_pages() >= zone.watermarks().high;
-    for _ in 0..LOOKS {
-        if has_room() {
-            break;
-        }
-        CPU.wait_for(LOOK_NS);
-    }
+    wait_until(|| zone.free_pages() >= zone.watermarks().high);
     console::print(format_args!(
         "taken={} pageoutrun=+{} free={} low={} high={}\n",
         pages.len(),
