@@ -14,7 +14,7 @@ use crate::memory::PHYS;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::{STAT, VM};
 use crate::{console, proc, report, settings, task};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mm::addr::{Order, PAGE_SIZE};
 use mm::oom::{Candidate, Policy};
 use mm::phys::GfpFlags;
@@ -28,13 +28,13 @@ use shared::text::oom::{OomTask, TITLE};
 /// Somebody is killing.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// How long one who comes second waits before he tries again, and how often for a context that ends: as long as Linux's
-/// `oom_reaper` tries.
+/// How long one who comes second waits before he tries again.
 const WAIT_NS: u64 = 1_000_000;
-const WAITS: u32 = 1000;
+/// How long a context that ends is waited for: as long as Linux's `oom_reaper` tries.
+const PATIENCE_NS: u64 = 1_000_000_000;
 
-/// How often somebody may still wait for the one that was killed last.
-static PATIENCE: AtomicU32 = AtomicU32::new(0);
+/// Until when somebody may wait for the one that was killed last.
+static PATIENCE: AtomicU64 = AtomicU64::new(0);
 
 /// How the worst is found; `None` if nobody is to be killed but who asks.
 fn policy() -> Option<Policy> {
@@ -80,6 +80,10 @@ pub(super) struct Killer;
 impl OomKiller for Killer {
     fn out_of_memory(&self, gfp: GfpFlags, order: Order) -> bool {
         let Some(policy) = policy() else { return false };
+        if self.is_victim() {
+            // Chosen since it asked. What it needs to end, it gets from the reserves.
+            return true;
+        }
         if BUSY.swap(true, Ordering::Acquire) {
             CPU.wait_for(WAIT_NS);
             return true;
@@ -101,8 +105,7 @@ impl OomKiller for Killer {
 
 /// Whether one that was killed before may be waited for: it will give back more than the reaper took.
 fn is_another_ending() -> bool {
-    let less = |waits: u32| waits.checked_sub(1);
-    exit::is_busy() && PATIENCE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    exit::is_busy() && CPU.now() < PATIENCE.load(Ordering::Relaxed)
 }
 
 /// Who found no memory, for what.
@@ -211,7 +214,7 @@ fn kill(victim: &Context, why: &str) {
         slot.info.lock(&CPU).killed.get_or_insert(Killed::chosen());
     }
     STAT.count(&CPU, VmEvent::OomKill, 1);
-    PATIENCE.store(WAITS, Ordering::Relaxed);
+    PATIENCE.store(CPU.now() + PATIENCE_NS, Ordering::Relaxed);
     match VM.reap(victim.mm(), &FRAMES) {
         Ok(_) => console::print(format_args!(
             "oom_reaper: reaped process {} ({}), now anon-rss:{}kB, file-rss:{}kB, shmem-rss:{}kB\n",

@@ -99,7 +99,10 @@ pub fn locate(path: &str) -> Result<Place<'_>, Errno> {
         Some((number, name)) => (number.parse::<usize>().map_err(|_| Errno::Enoent)? + 1, name),
         None => (0, path.strip_prefix('/').unwrap_or(path)),
     };
-    let (_, volume) = volumes()?.find(|&(n, _)| n == number).ok_or(Errno::Enoent)?;
+    if number == 0 {
+        mount::root_if_unnamed(&VOLUMES[0])?;
+    }
+    let (_, volume) = mounted().find(|&(n, _)| n == number).ok_or(Errno::Enoent)?;
     Ok(Place::Name(volume, name))
 }
 

@@ -2,8 +2,9 @@
 //! only the rest of a large folio so, in `do_swap_page`).
 //!
 //! From the page on, upwards and then downwards, to the first that is not so: its entry lies in the same table and area and
-//! names a slot whose page is in the cache, was read ahead, is up to date, and is nobody's just now. The accessed bit stays
-//! clear, so that reclaim sees which of them are used.
+//! names a slot whose page is in the cache, was read ahead, is up to date, and is nobody's just now. As in Linux on
+//! x86 they count as used once: where the monitor shadows the tables, an entry without the accessed bit costs an exit when it is
+//! used, which is what this saves.
 
 use super::swapin::Coming;
 use super::{Stop, Touch};

@@ -4,6 +4,7 @@ use super::Reclaim;
 use super::direct::Patience;
 use super::last::Resort;
 use crate::addr::{Order, Pfn};
+use crate::mutant::planted;
 use crate::phys::{AllocError, FrameAllocator, Frames, FreeError, GfpFlags, ZoneAllocator};
 use crate::port::Machine;
 
@@ -24,23 +25,35 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
     /// Room is made until there is enough, or nothing and nobody is left (Linux `__alloc_pages_slowpath`).
     #[cold]
     fn alloc_slow(&self, gfp: GfpFlags, order: Order) -> Result<Frames<'p>, AllocError> {
-        let dying = self.reclaim.dying_scope();
+        let mut dying = self.reclaim.dying_scope();
         let mut patience = Patience::default();
         loop {
             let reclaimed = self.reclaim.make_room(gfp, order);
             if let Ok(frames) = self.zones.alloc_first(gfp, order) {
+                self.reclaim.found_room();
                 return Ok(frames);
             }
             if !self.reclaim.is_worth_retrying(&mut patience, (gfp, order), reclaimed) {
                 // What other CPUs keep, and what is held back.
                 let last = self.zones.alloc(gfp, order);
-                if last.is_ok() || dying.is_some() {
+                if last.is_ok() {
                     return last;
                 }
-                match self.reclaim.last_resort(gfp, order) {
-                    Resort::Room => return self.zones.alloc(gfp, order),
-                    Resort::None if !self.reclaim.must_go_on(gfp) => return last,
-                    Resort::None | Resort::Again => patience = Patience::default(),
+                // It may have been chosen meanwhile, by itself or on another CPU.
+                let was_dying = dying.is_some();
+                if !planted("vm::last.chosen_ask_again") {
+                    dying = dying.or_else(|| self.reclaim.dying_scope());
+                }
+                let resort = match (was_dying, &dying) {
+                    (true, _) => Resort::None,
+                    (false, Some(_)) => Resort::Again,
+                    (false, None) => self.reclaim.last_resort(gfp, order),
+                };
+                let must_go_on = self.reclaim.must_go_on(gfp);
+                match resort {
+                    Resort::Room if !must_go_on => return self.zones.alloc(gfp, order),
+                    Resort::None if !must_go_on => return last,
+                    _ => patience = Patience::default(),
                 }
             }
         }

@@ -118,6 +118,13 @@ impl<'p, M: Machine> Reclaim<'p, M> {
         if killer.out_of_memory(gfp, order) { Resort::Again } else { Resort::None }
     }
 
+    /// An allocation that had to make room got what it asked for.
+    pub(super) fn found_room(&self) {
+        if self.in_vain.load(Ordering::Relaxed) != 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// As [`Reclaim::last_resort`], for what is not an allocation but will try one again; whether that is of use.
     pub(super) fn is_worth_a_victim(&self, gfp: GfpFlags, order: Order) -> bool {
         match self.last_resort(gfp, order) {

@@ -114,6 +114,9 @@ pub(crate) enum Started {
 
 /// How pages are read.
 const READ: Job<'static> = Job { op: IoOp::Read, purpose: Purpose::Swap, end: End::Read };
+/// Nobody goes for what comes with a page (Linux lets it be so; its readahead of files does not).
+const GFP_BESIDE: GfpFlags =
+    GfpFlags::GFP_HIGHUSER_MOVABLE.union(GfpFlags::__GFP_NORETRY).union(GfpFlags::__GFP_NOWARN);
 /// What nobody waits for does not make others wait for its memory.
 const GFP_NEXT: GfpFlags =
     GfpFlags::GFP_HIGHUSER_MOVABLE.difference(GfpFlags::__GFP_DIRECT_RECLAIM).union(GfpFlags::__GFP_NOWARN);
@@ -136,13 +139,13 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Reader<'_, 'p, M, A> {
         [beside, next]: [impl Iterator<Item = SwapEntry>; 2],
     ) -> Result<Brought<'p>, Refused> {
         let (swap, gfp) = (self.swap, GfpFlags::GFP_HIGHUSER_MOVABLE);
-        let mut brought = None;
+        let (mut brought, mut has_memory) = (None, true);
         // In order, so that slots in a row are one request.
         for beside in beside {
             if beside == entry {
                 brought = Some(self.read(entry, gfp));
-            } else {
-                let _ = self.read_ahead(beside, gfp);
+            } else if has_memory {
+                has_memory = self.read_ahead(beside, GFP_BESIDE) != Err(Refused::Full);
             }
         }
         if let Some(Ok((_, Started::Yes))) = brought {

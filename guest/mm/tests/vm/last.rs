@@ -26,6 +26,7 @@ struct Killer {
     hog: Mutex<Option<u32>>,
     asked: Mutex<Vec<(GfpFlags, Order)>>,
     frees: AtomicBool,
+    takes_asker: AtomicBool,
     is_victim: AtomicBool,
 }
 
@@ -33,7 +34,15 @@ impl OomKiller for Killer {
     fn out_of_memory(&self, gfp: GfpFlags, order: Order) -> bool {
         let cpu = self.vm.machine().cpu();
         assert!(cpu.can_wait() && cpu.task_flags().contains(TaskFlags::PF_MEMALLOC));
-        self.asked.lock().unwrap().push((gfp, order));
+        let times = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push((gfp, order));
+            asked.len()
+        };
+        if self.takes_asker.load(Ordering::Relaxed) {
+            self.is_victim.store(true, Ordering::Relaxed);
+            return times < 3;
+        }
         if !self.frees.load(Ordering::Relaxed) {
             return false;
         }
@@ -72,6 +81,7 @@ impl Full {
             hog: Mutex::new(None),
             asked: Mutex::new(Vec::new()),
             frees: AtomicBool::new(true),
+            takes_asker: AtomicBool::new(false),
             is_victim: AtomicBool::new(false),
         });
         reclaim.kill_with(killer);
@@ -191,6 +201,24 @@ fn who_must_end_uses_reserves_and_kills_nobody() {
     let min: u64 = board.populated_zones().map(|zone| zone.watermarks().min).sum();
     assert!(min >= 256 && dying.abs_diff(ordinary - min / 2) < 64, "{ordinary} {dying} of {min}");
     assert!(full.reclaim.try_again(KERNEL, Order::ZERO), "it finds out when it tries");
+    assert!(full.asked().is_empty());
+}
+
+/// One that is chosen while it asks is not asked for another: it gets the same from the reserves, at once.
+#[test]
+fn who_is_chosen_while_it_asks_asks_no_more() {
+    let full = Full::new();
+    let board = full.world.board;
+    full.killer.takes_asker.store(true, Ordering::Relaxed);
+    let mut pages = 0;
+    while full.killer.asked.lock().unwrap().is_empty() {
+        pages = board.total_free_pages();
+        assert!(full.frames.alloc(KERNEL, Order::ZERO).is_ok(), "{pages} were free");
+    }
+    assert_eq!(full.asked().len(), 1);
+    while full.frames.alloc(KERNEL, Order::ZERO).is_ok() {}
+    let min: u64 = board.populated_zones().map(|zone| zone.watermarks().min).sum();
+    assert!(pages - board.total_free_pages() > min / 4, "{pages} {min}");
     assert!(full.asked().is_empty());
 }
 
