@@ -114,7 +114,7 @@ fn is_not_there(name: &str) -> bool {
         "balloon_",
         "zsw",
     ];
-    const NAMES: [&str; 40] = [
+    const NAMES: [&str; 37] = [
         "nr_zspages",
         "nr_free_cma",
         "numa_interleave",
@@ -129,7 +129,6 @@ fn is_not_there(name: &str) -> bool {
         "nr_foll_pin_released",
         "nr_sec_page_table_pages",
         "nr_iommu_pages",
-        "nr_hugetlb",
         "nr_balloon_pages",
         "nr_kernel_file_pages",
         "nr_memmap_pages",
@@ -142,8 +141,6 @@ fn is_not_there(name: &str) -> bool {
         "zone_reclaim_success",
         "zone_reclaim_failed",
         "kswapd_inodesteal",
-        "htlb_buddy_alloc_success",
-        "htlb_buddy_alloc_fail",
         "unevictable_pgs_cleared",
         "unevictable_pgs_stranded",
         "thp_fault_fallback_charge",
@@ -407,6 +404,19 @@ fn of_huge_pages() -> Vec<Case> {
             before: &["vm map 4M thp", "touch 1/1"],
             forced: lists(vec![divide]),
             changes: &[("thp_split_pmd", By(1)), ("nr_anon_transparent_hugepages", By(-1))],
+        },
+        Case {
+            guest: guest(),
+            before: &["hugetlb nr=2"],
+            forced: &["hugetlb nr=6", "vm map 8M hugetlb", "touch 1/1"],
+            changes: &[("htlb_buddy_alloc_success", By(4)), ("nr_hugetlb", By(4 * 512))],
+        },
+        Case {
+            guest: guest(),
+            before: &["hugetlb nr=4", "vm map 8M hugetlb", "touch 1/1"],
+            forced: &["vm unmap", "hugetlb nr=1000"],
+            // Node after node is asked until none has a block.
+            changes: &[("htlb_buddy_alloc_fail", By(1)), ("nr_hugetlb", Is(0))],
         },
         Case {
             guest: guest(),

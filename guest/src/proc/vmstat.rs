@@ -7,7 +7,7 @@ use crate::drivers::blk::{self, Disk};
 use crate::memory::shrinkers::SHRINKERS;
 use crate::memory::slab::SLABS;
 use crate::memory::vm::{LRU, STAT, VM};
-use crate::memory::{PHYS, boot, stack, tables};
+use crate::memory::{PHYS, boot, hugetlb, stack, tables};
 use core::fmt::{self, Write};
 use mm::addr::Order;
 use mm::frame::{MigrateType, ZoneKind};
@@ -33,6 +33,9 @@ const ZONE_LISTS: [(LruList, usize); LruList::COUNT] = [
     (LruList::Unevictable, place(&ZONE_STATS, "nr_zone_unevictable")),
 ];
 const ANON_THPS: usize = place(&NODE_STATS, "nr_anon_transparent_hugepages");
+const NR_HUGETLB: usize = place(&NODE_STATS, "nr_hugetlb");
+const FROM_BUDDY: [usize; 2] =
+    [place(&VM_EVENTS, "htlb_buddy_alloc_success"), place(&VM_EVENTS, "htlb_buddy_alloc_fail")];
 const KERNEL_STACK: usize = place(&NODE_STATS, "nr_kernel_stack");
 const PAGE_TABLE_PAGES: usize = place(&NODE_STATS, "nr_page_table_pages");
 const SLAB_RECLAIMABLE: usize = place(&NODE_STATS, "nr_slab_reclaimable");
@@ -199,6 +202,11 @@ pub fn node_stats(node: &Node) -> NodeStats {
     }
     // Linux shows these in huge pages, and only here.
     stats[ANON_THPS] /= Level::PMD.pages();
+    let in_use = hugetlb::pools().map(|pool| {
+        let counts = pool.counts(Some(node.id()));
+        (counts.total - counts.free) * pool.frames()
+    });
+    stats[NR_HUGETLB] = in_use.sum();
     let slabs = SLABS.totals(Some(node.id()));
     stats[SLAB_RECLAIMABLE] = slabs.reclaimable;
     stats[SLAB_UNRECLAIMABLE] = slabs.unreclaimable + slabs.large;
@@ -236,6 +244,9 @@ pub fn numbers() -> Vmstat {
     all.global[DIRTY_BACKGROUND_THRESHOLD] = limits.background;
     all.global[MEMMAP_BOOT_PAGES] = boot::descriptor_pages();
     all.events[SLABS_SCANNED] = SHRINKERS.scanned();
+    for pool in hugetlb::pools() {
+        FROM_BUDDY.into_iter().zip(pool.from_buddy()).for_each(|(place, count)| all.events[place] += count);
+    }
     for (event, place) in EVENTS {
         all.events[place] = STAT.event(event);
     }

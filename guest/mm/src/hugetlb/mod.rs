@@ -14,6 +14,7 @@ use crate::mutant::planted;
 use crate::phys::{ExactFrames, GfpFlags, Phys};
 use crate::port::Machine;
 use crate::sync::SpinLock;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A page that was taken out of a pool.
 #[must_use = "a page that is not given back is lost to its pool"]
@@ -89,6 +90,8 @@ pub struct HugePool<'p, M> {
     phys: &'p Phys<M>,
     frames: u64,
     inner: SpinLock<Inner>,
+    /// Pages that the buddy allocator gave, and that it had not (`htlb_buddy_alloc_success`, `_fail`).
+    from_buddy: [AtomicU64; 2],
 }
 
 impl<'p, M: Machine> HugePool<'p, M> {
@@ -103,7 +106,7 @@ impl<'p, M: Machine> HugePool<'p, M> {
             overcommit: 0,
             next: 0,
         };
-        Self { phys, frames, inner: SpinLock::new(inner) }
+        Self { phys, frames, inner: SpinLock::new(inner), from_buddy: [const { AtomicU64::new(0) }; 2] }
     }
 
     /// Base pages of one of its pages.
@@ -125,6 +128,11 @@ impl<'p, M: Machine> HugePool<'p, M> {
             free: sum.free + part.counts.free,
             ..sum
         })
+    }
+
+    /// How often the buddy allocator gave a page, and how often it had none. Pages that it has no blocks for do not count.
+    pub fn from_buddy(&self) -> [u64; 2] {
+        self.from_buddy.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Makes the pool on all nodes together `wanted` pages large, as far as there is memory and as far as pages are
@@ -164,8 +172,16 @@ impl<'p, M: Machine> HugePool<'p, M> {
             | GfpFlags::__GFP_RETRY_MAYFAIL
             | GfpFlags::__GFP_NOWARN
             | GfpFlags::__GFP_THISNODE;
+        if self.phys.nodes().all(|other| other.id() != node) {
+            return false;
+        }
         let pfn = match Order::covering(self.frames) {
-            Some(order) => self.phys.alloc_pages_node(node, gfp, order).map(|frames| frames.into_raw().0),
+            Some(order) => {
+                let frames = self.phys.alloc_pages_node(node, gfp, order);
+                let [given, refused] = &self.from_buddy;
+                if frames.is_ok() { given } else { refused }.fetch_add(1, Ordering::Relaxed);
+                frames.map(|frames| frames.into_raw().0)
+            }
             None => self.phys.alloc_contig_pages(gfp, self.frames, Some(node)).map(|run| run.into_raw().0),
         };
         let Ok(pfn) = pfn else { return false };
