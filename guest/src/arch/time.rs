@@ -70,7 +70,7 @@ pub fn tsc_khz() -> u64 {
 
 /// Nanoseconds in `tsc` units.
 pub fn tsc_to_ns(tsc: u64) -> u64 {
-    (u128::from(tsc) * u128::from(NS_PER_TSC.load(Ordering::Relaxed)) >> SHIFT) as u64
+    ((u128::from(tsc) * u128::from(NS_PER_TSC.load(Ordering::Relaxed))) >> SHIFT) as u64
 }
 
 /// TSC units in `ns` nanoseconds.
