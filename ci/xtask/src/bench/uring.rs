@@ -68,13 +68,25 @@ impl Places {
     }
 }
 
+/// What the host is told of how a whole file will be used.
+#[derive(Clone, Copy)]
+pub enum Advice {
+    /// From its beginning to its end (`POSIX_FADV_SEQUENTIAL`).
+    Sequential = 2,
+    /// Not soon (`POSIX_FADV_DONTNEED`).
+    DontNeed = 4,
+}
+
 /// Takes a file out of the page cache; what is dirty stays.
 pub fn forget(path: &Path) -> Result<()> {
-    /// POSIX_FADV_DONTNEED.
-    const DONT_NEED: i32 = 4;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    advise(&file, Advice::DontNeed)
+}
+
+/// Tells the host how an open file will be used.
+pub fn advise(file: &File, advice: Advice) -> Result<()> {
     let mut ring = IoUring::new(1).context("the host refuses io_uring")?;
-    let entry = opcode::Fadvise::new(types::Fd(file.as_raw_fd()), 0, DONT_NEED).build();
+    let entry = opcode::Fadvise::new(types::Fd(file.as_raw_fd()), 0, advice as i32).build();
     // SAFETY: the request has no memory, and the file is open until it is done.
     unsafe { ring.submission().push(&entry) }.context("the ring is full")?;
     ring.submit_and_wait(1).context("io_uring_enter fails")?;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::bench::uring;
+
 /// Bytes of a batch, and how many batches there are: as `file bench` in the guest.
 const BATCH: usize = 16 << 20;
 const BATCHES: u32 = 100;
@@ -42,6 +44,8 @@ impl Host {
     /// Opens the file at `path`, of `bytes` bytes.
     pub fn new(path: &Path, bytes: u64) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        // As the monitor does, so that the host reads as far ahead for both.
+        uring::advise(&file, uring::Advice::Sequential)?;
         Ok(Self { file, memory: vec![1; bytes as usize], buffer: vec![1; CHUNK] })
     }
 
