@@ -9,7 +9,7 @@ use super::{MAX_MMS, end};
 use crate::arch::smp;
 use crate::machine::CPU;
 use crate::{report, task};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use mm::port::Cpu;
 
 const BITS: usize = u64::BITS as usize;
@@ -25,20 +25,28 @@ fn key() -> u64 {
     (&raw const ENDING).addr() as u64
 }
 
+/// There is somebody to hand contexts over to.
+static RUNS: AtomicBool = AtomicBool::new(false);
+
 /// Starts the task, on a CPU that commands do not begin on. Once.
 pub(super) fn start() {
-    if task::spawn("oom_reaper", smp::online().saturating_sub(1), run, 0).is_err() {
-        report::unable(format_args!("no oom_reaper"));
+    match task::spawn("oom_reaper", smp::online().saturating_sub(1), run, 0) {
+        Ok(_) => RUNS.store(true, Ordering::Release),
+        Err(_) => report::unable(format_args!("no oom_reaper")),
     }
 }
 
-/// The context with this number, which has no holder, shall end soon.
-pub(super) fn hand_over(id: u32) {
+/// The context with this number, which has no holder, shall end soon; false if there is nobody to end it.
+pub(super) fn hand_over(id: u32) -> bool {
+    if !RUNS.load(Ordering::Acquire) {
+        return false;
+    }
     ENDING.fetch_add(1, Ordering::Relaxed);
     if let Some(word) = HANDED_OVER.get(id as usize / BITS) {
         word.fetch_or(1 << (id as usize % BITS), Ordering::Release);
     }
     CPU.wake(key());
+    true
 }
 
 /// Whether contexts are ending.

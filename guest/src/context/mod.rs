@@ -239,9 +239,8 @@ impl Drop for Context {
         if self.slot.holders.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        if task::flags().contains(TaskFlags::PF_MEMALLOC) {
-            exit::hand_over(self.id);
-        } else {
+        let may_hold_locks = task::flags().contains(TaskFlags::PF_MEMALLOC);
+        if !may_hold_locks || !exit::hand_over(self.id) {
             end(self.id);
         }
     }

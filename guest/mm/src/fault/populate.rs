@@ -11,8 +11,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Makes every page from `addr` on for `len` bytes what `access` needs. The faults are counted like any other.
     ///
     /// # Errors
-    /// `Enomem` without memory, where nothing is mapped, or in a context that must end; `Efault` where the access is not allowed; `Ecorrupt`. Pages
-    /// before the place of the failure are there.
+    /// `Enomem` without memory, where nothing is mapped, or in a context that must end; `Efault` where the access is not
+    /// allowed; `Ecorrupt`. Pages before the place of the failure are there.
     pub fn populate<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,

@@ -39,16 +39,12 @@ impl<'p, M: Machine> Reclaiming<'p, M> {
                 if last.is_ok() {
                     return last;
                 }
-                // It may have been chosen meanwhile, by itself or on another CPU.
-                let was_dying = dying.is_some();
-                if !planted("vm::last.chosen_ask_again") {
-                    dying = dying.or_else(|| self.reclaim.dying_scope());
+                let is_dying = dying.is_some();
+                let resort = if is_dying { Resort::None } else { self.reclaim.last_resort(gfp, order) };
+                // It may have been chosen itself.
+                if !is_dying && !planted("vm::last.chosen_ask_again") {
+                    dying = self.reclaim.dying_scope();
                 }
-                let resort = match (was_dying, &dying) {
-                    (true, _) => Resort::None,
-                    (false, Some(_)) => Resort::Again,
-                    (false, None) => self.reclaim.last_resort(gfp, order),
-                };
                 let must_go_on = self.reclaim.must_go_on(gfp);
                 match resort {
                     Resort::Room if !must_go_on => return self.zones.alloc(gfp, order),

@@ -276,6 +276,7 @@ impl<M: Machine> Swap<'_, M> {
             self.stat().count(self.cpu(), VmEvent::SwapRaHit, 1);
         }
     }
+
     /// The most pages that are mapped at once when one of them is used.
     pub(crate) fn most_ahead(&self) -> u64 {
         self.ahead.most()
