@@ -6,8 +6,8 @@
 //! same emulator with the same CPU model; `rep` string instructions count once for each iteration.
 //!
 //! What waits for a disk is counted from outside, by a plugin of QEMU (`counter`), over every instruction that is executed
-//! meanwhile; how often the guest sleeps while it waits depends on this machine, so such a row is what nine of ten rounds do
-//! not exceed, which is the whole way through sleep and interrupt.
+//! meanwhile, interrupts and what is done for many at once among them. Such a row is the mean of all rounds: which of them pays
+//! for a batch depends on this machine, and a row at the edge of those (nine of ten rounds) gave 4816 or 5384 for one guest.
 //!
 //! Owns: running the guest, and the record of what was measured last, `tests/data/icount.tsv`. Stays outside: the rows
 //! with their limits and peers (`rows`). A count that leaves the record by more than 2 % fails the check, better

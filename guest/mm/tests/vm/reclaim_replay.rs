@@ -221,6 +221,17 @@ fn agree(slots: u64, ops: &[Op]) -> Counts {
     counts
 }
 
+/// A page that came back by a read has its slot still; when it is used so much that it stays, and swap is more than half full
+/// by then, it gives the slot up. Few traces of chance get there.
+#[test]
+fn who_stays_gives_his_slot_up_once_they_are_short() {
+    use Op::{MakeRoom, Touch};
+    let out = [Touch(85, 131, Use::Clear), MakeRoom(4)];
+    let used = [Touch(0, 69, Use::Clear), Touch(111, 75, Use::Read), MakeRoom(2)];
+    let again = [Touch(69, 100, Use::Read), MakeRoom(1)];
+    agree(150, &[&out[..], &used, &again].concat());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
