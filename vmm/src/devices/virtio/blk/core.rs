@@ -14,9 +14,9 @@ use super::super::DeviceFault;
 use super::SECTOR_SIZE;
 use super::buffers::Durability;
 use super::counters::{BlkCounters, RequestKind};
-use super::engine::{self, Done, Engine, EngineKind, Job};
+use super::engine::{self, Done, Engine, EngineKind, Job, Op};
 use super::faults::{Injector, Kind, Verdict};
-use super::flight::{Flight, Flights, MAX_IN_FLIGHT, Step, Work};
+use super::flight::{Flight, Flights, LOOK, MAX_IN_FLIGHT, Step, Work};
 use super::geometry::MAX_EXTENT_SECTORS;
 use super::image::{Access, DiskImage};
 use super::request::{Completion, Extent, Operation, Parser, Request, Status};
@@ -160,10 +160,13 @@ impl Core {
         let read = (kind == RequestKind::Read).then_some(sector * SECTOR_SIZE);
         match self.flights.insert(flight) {
             Ok(slot) => {
-                if let Some(offset) = read {
-                    self.stream.begin(offset, bytes);
+                let look = read.and_then(|offset| self.stream.begin(offset, bytes));
+                self.proceed(slot)?;
+                if let Some(offset) = look {
+                    let fd = self.image.descriptor();
+                    self.start(Job { slot: LOOK, fd, op: Op::Look(offset) })?;
                 }
-                self.proceed(slot).map(|()| None)
+                Ok(None)
             }
             // The device takes no chain when there is no room.
             Err(flight) => Ok(Some(flight.request.complete(Status::IoError, 0))),
@@ -174,23 +177,28 @@ impl Core {
     fn proceed(&mut self, slot: u16) -> Result<(), DeviceFault> {
         let Some(flight) = self.flights.get_mut(slot) else { return Ok(()) };
         match flight.next(&self.image) {
-            Some((fd, op)) => {
-                let engine = open_engine(&mut self.engine, self.kind, &self.helpers)?;
-                // SAFETY: the image outlives its engine's operations, because every way to drop it waits for them
-                // first (`quiesce`). The vectors belong to the flight, which keeps guest RAM mapped, holds them on
-                // the heap wherever it is moved, and leaves the table only when no operation of it is under way. The table bounds how many there are.
-                unsafe { engine.push(Job { slot, fd, op }) };
-                self.under_way += 1;
-            }
+            Some((fd, op)) => self.start(Job { slot, fd, op })?,
             None => self.finish(slot, true),
         }
+        Ok(())
+    }
+
+    /// Gives the engine an operation of a flight in the table, or a look.
+    fn start(&mut self, job: Job) -> Result<(), DeviceFault> {
+        let engine = open_engine(&mut self.engine, self.kind, &self.helpers)?;
+        // SAFETY: the image outlives its engine's operations, because every way to drop it waits for them first
+        // (`quiesce`). The vectors belong to the flight, which keeps guest RAM mapped, holds them on the heap wherever it
+        // is moved, and leaves the table only when no operation of it is under way. A look has none. The table bounds how
+        // many there are, and there is one look: while it is under way the stream is held.
+        unsafe { engine.push(job) };
+        self.under_way += 1;
         Ok(())
     }
 
     fn finish(&mut self, slot: u16, ok: bool) {
         let Some(flight) = self.flights.get_mut(slot) else { return };
         if flight.kind == RequestKind::Read {
-            self.stream.end(flight.bytes);
+            self.stream.end(flight.sector * SECTOR_SIZE);
         }
         match flight.release {
             Some(release) => self.delayed.push(Reverse((release, slot, ok))),
@@ -200,7 +208,7 @@ impl Core {
 
     /// Whether another request had better wait.
     pub fn is_full(&self) -> bool {
-        self.flights.is_full() || !self.image.is_direct() && self.stream.is_enough()
+        self.flights.is_full() || self.stream.is_held()
     }
 
     /// Hands what was begun to the host.
@@ -217,6 +225,11 @@ impl Core {
         self.under_way -= done.len().min(self.under_way);
         let mut outcome = Ok(());
         for Done { slot, result } in done.drain(..) {
+            if slot == LOOK {
+                // What became of it, a read of that place will tell.
+                self.stream.looked();
+                continue;
+            }
             let Some(flight) = self.flights.get_mut(slot) else { continue };
             match flight.took(result) {
                 Step::Again => outcome = outcome.and(self.proceed(slot)),
@@ -287,7 +300,7 @@ impl Core {
     pub fn forget(&mut self) {
         self.quiesce();
         self.flights = Flights::default();
-        self.stream = Stream::default();
+        self.stream = Stream::new(self.image.size(), self.image.ahead());
         self.delayed.clear();
         self.finished.clear();
     }

@@ -39,6 +39,8 @@ use crate::sandbox::ThreadFilter;
 /// Bytes that one pass hands to the host before it answers what is finished: what the host has in its page cache it copies
 /// at once, and a driver that hears of it early uses the time of the next copy.
 const SLICE: u64 = 64 << 10;
+/// The same around the page cache, where nothing is copied: the host makes one request of reads in a row that come together.
+const DIRECT_SLICE: u64 = 1 << 20;
 
 /// Why a disk cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +108,7 @@ impl Block {
             injector: Injector::new(faults),
             parser: Parser::default(),
             flights: Flights::default(),
-            stream: Stream::default(),
+            stream: Stream::new(image.size(), image.ahead()),
             under_way: 0,
             retry: false,
             delayed: BinaryHeap::new(),
@@ -137,7 +139,8 @@ impl Block {
             *starved = true;
             return Ok(Backlog::Blocked);
         }
-        let mut slice = Slice { queue: index, now: Instant::now(), left: SLICE };
+        let left = if core.image.is_direct() { DIRECT_SLICE } else { SLICE };
+        let mut slice = Slice { queue: index, now: Instant::now(), left };
         let backlog = queue.pass(when_empty, |returns, chain| slice.take(core, returns, chain));
         core.submit();
         let backlog = backlog?;

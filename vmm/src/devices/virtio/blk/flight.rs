@@ -17,6 +17,9 @@ use super::request::Request;
 /// Requests of one disk that can be in flight, over all queues.
 pub const MAX_IN_FLIGHT: u16 = 256;
 
+/// The slot of no flight: that of the look at a stream.
+pub const LOOK: u16 = MAX_IN_FLIGHT;
+
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
 

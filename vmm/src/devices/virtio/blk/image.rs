@@ -17,6 +17,7 @@ use shared::disk::uuid::Uuid;
 
 use super::SECTOR_SIZE;
 use super::buffers::GuestBuffers;
+use super::readahead;
 
 /// How the guest may use a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,8 @@ pub struct DiskImage {
     size: u64,
     access: Access,
     punches: bool,
+    /// Bytes that the host reads ahead.
+    ahead: u64,
 }
 
 impl DiskImage {
@@ -197,8 +200,8 @@ impl DiskImage {
 
     fn new(file: File, size: u64, access: Access) -> Self {
         let punches = access == Access::ReadWrite && can_punch(&file, size);
-        read_far_ahead(&file);
-        Self { file, direct: None, size, access, punches }
+        let ahead = readahead::extend(&file);
+        Self { file, direct: None, size, access, punches, ahead }
     }
 
     /// The same disk with another cache mode.
@@ -247,6 +250,11 @@ impl DiskImage {
         self.direct.is_some()
     }
 
+    /// How many bytes of it the host reads ahead of transfers in a row; 0 around the page cache.
+    pub(super) fn ahead(&self) -> u64 {
+        if self.is_direct() { 0 } else { self.ahead }
+    }
+
     /// The descriptor for everything else.
     pub(super) fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -264,13 +272,6 @@ impl Direct {
         let (memory, offset) = direct_alignment(&direct)?;
         Ok(Self { file: direct, memory, offset })
     }
-}
-
-/// Has the host read twice as far ahead of whoever reads in a row (Linux doubles the window): the guest reads ahead too, and
-/// its requests come in bursts, between which a shorter window has the disk idle. A host that refuses reads as ever.
-fn read_far_ahead(file: &File) {
-    // SAFETY: takes no pointers; the descriptor is open.
-    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
 }
 
 /// The alignment that `file` wants for transfers around the page cache: of memory, and of offsets and lengths.

@@ -9,7 +9,8 @@
 //! | `core` | the disk without its queues |
 //! | `request` | what a descriptor chain means |
 //! | `flight` | a request under way |
-//! | `stream` | how much of a stream the host has at once |
+//! | `stream` | when the host gets more of a stream |
+//! | `readahead` | how far the host reads ahead |
 //! | `faults` | what goes wrong on purpose |
 //! | `engine` | who moves the bytes |
 //! | `buffers` | the guest's memory of one request |
@@ -32,6 +33,7 @@ mod flight;
 mod geometry;
 pub mod histogram;
 pub mod image;
+mod readahead;
 mod request;
 mod stream;
 mod worker;

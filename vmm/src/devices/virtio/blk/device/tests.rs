@@ -11,6 +11,7 @@ use super::super::super::device::VirtioDevice;
 use super::super::super::tests::driver::*;
 use super::super::counters::RequestKind;
 use super::super::engine::{Done, Engine, Job, Op};
+use super::super::stream::BATCH;
 use super::*;
 
 const HEADERS: u64 = BUFFERS;
@@ -35,6 +36,7 @@ fn length(op: Op) -> i32 {
             let list = unsafe { std::slice::from_raw_parts(vectors.first, vectors.count as usize) };
             list.iter().map(|vector| vector.iov_len as i32).sum()
         }
+        Op::Look(_) => 1,
         Op::Sync | Op::Allocate { .. } => 0,
     }
 }
@@ -250,29 +252,74 @@ fn more_requests_than_fit_wait_for_their_turn() {
     assert_eq!(counters.log().len(), 256);
 }
 
-/// Has 32 reads of 128 KiB served, read `n` at place `place(n)` of the image. Returns the most that the host had at once.
-fn most_at_once(place: impl Fn(u64) -> u64) -> usize {
-    const BYTES: u32 = 128 << 10;
-    let (mut rig, engine, counters) = disk_of(32 * u64::from(BYTES), 256, FaultPlan::default());
-    for n in 0..32 {
-        let sector = place(n) * u64::from(BYTES) / 512;
+/// Reads of a part of a stream, and how many of them there are.
+const PART: u32 = 128 << 10;
+const PARTS: u64 = 80;
+
+/// Has a disk of which the host reads `ahead` bytes ahead serve [`PARTS`] reads, read `n` at place `place(n)`; the host ends them
+/// in their order. Returns what the host had at each moment.
+fn parts(ahead: u64, place: impl Fn(u64) -> u64) -> Vec<Vec<Job>> {
+    let size = PARTS * u64::from(PART);
+    let image = DiskImage::temporary(size).unwrap();
+    let options = BlockOptions { id: "manual".into(), ..BlockOptions::default() };
+    let mut block = Block::with_options(image, options).unwrap();
+    let engine = Manual::default();
+    block.core.engine = Some(Box::new(engine.clone()));
+    let (counters, block) = (block.counters(), Arc::new(Mutex::new(block)));
+    let mut rig = Rig::new(block.clone());
+    rig.bring_up(EVENT_IDX | 1 << VIRTIO_BLK_F_FLUSH, 1, 256);
+    block.lock().unwrap().core.stream = Stream::new(size, ahead);
+    for n in 0..PARTS {
+        let sector = place(n) * u64::from(PART) / 512;
         rig.put(HEADERS + 16 * n, &[[0; 8], sector.to_le_bytes()].concat());
-        rig.submit(0, &[out(HEADERS + 16 * n, 16), into(DATA, BYTES), into(STATUSES + n, 1)]);
+        rig.submit(0, &[out(HEADERS + 16 * n, 16), into(DATA, PART), into(STATUSES + n, 1)]);
     }
-    look(&mut rig);
-    while !engine.pending().is_empty() {
+    let mut moments = Vec::new();
+    loop {
+        // What was held goes on with what is finished.
+        while rig.events.serve(0) || rig.events.complete().progress {}
+        match engine.pending() {
+            pending if pending.is_empty() => break,
+            pending => moments.push(pending),
+        }
         engine.finish(0, None);
-        look(&mut rig);
     }
-    assert_eq!((rig.used(0).len(), statuses(&rig, 32)), (32, vec![0; 32]));
-    assert_eq!(counters.totals().read_bytes, 32 * u64::from(BYTES));
-    engine.0.lock().unwrap().most
+    assert_eq!((rig.used(0).len(), statuses(&rig, PARTS)), (PARTS as usize, vec![0; PARTS as usize]));
+    assert_eq!(counters.totals().read_bytes, size, "a look is no read of the guest");
+    moments
+}
+
+fn most(moments: &[Vec<Job>]) -> usize {
+    moments.iter().map(Vec::len).max().unwrap()
 }
 
 #[test]
-fn the_host_has_a_part_of_a_stream_at_once_and_all_other_reads() {
-    assert_eq!(most_at_once(|n| n), 8, "1 MiB");
-    assert_eq!(most_at_once(|n| n * 5 % 32), 32);
+fn the_host_has_two_batches_of_a_stream_at_once_and_all_other_reads() {
+    let batch = (BATCH / u64::from(PART)) as usize;
+    let stream = parts(0, |n| n);
+    // A stream is one from its ninth read on.
+    assert_eq!(stream[0].len(), 8 + batch);
+    assert_eq!(most(&stream), 2 * batch - 1, "without the read that is over");
+    assert_eq!(most(&parts(0, |n| n * 7 % PARTS)), PARTS as usize);
+}
+
+#[test]
+fn where_the_host_reads_ahead_it_gets_a_batch_when_that_is_there() {
+    let mut looks = Vec::new();
+    for pending in parts(BATCH, |n| n) {
+        let look = pending
+            .iter()
+            .find_map(|job| if let Op::Look(offset) = job.op { Some(offset + 1) } else { None });
+        let Some(end) = look else { continue };
+        looks.push(end);
+        // The first look comes with the read that makes it a stream, each other one with the end of a batch.
+        let start = if end == BATCH { 9 * u64::from(PART) } else { (end - 1) / BATCH * BATCH };
+        let early = |job: &&Job| matches!(job.op, Op::Read(_, at) if at >= start);
+        assert_eq!(pending.iter().filter(early).count(), 0, "{pending:?}");
+    }
+    looks.dedup();
+    assert_eq!(looks, [BATCH, 2 * BATCH, PARTS * u64::from(PART)]);
+    assert_eq!(most(&parts(BATCH, |n| n * 7 % PARTS)), PARTS as usize);
 }
 
 #[test]

@@ -95,6 +95,19 @@ fn results_are_the_kernels() {
 }
 
 #[test]
+fn a_look_reads_one_byte_if_there_is_one() {
+    for_each_engine(|engine| {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 1000], 0).unwrap();
+        let look = |fd, offset| Job { slot: 0, fd, op: Op::Look(offset) };
+        for (offset, result) in [(0, 1), (999, 1), (1000, 0)] {
+            assert_eq!(run(engine, &[look(file.as_raw_fd(), offset)]), [result]);
+        }
+        assert_eq!(run(engine, &[look(-1, 0)]), [-libc::EBADF]);
+    });
+}
+
+#[test]
 fn the_event_tells_of_completions() {
     let readable = |fd| {
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };

@@ -1,7 +1,7 @@
 //! Operations by blocking system calls on a few threads.
 //!
 //! Owns: the threads and the two lists between them and the disk. System calls of these threads: `preadv2`,
-//! `pwritev2`, `fdatasync`, `fallocate`, `write` to the eventfd, `futex`.
+//! `pread64`, `pwritev2`, `fdatasync`, `fallocate`, `write` to the eventfd, `futex`.
 //! Invariants: the threads end when the engine is dropped, after everything that was pushed is done.
 
 use std::collections::VecDeque;
@@ -96,6 +96,11 @@ fn run(job: &Job) -> i32 {
             // SAFETY: by the contract of `Engine::push`, descriptor and vectors are valid until this is done. The
             // guest may race with the kernel for the contents; nothing in this process holds a reference to them.
             unsafe { libc::preadv2(job.fd, first, count as i32, offset as i64, 0) }
+        }
+        Op::Look(offset) => {
+            let mut byte = 0u8;
+            // SAFETY: the kernel writes at most the one byte, which outlives the call.
+            unsafe { libc::pread(job.fd, (&raw mut byte).cast(), 1, offset as i64) }
         }
         // SAFETY: as for `Read`; the kernel only reads the guest's bytes here.
         Op::Write(Vectors { first, count }, offset) => unsafe {

@@ -7,6 +7,7 @@
 //! process is gone, and until then the image would stay locked.
 //! Invariants: the ring has room for as many operations as are ever under way, so neither queue overflows.
 
+use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -30,6 +31,8 @@ pub struct Uring {
     ring: IoUring,
     /// Operations that the kernel has not given back yet.
     under_way: usize,
+    /// Where the kernel puts what was looked at. Nobody reads it.
+    looked: Box<UnsafeCell<u8>>,
 }
 
 impl Uring {
@@ -39,17 +42,19 @@ impl Uring {
         let mut allowed = OPCODES.map(Restriction::sqe_op);
         ring.submitter().register_restrictions(&mut allowed)?;
         ring.submitter().register_enable_rings()?;
-        Ok(Self { ring, under_way: 0 })
+        Ok(Self { ring, under_way: 0, looked: Box::default() })
     }
 }
 
-fn entry(job: &Job) -> squeue::Entry {
+/// What the ring is told of `job`; a look goes to `looked`.
+fn entry(job: &Job, looked: *mut u8) -> squeue::Entry {
     let fd = types::Fd(job.fd);
     match job.op {
         Op::Read(vectors, offset) => match single(vectors) {
             Some((at, len)) => opcode::Read::new(fd, at, len).offset(offset).build(),
             None => opcode::Readv::new(fd, vectors.first, vectors.count).offset(offset).build(),
         },
+        Op::Look(offset) => opcode::Read::new(fd, looked, 1).offset(offset).build(),
         Op::Write(vectors, offset) => match single(vectors) {
             Some((at, len)) => opcode::Write::new(fd, at, len).offset(offset).build(),
             None => opcode::Writev::new(fd, vectors.first, vectors.count).offset(offset).build(),
@@ -77,10 +82,12 @@ fn single(vectors: Vectors) -> Option<(*mut u8, u32)> {
 
 impl Engine for Uring {
     unsafe fn push(&mut self, job: Job) {
-        let entry = entry(&job).user_data(job.slot.into());
-        // SAFETY: by the caller, everything that the entry points at stays valid until it is done.
+        let entry = entry(&job, self.looked.get()).user_data(job.slot.into());
+        // SAFETY: by the caller, everything that the entry points at stays valid until it is done. So does `looked`, which is
+        // dropped after all operations are over.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            // The capacity is the caller's promise; a queue that is full for now empties by submitting.
+            // The capacity is the caller's promise; a queue that is full for now empties by submitting. What is over has
+            // twice the room, so a look besides has its place.
             self.submit();
         }
         self.under_way += 1;
