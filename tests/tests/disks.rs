@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tempfile::NamedTempFile;
-use tests::{Guest, any_host, for_each_host};
+use tests::{Guest, any_host, for_each_host, kvm};
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
@@ -37,6 +37,22 @@ fn disk_regions_have_the_checksum_of_the_host() {
         }
         assert_eq!(run.output(0).fact("crc32"), format!("0x{whole:08x}"), "{run}");
     });
+}
+
+/// However far the host reads ahead, and whoever moves the bytes, under his filter.
+#[test]
+fn a_stream_arrives_whole_by_every_way() {
+    let Some(host) = kvm() else { return };
+    let (file, whole) = image(24 * MIB, 3);
+    for options in ["io=uring", "io=threads", "cache=none,io=uring", "cache=none,io=threads"] {
+        let guest = Guest::on(host).disk(file.path(), &format!(",ro,{options}"));
+        let guest = guest.append("read_ahead_kb=8192");
+        let run = guest.run(&["file read /dev/vda bs=64K", "disk crc vda sectors=49152"]).start().assert_ok();
+        for n in 0..2 {
+            assert_eq!(run.output(n).fact("crc32"), format!("0x{whole:08x}"), "{options}\n{run}");
+        }
+        assert_eq!(run.output(0).number("disk_kb"), 24 << 10, "{run}");
+    }
 }
 
 #[test]

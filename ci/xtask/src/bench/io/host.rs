@@ -96,7 +96,11 @@ pub fn readahead_kb(path: &Path) -> Result<u64> {
     let device = fs::metadata(path).context("cannot look at the file")?.dev();
     // Linux `MAJOR` and `MINOR` of what `stat` shows.
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xff_ff00);
-    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    let text = fs::read_to_string(&setting).with_context(|| format!("cannot read {setting}"))?;
-    text.trim().parse().with_context(|| format!("{setting} holds {text}"))
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    // A disk, or a partition of one.
+    let text = ["queue", "../queue"]
+        .iter()
+        .find_map(|place| fs::read_to_string(format!("{device}/{place}/read_ahead_kb")).ok());
+    let text = text.with_context(|| format!("{} is on no disk: no readahead in {device}", path.display()))?;
+    text.trim().parse().with_context(|| format!("the readahead in {device} is {text}"))
 }

@@ -16,7 +16,7 @@ use super::buffers::Durability;
 use super::counters::{BlkCounters, RequestKind};
 use super::engine::{self, Done, Engine, EngineKind, Job, Op};
 use super::faults::{Injector, Kind, Verdict};
-use super::flight::{Flight, Flights, LOOK, MAX_IN_FLIGHT, Step, Work};
+use super::flight::{Flight, Flights, LOOK, MAX_OPERATIONS, Step, Work};
 use super::geometry::MAX_EXTENT_SECTORS;
 use super::image::{Access, DiskImage};
 use super::request::{Completion, Extent, Operation, Parser, Request, Status};
@@ -39,7 +39,8 @@ pub struct Core {
     pub injector: Injector,
     pub parser: Parser,
     pub flights: Flights,
-    pub stream: Stream,
+    /// The reads of each queue.
+    pub streams: Vec<Stream>,
     /// Operations with the engine.
     pub under_way: usize,
     /// The engine has not taken everything yet.
@@ -160,11 +161,13 @@ impl Core {
         let read = (kind == RequestKind::Read).then_some(sector * SECTOR_SIZE);
         match self.flights.insert(flight) {
             Ok(slot) => {
-                let look = read.and_then(|offset| self.stream.begin(offset, bytes));
+                let stream = self.streams.get_mut(queue);
+                let look = read.zip(stream).and_then(|(offset, stream)| stream.begin(offset, bytes));
                 self.proceed(slot)?;
                 if let Some(offset) = look {
-                    let fd = self.image.descriptor();
-                    self.start(Job { slot: LOOK, fd, op: Op::Look(offset) })?;
+                    // Less than `MAX_QUEUES` more.
+                    let slot = LOOK + queue as u16;
+                    self.start(Job { slot, fd: self.image.descriptor(), op: Op::Look(offset) })?;
                 }
                 Ok(None)
             }
@@ -189,7 +192,7 @@ impl Core {
         // SAFETY: the image outlives its engine's operations, because every way to drop it waits for them first
         // (`quiesce`). The vectors belong to the flight, which keeps guest RAM mapped, holds them on the heap wherever it
         // is moved, and leaves the table only when no operation of it is under way. A look has none. The table bounds how
-        // many there are, and there is one look: while it is under way the stream is held.
+        // many there are, and a queue has one look: while it is under way the queue is held.
         unsafe { engine.push(job) };
         self.under_way += 1;
         Ok(())
@@ -197,8 +200,10 @@ impl Core {
 
     fn finish(&mut self, slot: u16, ok: bool) {
         let Some(flight) = self.flights.get_mut(slot) else { return };
-        if flight.kind == RequestKind::Read {
-            self.stream.end(flight.sector * SECTOR_SIZE);
+        if flight.kind == RequestKind::Read
+            && let Some(stream) = self.streams.get_mut(flight.queue)
+        {
+            stream.end(flight.sector * SECTOR_SIZE);
         }
         match flight.release {
             Some(release) => self.delayed.push(Reverse((release, slot, ok))),
@@ -206,9 +211,14 @@ impl Core {
         }
     }
 
-    /// Whether another request had better wait.
-    pub fn is_full(&self) -> bool {
-        self.flights.is_full() || self.stream.is_held()
+    /// Whether another request of queue `queue` had better wait.
+    pub fn is_full(&self, queue: usize) -> bool {
+        self.flights.is_full() || self.streams.get(queue).is_some_and(Stream::is_held)
+    }
+
+    /// Whether the host has something of ours, or has done something that nobody was told of.
+    pub fn is_busy(&self) -> bool {
+        self.under_way > 0 || !self.flights.is_empty()
     }
 
     /// Hands what was begun to the host.
@@ -225,9 +235,9 @@ impl Core {
         self.under_way -= done.len().min(self.under_way);
         let mut outcome = Ok(());
         for Done { slot, result } in done.drain(..) {
-            if slot == LOOK {
+            if let Some(queue) = slot.checked_sub(LOOK) {
                 // What became of it, a read of that place will tell.
-                self.stream.looked();
+                self.streams.get_mut(usize::from(queue)).map(Stream::looked);
                 continue;
             }
             let Some(flight) = self.flights.get_mut(slot) else { continue };
@@ -300,7 +310,7 @@ impl Core {
     pub fn forget(&mut self) {
         self.quiesce();
         self.flights = Flights::default();
-        self.stream = Stream::new(self.image.size(), self.image.ahead());
+        self.streams.fill_with(|| Stream::new(&self.image));
         self.delayed.clear();
         self.finished.clear();
     }
@@ -320,7 +330,7 @@ fn open_engine<'e>(
     match engine {
         Some(engine) => Ok(engine),
         None => {
-            let opened = engine::open(kind, MAX_IN_FLIGHT, helpers.clone()).map_err(DeviceFault::Engine)?;
+            let opened = engine::open(kind, MAX_OPERATIONS, helpers.clone()).map_err(DeviceFault::Engine)?;
             Ok(engine.insert(opened))
         }
     }

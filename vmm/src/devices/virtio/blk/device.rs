@@ -29,7 +29,7 @@ use super::core::Core;
 use super::counters::BlkCounters;
 use super::engine::{self, EngineKind};
 use super::faults::{FaultPlan, Injector};
-use super::flight::{Flights, MAX_IN_FLIGHT};
+use super::flight::{Flights, MAX_OPERATIONS};
 use super::geometry::{CONFIG_BYTES, ID_BYTES, MAX_QUEUES, QUEUE_SIZE, config_space};
 use super::image::{Access, DiskImage};
 use super::request::{Completion, Parser, Rejected};
@@ -71,8 +71,8 @@ pub struct Block {
     config: [u8; CONFIG_BYTES],
     sizes: Vec<u16>,
     queues: Vec<Option<DeviceQueue>>,
-    /// Some queue had to wait for a request to end.
-    starved: bool,
+    /// The queues that had to wait for something to end.
+    starved: Vec<bool>,
     /// Scratch of [`Block::answer`].
     answers: Vec<(usize, Completion)>,
     core: Core,
@@ -96,7 +96,7 @@ impl Block {
         // What may be refused is tried now if it was asked for by name; the rest can wait until the machine runs.
         let engine = match kind {
             EngineKind::Auto | EngineKind::Threads => None,
-            EngineKind::Uring => Some(engine::open(kind, MAX_IN_FLIGHT, None).map_err(BlockError::Engine)?),
+            EngineKind::Uring => Some(engine::open(kind, MAX_OPERATIONS, None).map_err(BlockError::Engine)?),
         };
         let core = Core {
             id: padded,
@@ -108,7 +108,7 @@ impl Block {
             injector: Injector::new(faults),
             parser: Parser::default(),
             flights: Flights::default(),
-            stream: Stream::new(image.size(), image.ahead()),
+            streams: (0..queues).map(|_| Stream::new(&image)).collect(),
             under_way: 0,
             retry: false,
             delayed: BinaryHeap::new(),
@@ -120,7 +120,7 @@ impl Block {
             config: config_space(core.image.size(), queues),
             sizes: vec![QUEUE_SIZE; queues.into()],
             queues: Vec::new(),
-            starved: false,
+            starved: vec![false; queues.into()],
             answers: Vec::new(),
             core,
         })
@@ -135,7 +135,8 @@ impl Block {
     fn serve(&mut self, index: usize, when_empty: WhenEmpty) -> Result<Backlog, DeviceFault> {
         let Self { queues, core, starved, .. } = self;
         let Some(queue) = queues.get_mut(index).and_then(Option::as_mut) else { return Ok(Backlog::Empty) };
-        if core.is_full() {
+        let Some(starved) = starved.get_mut(index) else { return Ok(Backlog::Empty) };
+        if core.is_full(index) {
             *starved = true;
             return Ok(Backlog::Blocked);
         }
@@ -206,7 +207,7 @@ impl Slice {
             completion.deliver(returns)?;
         }
         Ok(match self.left {
-            _ if core.is_full() => ControlFlow::Break(Backlog::Blocked),
+            _ if core.is_full(self.queue) => ControlFlow::Break(Backlog::Blocked),
             0 => ControlFlow::Break(Backlog::More),
             _ => ControlFlow::Continue(()),
         })
@@ -273,12 +274,13 @@ impl VirtioDevice for Block {
         let now = Instant::now();
         self.core.release(now);
         let answered = self.answer(now)?;
-        if self.starved && !self.core.is_full() {
-            self.starved = false;
-            self.wake();
+        for (index, starved) in self.starved.iter_mut().enumerate() {
+            if *starved && !self.core.is_full(index) {
+                *starved = false;
+                self.queues.get(index).and_then(Option::as_ref).inspect(|queue| queue.waker().wake());
+            }
         }
-        let busy = !self.core.flights.is_empty();
-        Ok(Completed { progress: reaped || answered, busy, due: self.core.due(now) })
+        Ok(Completed { progress: reaped || answered, busy: self.core.is_busy(), due: self.core.due(now) })
     }
 
     fn prepare(&mut self, helpers: ThreadFilter) -> Option<RawFd> {
@@ -296,7 +298,7 @@ impl VirtioDevice for Block {
 
     fn reset(&mut self) {
         self.queues.clear();
-        self.starved = false;
+        self.starved.fill(false);
         self.core.forget();
     }
 }

@@ -11,13 +11,15 @@ use std::time::Instant;
 use super::buffers::Durability;
 use super::counters::RequestKind;
 use super::engine::{Op, Vectors};
+use super::geometry::MAX_QUEUES;
 use super::image::DiskImage;
 use super::request::Request;
 
-/// Requests of one disk that can be in flight, over all queues.
-pub const MAX_IN_FLIGHT: u16 = 256;
-
-/// The slot of no flight: that of the look at a stream.
+/// Operations of one disk that the engine can have at once.
+pub const MAX_OPERATIONS: u16 = 256;
+/// Requests of one disk that can be in flight, over all queues: what is left beside a look for each queue.
+pub const MAX_IN_FLIGHT: u16 = MAX_OPERATIONS - MAX_QUEUES;
+/// The slot of the look at the stream of queue 0, the first one that no flight has.
 pub const LOOK: u16 = MAX_IN_FLIGHT;
 
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

@@ -124,8 +124,8 @@ pub struct DiskImage {
     size: u64,
     access: Access,
     punches: bool,
-    /// Bytes that the host reads ahead.
-    ahead: u64,
+    /// Bytes that the host reads ahead through its page cache.
+    pub(super) ahead: u64,
 }
 
 impl DiskImage {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the advice to the host, and its setting. Stays outside: what follows from it (`stream`).
 //!
-//! Source: `posix_fadvise(2)`; Linux `Documentation/ABI/testing/sysfs-class-bdi`.
+//! Source: `posix_fadvise(2)`; Linux `Documentation/ABI/testing/sysfs-class-bdi`, `Documentation/ABI/stable/sysfs-block`.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -23,8 +23,14 @@ pub fn extend(file: &File) -> u64 {
 /// The setting of the disk or network that the file is on, in bytes.
 fn setting(file: &File) -> Option<u64> {
     let device = file.metadata().ok()?.dev();
-    let (major, minor) = (libc::major(device), libc::minor(device));
-    let text = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).ok()?;
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    // A disk, a partition of one, and what is no disk.
+    let places = [
+        format!("/sys/dev/block/{device}/queue"),
+        format!("/sys/dev/block/{device}/../queue"),
+        format!("/sys/class/bdi/{device}"),
+    ];
+    let text = places.iter().find_map(|place| fs::read_to_string(format!("{place}/read_ahead_kb")).ok())?;
     text.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 

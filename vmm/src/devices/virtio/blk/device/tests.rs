@@ -11,6 +11,7 @@ use super::super::super::device::VirtioDevice;
 use super::super::super::tests::driver::*;
 use super::super::counters::RequestKind;
 use super::super::engine::{Done, Engine, Job, Op};
+use super::super::flight::MAX_IN_FLIGHT;
 use super::super::stream::BATCH;
 use super::*;
 
@@ -83,12 +84,11 @@ impl Engine for Manual {
 
 /// A disk of 1 MiB with two queues on an engine that does nothing by itself.
 fn disk(size: u16, faults: FaultPlan) -> (Rig, Manual, Arc<BlkCounters>) {
-    disk_of(1 << 20, size, faults)
+    disk_on(DiskImage::temporary(1 << 20).unwrap(), size, faults)
 }
 
-/// The same, of `bytes` bytes.
-fn disk_of(bytes: u64, size: u16, faults: FaultPlan) -> (Rig, Manual, Arc<BlkCounters>) {
-    let image = DiskImage::temporary(bytes).unwrap();
+/// The same on `image`.
+fn disk_on(image: DiskImage, size: u16, faults: FaultPlan) -> (Rig, Manual, Arc<BlkCounters>) {
     let options = BlockOptions { id: "manual".into(), queues: 2, faults, ..BlockOptions::default() };
     let mut block = Block::with_options(image, options).unwrap();
     let engine = Manual::default();
@@ -252,32 +252,44 @@ fn more_requests_than_fit_wait_for_their_turn() {
     assert_eq!(counters.log().len(), 256);
 }
 
-/// Reads of a part of a stream, and how many of them there are.
-const PART: u32 = 128 << 10;
-const PARTS: u64 = 80;
+/// Bytes of a read of a stream.
+const PART: u64 = 128 << 10;
+/// Reads of a disk from its beginning to its end.
+const PARTS: u64 = 112;
+/// Reads of a batch.
+const IN_BATCH: u64 = BATCH / PART;
+
+/// A disk of [`PARTS`] parts with two queues, of which the host reads `ahead` bytes ahead.
+fn disk_in_parts(ahead: u64) -> (Rig, Manual, Arc<BlkCounters>) {
+    let mut image = DiskImage::temporary(PARTS * PART).unwrap();
+    image.ahead = ahead;
+    disk_on(image, 512, FaultPlan::default())
+}
+
+/// Makes a read of the part at `place` available on `queue`, as request `n`.
+fn submit_part(rig: &mut Rig, queue: usize, n: u64, place: u64) {
+    rig.put(HEADERS + 16 * n, &[[0; 8], (place * PART / 512).to_le_bytes()].concat());
+    rig.put(STATUSES + n, &[0xee]);
+    rig.submit(queue, &[out(HEADERS + 16 * n, 16), into(DATA, PART as u32), into(STATUSES + n, 1)]);
+}
+
+/// As [`look`], until no queue is rung any more: what was held goes on with what is finished.
+fn settle(rig: &mut Rig) {
+    let mut rung = true;
+    while rung {
+        look(rig);
+        rung = rig.transport.queue_events().iter().fold(false, |rung, kick| kick.read().is_ok() | rung);
+    }
+}
 
 /// Has a disk of which the host reads `ahead` bytes ahead serve [`PARTS`] reads, read `n` at place `place(n)`; the host ends them
 /// in their order. Returns what the host had at each moment.
 fn parts(ahead: u64, place: impl Fn(u64) -> u64) -> Vec<Vec<Job>> {
-    let size = PARTS * u64::from(PART);
-    let image = DiskImage::temporary(size).unwrap();
-    let options = BlockOptions { id: "manual".into(), ..BlockOptions::default() };
-    let mut block = Block::with_options(image, options).unwrap();
-    let engine = Manual::default();
-    block.core.engine = Some(Box::new(engine.clone()));
-    let (counters, block) = (block.counters(), Arc::new(Mutex::new(block)));
-    let mut rig = Rig::new(block.clone());
-    rig.bring_up(EVENT_IDX | 1 << VIRTIO_BLK_F_FLUSH, 1, 256);
-    block.lock().unwrap().core.stream = Stream::new(size, ahead);
-    for n in 0..PARTS {
-        let sector = place(n) * u64::from(PART) / 512;
-        rig.put(HEADERS + 16 * n, &[[0; 8], sector.to_le_bytes()].concat());
-        rig.submit(0, &[out(HEADERS + 16 * n, 16), into(DATA, PART), into(STATUSES + n, 1)]);
-    }
+    let (mut rig, engine, counters) = disk_in_parts(ahead);
+    (0..PARTS).for_each(|n| submit_part(&mut rig, 0, n, place(n)));
     let mut moments = Vec::new();
     loop {
-        // What was held goes on with what is finished.
-        while rig.events.serve(0) || rig.events.complete().progress {}
+        settle(&mut rig);
         match engine.pending() {
             pending if pending.is_empty() => break,
             pending => moments.push(pending),
@@ -285,41 +297,109 @@ fn parts(ahead: u64, place: impl Fn(u64) -> u64) -> Vec<Vec<Job>> {
         engine.finish(0, None);
     }
     assert_eq!((rig.used(0).len(), statuses(&rig, PARTS)), (PARTS as usize, vec![0; PARTS as usize]));
-    assert_eq!(counters.totals().read_bytes, size, "a look is no read of the guest");
+    assert_eq!(counters.totals().read_bytes, PARTS * PART, "a look is no read of the guest");
     moments
 }
 
-fn most(moments: &[Vec<Job>]) -> usize {
-    moments.iter().map(Vec::len).max().unwrap()
+/// How many reads and looks the host had at most.
+fn most(moments: &[Vec<Job>]) -> u64 {
+    moments.iter().map(|pending| pending.len() as u64).max().unwrap()
+}
+
+fn looked_at(pending: &[Job]) -> Option<u64> {
+    pending.iter().find_map(|job| if let Op::Look(offset) = job.op { Some(offset) } else { None })
 }
 
 #[test]
 fn the_host_has_two_batches_of_a_stream_at_once_and_all_other_reads() {
-    let batch = (BATCH / u64::from(PART)) as usize;
     let stream = parts(0, |n| n);
-    // A stream is one from its ninth read on.
-    assert_eq!(stream[0].len(), 8 + batch);
-    assert_eq!(most(&stream), 2 * batch - 1, "without the read that is over");
-    assert_eq!(most(&parts(0, |n| n * 7 % PARTS)), PARTS as usize);
+    // A batch comes before the read that makes it a stream and begins the next one.
+    assert_eq!(stream[0].len() as u64, 2 * IN_BATCH);
+    assert_eq!(most(&stream), 2 * IN_BATCH);
+    assert_eq!(most(&parts(0, |n| n * 9 % PARTS)), PARTS);
 }
 
 #[test]
 fn where_the_host_reads_ahead_it_gets_a_batch_when_that_is_there() {
     let mut looks = Vec::new();
     for pending in parts(BATCH, |n| n) {
-        let look = pending
-            .iter()
-            .find_map(|job| if let Op::Look(offset) = job.op { Some(offset + 1) } else { None });
-        let Some(end) = look else { continue };
+        let Some(end) = looked_at(&pending).map(|offset| offset + 1) else { continue };
         looks.push(end);
         // The first look comes with the read that makes it a stream, each other one with the end of a batch.
-        let start = if end == BATCH { 9 * u64::from(PART) } else { (end - 1) / BATCH * BATCH };
+        let start = if end == 2 * BATCH { BATCH + PART } else { (end - 1) / BATCH * BATCH };
         let early = |job: &&Job| matches!(job.op, Op::Read(_, at) if at >= start);
         assert_eq!(pending.iter().filter(early).count(), 0, "{pending:?}");
     }
     looks.dedup();
-    assert_eq!(looks, [BATCH, 2 * BATCH, PARTS * u64::from(PART)]);
-    assert_eq!(most(&parts(BATCH, |n| n * 7 % PARTS)), PARTS as usize);
+    assert_eq!(looks, [2 * BATCH, 3 * BATCH, PARTS * PART]);
+    assert_eq!(most(&parts(BATCH, |n| n * 9 % PARTS)), PARTS);
+}
+
+/// A disk whose queue 0 waits for a look, the only thing that the host has; one more read of that queue is available.
+fn disk_that_looks() -> (Rig, Manual) {
+    let (mut rig, engine, _) = disk_in_parts(BATCH);
+    (0..IN_BATCH + 2).for_each(|n| submit_part(&mut rig, 0, n, n));
+    settle(&mut rig);
+    for _ in 0..=IN_BATCH {
+        engine.finish(0, None);
+    }
+    settle(&mut rig);
+    assert_eq!((engine.pending().len(), looked_at(&engine.pending())), (1, Some(2 * BATCH - 1)));
+    assert_eq!(rig.used(0).len() as u64, IN_BATCH + 1);
+    assert!(rig.events.complete().busy);
+    (rig, engine)
+}
+
+#[test]
+fn what_became_of_a_look_is_the_business_of_reads() {
+    for result in [1, 0, -libc::EIO, -libc::EAGAIN] {
+        let (mut rig, engine) = disk_that_looks();
+        engine.finish(0, Some(result));
+        settle(&mut rig);
+        engine.finish(0, None);
+        settle(&mut rig);
+        assert_eq!((rig.used(0).len(), engine.pending().len()), (1, 0), "{result}");
+        assert_eq!(rig.get(STATUSES + IN_BATCH + 1, 1), [0]);
+        assert!(!rig.events.complete().busy);
+    }
+}
+
+#[test]
+fn a_queue_that_waits_for_a_look_holds_no_other_up() {
+    let (mut rig, engine) = disk_that_looks();
+    // As many in a row are another stream, with a look of its own.
+    (0..=IN_BATCH).for_each(|n| submit_part(&mut rig, 1, n, n));
+    settle(&mut rig);
+    for _ in 0..=IN_BATCH {
+        engine.finish(1, None);
+    }
+    settle(&mut rig);
+    assert_eq!((rig.used(0).len(), rig.used(1).len() as u64), (0, IN_BATCH + 1));
+    // The second look is over first, and opens its own queue only.
+    submit_part(&mut rig, 1, IN_BATCH, 0);
+    engine.finish(1, None);
+    settle(&mut rig);
+    let reads =
+        |engine: &Manual| engine.pending().iter().filter(|job| matches!(job.op, Op::Read(..))).count();
+    assert_eq!((reads(&engine), engine.pending().len()), (1, 2));
+    engine.finish(0, None);
+    settle(&mut rig);
+    assert_eq!(reads(&engine), 2);
+    (0..2).for_each(|_| engine.finish(0, None));
+    settle(&mut rig);
+    assert_eq!((rig.used(0).len(), rig.used(1).len()), (1, 1));
+}
+
+#[test]
+fn a_reset_waits_for_a_look_and_forgets_the_stream() {
+    let (mut rig, engine) = disk_that_looks();
+    rig.write(virtio_bindings::virtio_mmio::VIRTIO_MMIO_STATUS, 0);
+    assert_eq!(engine.pending().len(), 0);
+    rig.bring_up(EVENT_IDX | 1 << VIRTIO_BLK_F_FLUSH, 2, 512);
+    // Up to the end of the batch, where the stream would be looked at.
+    (IN_BATCH + 1..2 * IN_BATCH).for_each(|n| submit_part(&mut rig, 0, n, n));
+    settle(&mut rig);
+    assert_eq!((engine.pending().len() as u64, looked_at(&engine.pending())), (IN_BATCH - 1, None));
 }
 
 #[test]

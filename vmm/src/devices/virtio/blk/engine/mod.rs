@@ -44,7 +44,7 @@ pub struct Vectors {
 pub enum Op {
     /// Fill the vectors from `offset` bytes.
     Read(Vectors, u64),
-    /// Read the byte at `offset` bytes for nothing but to know when it is there. One at a time.
+    /// Read the byte at `offset` bytes for nothing but to know when it is there.
     Look(u64),
     /// Write the vectors at `offset` bytes.
     Write(Vectors, u64),
@@ -92,8 +92,7 @@ pub trait Engine: Send {
     ///
     /// # Safety
     /// The descriptor stays open, and the vectors and what they point at stay valid, until the operation has come
-    /// back from [`Engine::reap`]. No more than the engine's capacity are under way, and
-    /// one [`Op::Look`].
+    /// back from [`Engine::reap`]. No more than the engine's capacity are under way.
     unsafe fn push(&mut self, job: Job);
 
     /// Starts what was pushed. Returns false when the host is short of memory; then it must be called again.

@@ -1,7 +1,7 @@
 //! Operations by blocking system calls on a few threads.
 //!
 //! Owns: the threads and the two lists between them and the disk. System calls of these threads: `preadv2`,
-//! `pread64`, `pwritev2`, `fdatasync`, `fallocate`, `write` to the eventfd, `futex`.
+//! `pwritev2`, `fdatasync`, `fallocate`, `write` to the eventfd, `futex`.
 //! Invariants: the threads end when the engine is dropped, after everything that was pushed is done.
 
 use std::collections::VecDeque;
@@ -99,8 +99,9 @@ fn run(job: &Job) -> i32 {
         }
         Op::Look(offset) => {
             let mut byte = 0u8;
-            // SAFETY: the kernel writes at most the one byte, which outlives the call.
-            unsafe { libc::pread(job.fd, (&raw mut byte).cast(), 1, offset as i64) }
+            let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+            // SAFETY: the kernel writes at most the one byte, which outlives the call as the vector does.
+            unsafe { libc::preadv2(job.fd, &vector, 1, offset as i64, 0) }
         }
         // SAFETY: as for `Read`; the kernel only reads the guest's bytes here.
         Op::Write(Vectors { first, count }, offset) => unsafe {

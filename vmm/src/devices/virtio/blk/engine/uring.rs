@@ -86,8 +86,7 @@ impl Engine for Uring {
         // SAFETY: by the caller, everything that the entry points at stays valid until it is done. So does `looked`, which is
         // dropped after all operations are over.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            // The capacity is the caller's promise; a queue that is full for now empties by submitting. What is over has
-            // twice the room, so a look besides has its place.
+            // The capacity is the caller's promise; a queue that is full for now empties by submitting.
             self.submit();
         }
         self.under_way += 1;
