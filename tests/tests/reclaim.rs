@@ -5,13 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use images::{Content, DataSpec, Existing, FileSpec};
-use lru_model::Model;
 use tempfile::TempDir;
 use tests::linux::meminfo;
-use tests::{Guest, Host, Run, Text, any_host, for_each_host};
-
-#[path = "../../guest/mm/tests/cache/lru_model.rs"]
-mod lru_model;
+use tests::{Guest, Host, Run, any_host, for_each_host};
 
 const MIB: u64 = 1 << 20;
 
@@ -312,97 +308,4 @@ fn without_swap_the_right_context_goes_and_the_rest_is_intact() {
     let sum = |n: usize| run.output(n).line_with("read=").fact("crc32").to_owned();
     assert_eq!(sum(0), sum(8), "{run}");
     run.output(11).assert_line("buddy=ok zones=ok slab=ok vmalloc=ok leaked=0");
-}
-
-/// What a trace does: `Some((first, pages))` is read, `None` makes room.
-type Trace = [Option<(u64, u64)>];
-
-/// Runs a trace in a guest and in the model; all that went, in order, and all counters agree.
-fn replay(host: Host, image: &Path, trace: &Trace) {
-    let commands = trace.iter().map(|step| match step {
-        Some((first, pages)) => format!("file read loop {}K at={}K", pages * 4, first * 4),
-        None => "evict room".into(),
-    });
-    let before = ["sysctl vm.drop_caches=1", "evict log on", "cat /proc/vmstat"].map(String::from);
-    let after = ["file as loop", "evict log off", "cat /proc/vmstat", "evict log show"].map(String::from);
-    let script: Vec<String> = before.into_iter().chain(commands).chain(after).collect();
-    let script: Vec<&str> = script.iter().map(String::as_str).collect();
-    let guest = Guest::on(host).cpus(1).mem("256M").option("--swap", "none").disk(image, "");
-    let run = guest.append("read_ahead_kb=0").run(&script).start().assert_ok();
-    let mut model = Model::default();
-    for step in trace {
-        match step {
-            Some((first, pages)) => (*first..first + pages).for_each(|page| model.read(page)),
-            None => model.make_room(),
-        }
-    }
-    let show = run.output(script.len() - 1);
-    let gone: Vec<u64> = show
-        .lines()
-        .filter(|line| line.starts_with("ino="))
-        .flat_map(|line| {
-            let (first, pages) = (Text::new(line).number("first"), Text::new(line).number("pages"));
-            first..first + pages
-        })
-        .collect();
-    assert!(gone == model.evicted, "the guest took {gone:?}, the model {:?}: {run}", model.evicted);
-    assert_eq!(show.line_with("evicted=").number("evicted"), gone.len() as u64, "{run}");
-    let kept = (0..6 * MIB / 4096).filter(|page| model.has(*page)).count() as u64;
-    assert_eq!(run.output(script.len() - 4).number("nrpages"), kept, "{run}");
-    let now = |n: usize, name: &str| tests::linux::vmstat(run.output(n), name);
-    let more = |name: &str| now(script.len() - 2, name) - now(2, name);
-    for name in ["nr_inactive_file", "nr_active_file", "nr_inactive_anon", "nr_active_anon"] {
-        assert_eq!(now(2, name), 0, "{name} at the start: {run}");
-    }
-    let counts = model.counts();
-    for (name, expected) in [
-        ("pgscan_file", counts.scanned),
-        ("pgscan_direct", counts.scanned),
-        ("pgsteal_file", counts.stolen),
-        ("pgsteal_direct", counts.stolen),
-        ("pgrefill", counts.refilled),
-        ("pgdeactivate", counts.deactivated),
-        ("workingset_refault_file", counts.refaults),
-        ("workingset_activate_file", counts.refault_activations),
-        ("workingset_restore_file", counts.restored),
-        ("nr_inactive_file", counts.inactive),
-        ("nr_active_file", counts.active),
-        ("pgactivate", counts.activated),
-        ("pgscan_kswapd", 0),
-    ] {
-        assert_eq!(more(name), expected, "{name}: {run}");
-    }
-}
-
-#[test]
-fn t62_pages_go_in_the_order_of_a_model_that_replays_the_trace() {
-    let folder = TempDir::new().unwrap();
-    let image = volume(&folder, &[("loop", 6 * MIB)]);
-    let (read, room) = (|first, pages| Some((first, pages)), None);
-    // Once, twice, some again soon and some again late, and more than all that.
-    let trace = [
-        read(0, 62),
-        room,
-        read(100, 300),
-        read(100, 200),
-        read(400, 300),
-        room,
-        room,
-        read(110, 50),
-        read(300, 200),
-        room,
-        room,
-        room,
-        read(400, 150),
-        read(700, 800),
-        read(1400, 100),
-        room,
-        room,
-        room,
-        read(0, 40),
-        read(100, 10),
-        room,
-        room,
-    ];
-    for_each_host(|host| replay(host, &image, &trace));
 }

@@ -1,7 +1,7 @@
 //! T62, T63, T69: anonymous pages and pages of a file in a booted guest against a model of the lists, of refaults and of
 //! swap.
 //!
-//! Pages of memory hold zeroes, so that they go when their turn comes, and nobody waits for a disk.
+//! The file alone needs no swap. Pages of memory hold zeroes, so that they go when their turn comes, and nobody waits for a disk.
 
 use std::path::Path;
 
@@ -18,7 +18,8 @@ mod reclaim_model;
 mod swap_slots_model;
 
 const MIB: u64 = 1 << 20;
-/// Pages of memory, and slots of the area.
+/// Pages of the file, pages of memory, and slots of the area.
+const FILE_PAGES: u64 = 1536;
 const MEMORY: u64 = 512;
 const SLOTS: u64 = 8 * MIB / 4096;
 
@@ -78,8 +79,8 @@ fn gone(show: Text<'_>, memory: u64) -> Vec<Id> {
     show.lines().filter(|line| line.contains("first=")).flat_map(run).collect()
 }
 
-/// Runs a trace in a guest and in the model; all that went, in order, and all counters agree.
-fn replay(host: Host, image: &Path, swap: &Path, trace: &[Step]) {
+/// Runs a trace in a guest and in the model, with an area for swap or without; all that went, in order, and all counters agree.
+fn replay(host: Host, image: &Path, swap: Option<&Path>, trace: &[Step]) -> Model {
     let before = ["sysctl vm.page-cluster=0", "sysctl vm.drop_caches=1", "vm map 2M rw", "evict log on"];
     let after = [
         "evict log off",
@@ -88,22 +89,29 @@ fn replay(host: Host, image: &Path, swap: &Path, trace: &[Step]) {
         "vm verify",
         "swap verify",
         "cat /proc/meminfo",
+        "file as loop",
     ];
     let mut script: Vec<String> = before.map(String::from).into();
     script.push("cat /proc/vmstat".into());
     script.extend(trace.iter().map(|step| step.command()));
     script.extend(after.map(String::from));
     let script: Vec<&str> = script.iter().map(String::as_str).collect();
-    let guest = Guest::on(host).cpus(1).mem("256M").option("--swap", "none").disk(image, "").disk(swap, "");
-    let guest = guest.append("read_ahead_kb=0").append("transparent_hugepage=never").append("swap=vdb");
+    let guest = Guest::on(host).cpus(1).mem("256M").option("--swap", "none").disk(image, "");
+    let guest = guest.append("read_ahead_kb=0").append("transparent_hugepage=never");
+    let guest = match swap {
+        Some(area) => guest.disk(area, "").append("swap=vdb"),
+        None => guest,
+    };
     let run = guest.run(&script).start().assert_ok();
-    let mut model = Model::new(SLOTS);
+    let mut model = Model::new(if swap.is_some() { SLOTS } else { 0 });
     trace.iter().for_each(|step| step.apply(&mut model));
     let at = run.output(2).fact("mapped").split_once('-').unwrap().0.trim_start_matches("0x");
     let first = u64::from_str_radix(at, 16).unwrap() / 4096;
     let (start, end) = (before.len(), script.len() - after.len() + 1);
-    let went = gone(run.output(end + 1), first);
+    let show = run.output(end + 1);
+    let went = gone(show, first);
     assert!(went == model.evicted, "the guest took {went:?}, the model {:?}: {run}", model.evicted);
+    assert_eq!(show.line_with("evicted=").number("evicted"), went.len() as u64, "{run}");
     let now = |n: usize, name: &str| tests::linux::vmstat(run.output(n), name);
     let more = |name: &str| now(end, name) - now(start, name);
     for name in ["nr_inactive_file", "nr_active_file", "nr_inactive_anon", "nr_active_anon"] {
@@ -122,6 +130,7 @@ fn replay(host: Host, image: &Path, swap: &Path, trace: &[Step]) {
         (["swpout_zero", "swpin_zero"], [counts.zeroes_out, counts.zeroes_in]),
         (["pgactivate", "pgdeactivate"], [counts.activated, counts.deactivated]),
         (["pgrefill", "pgrotated"], [counts.refilled, counts.rotated]),
+        (["pgscan_direct", "pgsteal_direct"], [counts.scanned, counts.stolen].map(|both| both.iter().sum())),
         (["pgscan_kswapd", "swap_ra"], [0, 0]),
     ] {
         assert_eq!(names.map(more), expected, "{names:?}: {run}");
@@ -129,14 +138,30 @@ fn replay(host: Host, image: &Path, swap: &Path, trace: &[Step]) {
     assert_eq!(run.output(end + 2).fact("verify"), "ok", "{run}");
     assert_eq!(run.output(end + 3).fact("swap_verify"), "ok", "{run}");
     assert_eq!(tests::linux::meminfo(run.output(end + 4), "SwapFree"), counts.free_slots * 4, "{run}");
-    assert!((0..MEMORY).all(|page| model.has(Id::Anon(page)) || model.is_out(page)), "all of it was used");
-    assert!(counts.refault_activations[0] > 0 && counts.restored[0] > 0, "{counts:?}");
+    let kept = (0..FILE_PAGES).filter(|page| model.has(Id::File(*page))).count() as u64;
+    assert_eq!(run.output(end + 5).number("nrpages"), kept, "{run}");
+    model
+}
+
+#[test]
+fn t62_pages_go_in_the_order_of_a_model_that_replays_the_trace() {
+    let folder = TempDir::new().unwrap();
+    let image = volume(&folder, &[("loop", FILE_PAGES * 4096)]);
+    // Once, twice, some again soon and some again late, and more than all that.
+    let mut trace = vec![Read(0, 62), Room, Read(100, 300), Read(100, 200), Read(400, 300), Room, Room];
+    trace.extend([Read(110, 50), Read(300, 200), Room, Room, Room, Read(400, 150), Read(700, 800)]);
+    trace.extend([Read(1400, 100), Room, Room, Room, Read(0, 40), Read(100, 10), Room, Room]);
+    for_each_host(|host| {
+        let counts = replay(host, &image, None, &trace).counts();
+        assert!(counts.stolen[1] > 0 && counts.refaults[1] > 0, "{counts:?}");
+    });
 }
 
 #[test]
 fn t63_memory_and_a_file_go_and_come_back_as_the_model_says() {
     let folder = TempDir::new().unwrap();
-    let (image, swap) = (volume(&folder, &[("loop", 6 * MIB)]), area(&folder, "swap.img", 8));
+    let image = volume(&folder, &[("loop", FILE_PAGES * 4096)]);
+    let swap = area(&folder, "swap.img", 8);
     // Memory alone: new, used again, out and back; then beside a file, with costs and every kind of swappiness.
     let mut trace = vec![Zero(0, 400), Room, Room, Load(40, 100), Room, Zero(300, 50), Room, Room];
     trace.extend([Load(0, 200), Room, Room, Load(0, 120), Room, Load(200, 200), Room, Room]);
@@ -145,5 +170,13 @@ fn t63_memory_and_a_file_go_and_come_back_as_the_model_says() {
         trace.extend([Zero(390, MEMORY - 390), Read(500, 400), Room, Room, Load(0, 60), Read(0, 100), Room]);
     }
     trace.push(Mark(200));
-    for_each_host(|host| replay(host, &image, &swap, &trace));
+    for_each_host(|host| {
+        let model = replay(host, &image, Some(&swap), &trace);
+        assert!(
+            (0..MEMORY).all(|page| model.has(Id::Anon(page)) || model.is_out(page)),
+            "all of it was used"
+        );
+        let counts = model.counts();
+        assert!(counts.refault_activations[0] > 0 && counts.restored[0] > 0, "{counts:?}");
+    });
 }

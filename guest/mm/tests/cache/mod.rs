@@ -2,7 +2,6 @@
 
 mod basic;
 mod errors;
-mod lru_model;
 mod model;
 mod race;
 mod readahead_model;

@@ -2,15 +2,15 @@
 //! every counter.
 
 use super::Files;
-use super::lru_model::{Counts, Model};
 use crate::vm::keep;
+use crate::vm::reclaim_model::{Counts, FILE, Id, Model};
+use crate::vm::reclaim_replay::counted;
 use mm::addr::{Order, PAGE_SIZE};
 use mm::cache::OpenFile;
 use mm::phys::GfpFlags;
 use mm::reclaim::{EvictLog, Reclaim};
 use mm::shrinker::Shrinkers;
 use mm::swap::Swap;
-use mm::vmstat::{NodeStat, VmEvent};
 use proptest::prelude::*;
 use sim::Machine;
 
@@ -50,22 +50,7 @@ impl Real {
     }
 
     fn counts(&self) -> Counts {
-        let stat = self.files.world.vm.stat();
-        let (event, total) = (|event| stat.event(event), |what| stat.total(what));
-        assert_eq!(event(VmEvent::PgScanDirect), event(VmEvent::PgScanFile));
-        assert_eq!(event(VmEvent::PgStealDirect), event(VmEvent::PgStealFile));
-        Counts {
-            scanned: event(VmEvent::PgScanFile),
-            stolen: event(VmEvent::PgStealFile),
-            refilled: event(VmEvent::PgRefill),
-            activated: event(VmEvent::PgActivate),
-            deactivated: event(VmEvent::PgDeactivate),
-            refaults: total(NodeStat::RefaultFile),
-            refault_activations: total(NodeStat::ActivateFile),
-            restored: total(NodeStat::RestoreFile),
-            inactive: total(NodeStat::InactiveFile),
-            active: total(NodeStat::ActiveFile),
-        }
+        counted(self.files.world.vm.stat(), 0)
     }
 }
 
@@ -86,7 +71,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Does the same to both; after every step all counters and all pages agree.
 fn agree(ops: &[Op]) -> Counts {
-    let (real, mut model) = (Real::new(), Model::default());
+    let (real, mut model) = (Real::new(), Model::new(0));
     real.log.set(true);
     for op in ops {
         match *op {
@@ -98,18 +83,22 @@ fn agree(ops: &[Op]) -> Counts {
             }
             Op::MakeRoom(times) => (0..times).for_each(|_| {
                 real.make_room();
-                model.make_room();
+                let _ = model.make_room();
             }),
         }
         assert_eq!(real.counts(), model.counts(), "after {op:?}");
         for page in 0..PAGES {
-            assert_eq!(real.is_cached(page), model.has(page), "page {page} after {op:?}");
+            assert_eq!(real.is_cached(page), model.has(Id::File(page)), "page {page} after {op:?}");
         }
     }
     real.files.world.verify();
     assert_eq!(real.log.count(), model.evicted.len() as u64);
-    let gone = real.log.pages().map(|page| (page.inode, page.index));
-    assert!(gone.eq(model.evicted.iter().map(|page| (Some(real.file.inode().number()), *page)).take(4096)));
+    let number = real.file.inode().number();
+    let gone = real.log.pages().map(|page| {
+        assert_eq!(page.inode, Some(number));
+        Id::File(page.index)
+    });
+    assert!(gone.eq(model.evicted.iter().copied().take(4096)));
     model.counts()
 }
 
@@ -136,7 +125,7 @@ fn a_hot_set_outlives_a_scan_that_is_larger_than_memory() {
     let kept = hot.filter(|&page| real.is_cached(page)).count();
     let counts = real.counts();
     assert!(kept * 100 >= 200 * 95, "{kept} pages are left, {counts:?}");
-    assert!(counts.stolen > 500 && counts.refault_activations == 0, "{counts:?}");
+    assert!(counts.stolen[FILE] > 500 && counts.refault_activations[FILE] == 0, "{counts:?}");
 }
 
 #[test]
@@ -144,8 +133,8 @@ fn what_comes_back_soon_becomes_active_and_what_comes_late_does_not() {
     // Active pages, so that there is something to outlive.
     let start = [Op::Read(0, 200, 2), Op::Read(200, 300, 1), Op::MakeRoom(3)];
     let soon = agree(&[&start[..], &[Op::Read(200, 60, 1)]].concat());
-    assert!(soon.refault_activations > 0 && soon.restored == 0, "{soon:?}");
+    assert!(soon.refault_activations[FILE] > 0 && soon.restored[FILE] == 0, "{soon:?}");
     let scan = [Op::Read(500, 400, 1), Op::MakeRoom(20), Op::Read(900, 400, 1), Op::MakeRoom(20)];
     let late = agree(&[&start[..], &scan[..], &[Op::Read(200, 60, 1)]].concat());
-    assert!(late.refaults >= 60 && late.refault_activations == 0, "{late:?}");
+    assert!(late.refaults[FILE] >= 60 && late.refault_activations[FILE] == 0, "{late:?}");
 }

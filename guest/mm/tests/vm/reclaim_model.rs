@@ -23,8 +23,9 @@ impl Id {
     }
 }
 
+/// Places of the two kinds in [`Counts`].
 const ANON: usize = 0;
-const FILE: usize = 1;
+pub const FILE: usize = 1;
 /// Pages that whoever makes room is content with, and that are looked at together.
 const CLUSTER: u64 = 32;
 const BATCH: usize = 31;
@@ -109,7 +110,7 @@ pub enum Use {
 }
 
 impl Model {
-    /// Swap has `slots` slots, its header among them.
+    /// Swap has `slots` slots, its header among them; 0 where there is none.
     pub fn new(slots: u64) -> Self {
         Self {
             swappiness: 60,

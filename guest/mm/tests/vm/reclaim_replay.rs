@@ -12,13 +12,38 @@ use mm::phys::GfpFlags;
 use mm::port::{IoOp, Machine as _, Tlb as _};
 use mm::reclaim::{EvictLog, Evicted, Reclaim};
 use mm::space::{Mm, ThpMode};
-use mm::vmstat::{NodeStat, VmEvent};
+use mm::vmstat::{NodeStat, VmEvent, VmStat};
 use proptest::prelude::*;
 use sim::Machine;
 
 const PAGES: u64 = 400;
 /// The sector of the disk where the first half of the area is.
 const FIRST: u64 = 8 * 2048;
+
+/// What the machine has counted of reclaim, nobody but those who make room for themselves being at work.
+pub fn counted(stat: &VmStat, free_slots: u64) -> Counts {
+    let (event, total) = (|event| stat.event(event), |what| stat.total(what));
+    assert_eq!(event(VmEvent::PgScanDirect), event(VmEvent::PgScanAnon) + event(VmEvent::PgScanFile));
+    assert_eq!(event(VmEvent::PgStealDirect), event(VmEvent::PgStealAnon) + event(VmEvent::PgStealFile));
+    Counts {
+        scanned: [event(VmEvent::PgScanAnon), event(VmEvent::PgScanFile)],
+        stolen: [event(VmEvent::PgStealAnon), event(VmEvent::PgStealFile)],
+        refilled: event(VmEvent::PgRefill),
+        activated: event(VmEvent::PgActivate),
+        deactivated: event(VmEvent::PgDeactivate),
+        rotated: event(VmEvent::PgRotated),
+        refaults: [total(NodeStat::RefaultAnon), total(NodeStat::RefaultFile)],
+        refault_activations: [total(NodeStat::ActivateAnon), total(NodeStat::ActivateFile)],
+        restored: [total(NodeStat::RestoreAnon), total(NodeStat::RestoreFile)],
+        inactive: [total(NodeStat::InactiveAnon), total(NodeStat::InactiveFile)],
+        active: [total(NodeStat::ActiveAnon), total(NodeStat::ActiveFile)],
+        swapped_out: event(VmEvent::PswpOut),
+        swapped_in: event(VmEvent::PswpIn),
+        zeroes_out: event(VmEvent::SwpoutZero),
+        zeroes_in: event(VmEvent::SwpinZero),
+        free_slots,
+    }
+}
 
 /// A context with memory, a file, and reclaim of both.
 struct Real {
@@ -106,29 +131,8 @@ impl Real {
     }
 
     fn counts(&self) -> Counts {
-        let world = &self.swapping.world;
-        let stat = world.vm.stat();
-        let (event, total) = (|event| stat.event(event), |what| stat.total(what));
-        assert_eq!(event(VmEvent::PgScanDirect), event(VmEvent::PgScanAnon) + event(VmEvent::PgScanFile));
-        assert_eq!(event(VmEvent::PgStealDirect), event(VmEvent::PgStealAnon) + event(VmEvent::PgStealFile));
-        Counts {
-            scanned: [event(VmEvent::PgScanAnon), event(VmEvent::PgScanFile)],
-            stolen: [event(VmEvent::PgStealAnon), event(VmEvent::PgStealFile)],
-            refilled: event(VmEvent::PgRefill),
-            activated: event(VmEvent::PgActivate),
-            deactivated: event(VmEvent::PgDeactivate),
-            rotated: event(VmEvent::PgRotated),
-            refaults: [total(NodeStat::RefaultAnon), total(NodeStat::RefaultFile)],
-            refault_activations: [total(NodeStat::ActivateAnon), total(NodeStat::ActivateFile)],
-            restored: [total(NodeStat::RestoreAnon), total(NodeStat::RestoreFile)],
-            inactive: [total(NodeStat::InactiveAnon), total(NodeStat::InactiveFile)],
-            active: [total(NodeStat::ActiveAnon), total(NodeStat::ActiveFile)],
-            swapped_out: event(VmEvent::PswpOut),
-            swapped_in: event(VmEvent::PswpIn),
-            zeroes_out: event(VmEvent::SwpoutZero),
-            zeroes_in: event(VmEvent::SwpinZero),
-            free_slots: world.vm.swap().free_slots(),
-        }
+        let vm = &self.swapping.world.vm;
+        counted(vm.stat(), vm.swap().free_slots())
     }
 
     fn evicted(&self) -> Vec<Id> {
