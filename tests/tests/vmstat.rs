@@ -41,20 +41,20 @@ const ELSEWHERE: [(&str, &str, &str); 16] = [
     ("numa_foreign", "t81d_a_task_has_its_memory_on_the_node_of_its_cpu", include_str!("numa.rs")),
     ("swap_ra", "t66_pages_come_back_in_clusters_and_swapoff_brings_all", include_str!("swap.rs")),
     ("swap_ra_hit", "t66_pages_come_back_in_clusters_and_swapoff_brings_all", include_str!("swap.rs")),
-    ("pgdeactivate", REPLAY, RECLAIM),
-    ("pgrefill", REPLAY, RECLAIM),
-    ("pgscan_file", REPLAY, RECLAIM),
-    ("pgsteal_file", REPLAY, RECLAIM),
-    ("pgscan_direct", REPLAY, RECLAIM),
-    ("pgsteal_direct", REPLAY, RECLAIM),
-    ("nr_active_file", REPLAY, RECLAIM),
-    ("pgactivate", REPLAY, RECLAIM),
-    ("workingset_refault_file", REPLAY, RECLAIM),
-    ("workingset_activate_file", REPLAY, RECLAIM),
-    ("workingset_restore_file", REPLAY, RECLAIM),
+    ("pgdeactivate", REPLAY, REPLAYS),
+    ("pgrefill", REPLAY, REPLAYS),
+    ("pgscan_file", REPLAY, REPLAYS),
+    ("pgsteal_file", REPLAY, REPLAYS),
+    ("pgscan_direct", REPLAY, REPLAYS),
+    ("pgsteal_direct", REPLAY, REPLAYS),
+    ("nr_active_file", REPLAY, REPLAYS),
+    ("pgactivate", REPLAY, REPLAYS),
+    ("workingset_refault_file", REPLAY, REPLAYS),
+    ("workingset_activate_file", REPLAY, REPLAYS),
+    ("workingset_restore_file", REPLAY, REPLAYS),
 ];
 const REPLAY: &str = "t62_pages_go_in_the_order_of_a_model_that_replays_the_trace";
-const RECLAIM: &str = include_str!("reclaim.rs");
+const REPLAYS: &str = include_str!("reclaim_replay.rs");
 
 /// Counters that no command moves by a number that is known: of moments that are over when somebody looks, of chance, and
 /// of what the kernel does for itself.
