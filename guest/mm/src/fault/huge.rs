@@ -119,7 +119,8 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
         if !bits.contains(PteBits::SPECIAL) && self.reuse_huge(slot, entry)? {
             return Ok(Flavour::Reuse);
         }
-        if bits.contains(PteBits::SPECIAL) && self.replace_huge_zero(slot, entry)? {
+        // Advice and settings of now decide, not those of when zeroes were read.
+        if bits.contains(PteBits::SPECIAL) && self.fits_huge() && self.replace_huge_zero(slot, entry)? {
             return Ok(Flavour::Huge);
         }
         // Page by page from here on, as in Linux: a copy of a huge page would mostly be for nothing.

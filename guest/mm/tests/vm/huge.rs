@@ -69,6 +69,32 @@ fn readers_share_a_huge_page_of_zeroes() {
 }
 
 #[test]
+fn zeroes_are_replaced_by_what_is_wanted_now() {
+    let world = World::new(64, 1);
+    let mm = world.context();
+    let settings = world.vm.settings();
+    let flavour = |mode, advice| {
+        settings.set_thp(ThpMode::Always);
+        let at = world.map(mm, 512);
+        assert_eq!(world.flavour_of_load(mm, page(at, 5)), Some(Flavour::HugeZero));
+        settings.set_thp(mode);
+        world.vm.madvise(mm, at, 512 * PAGE_SIZE, advice, &world.frames).unwrap();
+        let flavour = world.flavour_of_store(mm, page(at, 5), 1);
+        assert_eq!((world.load(mm, page(at, 5)), world.load(mm, page(at, 6))), (Ok(1), Ok(0)));
+        let resident = mm.counters().resident();
+        world.verify();
+        world.vm.munmap(mm, at, 512 * PAGE_SIZE, &world.frames).unwrap();
+        (flavour, resident)
+    };
+    let (huge, small) = ((Some(Flavour::Huge), 512), (Some(Flavour::Anon), 1));
+    assert_eq!(flavour(ThpMode::Always, Advice::Normal), huge);
+    assert_eq!(flavour(ThpMode::Always, Advice::NoHugePage), small);
+    assert_eq!(flavour(ThpMode::Madvise, Advice::Normal), small);
+    assert_eq!(flavour(ThpMode::Madvise, Advice::HugePage), huge);
+    assert_eq!(flavour(ThpMode::Never, Advice::HugePage), small);
+}
+
+#[test]
 fn without_a_block_of_that_size_pages_are_small() {
     let world = World::new(32, 1);
     let mm = world.context();
