@@ -171,9 +171,10 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Sharing<'_, 'p, M, A> {
     fn other(&mut self, new: Pte, level: Level) -> Pte {
         let (vm, shared) = (self.vm, &mut self.got);
         if let PteView::Swap { entry, .. } = Codec::<M>::view(new) {
-            // Very many entries name the slot already, and there is no memory to count one more.
-            shared.full |= vm.swap().duplicate(entry, self.frames).is_err();
-            if shared.full {
+            // Very many entries name the slot already, and there is no memory to count one more. Others that come later
+            // are not counted either, for they get no entry.
+            if shared.full || vm.swap().duplicate(entry, self.frames).is_err() {
+                shared.full = true;
                 return Pte::NONE;
             }
             shared.swapped += 1;

@@ -7,8 +7,10 @@ use super::{World, page};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Fault;
 use mm::port::{Access, IoOp};
-use mm::space::Errno;
+use crate::board::MIB;
+use mm::space::{Errno, MapRequest};
 use mm::swap::Extent;
+use mm::vma::VmFlags;
 use sim::DiskFault;
 use std::sync::atomic::Ordering;
 
@@ -86,6 +88,54 @@ fn without_memory_for_a_count_there_is_no_clone_and_the_count_is_right() {
     }
     assert!(failures > 130, "{failures}");
     swapping.check();
+}
+
+#[test]
+fn a_clone_that_fails_for_one_count_raises_no_other() {
+    let swapping = Swapping::new(32, 1, 8);
+    let (world, mm) = (&swapping.world, swapping.world.context());
+    let area = swapping.on(1024, &[], None).unwrap();
+    let at = world.map_overlay(mm, 3);
+    world.store(mm, at, 1).unwrap();
+    swapping.out(mm, at, 1);
+    // The byte of its slot is at its end; those of the slots behind it are not.
+    for _ in 1..62 {
+        world.vm.clone_mm(mm, &world.frames).unwrap();
+    }
+    for n in 1..3 {
+        world.store(mm, page(at, n), 1 + n).unwrap();
+    }
+    swapping.out(mm, at, 3);
+    let named = swapping.named();
+    let mut failures = Vec::new();
+    // Nodes of shared memory leave less and less room in a slab of nodes, until the count's needs a page, too.
+    let nodes = MapRequest { vm: VmFlags::READ | VmFlags::WRITE | VmFlags::SHARED, ..MapRequest::anon(MIB) };
+    let nodes = world.vm.mmap(mm, &MapRequest { len: 8 * MIB, ..nodes }, &world.frames).unwrap();
+    for n in 0..32 {
+        // What the clone before had is free, and its last node is taken.
+        world.shrink_slabs();
+        world.store(mm, page(nodes, 64 * n), 1).unwrap();
+        world.shrink_slabs();
+        failures.push(0);
+        for credit in 0.. {
+            world.frames.set_credit(credit);
+            let clone = world.vm.clone_mm(mm, &world.frames);
+            world.frames.set_credit(i64::MAX);
+            if let Ok(child) = clone {
+                world.end(child);
+                world.run(mm);
+                break;
+            }
+            assert_eq!((clone.err(), swapping.named(), swapping.check()), (Some(Errno::Enomem), named, 3));
+            failures[n as usize] += 1;
+        }
+    }
+    assert!(failures.iter().max() > failures.iter().min(), "{failures:?}");
+    // Who names a slot no more is no reason to keep it.
+    let all: Vec<u32> = world.vm.mms().map(|mm| mm.id()).collect();
+    all.into_iter().for_each(|id| world.end(world.vm.mm(id).unwrap()));
+    assert_eq!((swapping.check(), world.vm.swap().free_slots()), (0, 1023));
+    swapping.off(area, 1024).unwrap();
 }
 
 /// Slots of a cluster.
