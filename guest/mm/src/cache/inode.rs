@@ -206,16 +206,21 @@ impl<'p> Inode<'p> {
 
     /// Whether that is not stable yet.
     pub fn is_changed(&self) -> bool {
-        self.unstable().is_some()
+        !self.is_stable(self.changes())
     }
 
-    /// What to tell [`Inode::mark_stable`] when what its file system keeps of it now is stable; `None` if it is. Everybody who
-    /// needs that has to see to it, though somebody else may be at it: only the end of that counts.
-    pub(crate) fn unstable(&self) -> Option<u64> {
-        Some(self.changes.load(Ordering::Acquire)).filter(|&now| now != self.stable.load(Ordering::Acquire))
+    /// How often it was changed so far: what to tell [`Inode::mark_stable`] when all that is stable.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
-    /// What was changed before [`Inode::unstable`] was asked is stable.
+    /// Whether that many changes are stable. Everybody who needs that has to see to it, though somebody else may be at it: only
+    /// the end of that counts.
+    pub(crate) fn is_stable(&self, changes: u64) -> bool {
+        self.stable.load(Ordering::Acquire) >= changes
+    }
+
+    /// What was changed before [`Inode::changes`] was asked is stable.
     pub(crate) fn mark_stable(&self, changes: u64) {
         self.stable.fetch_max(changes, Ordering::AcqRel);
     }

@@ -98,7 +98,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     }
 
     /// Fills what lies behind byte `size` in its page with zeroes.
-    fn clear_rest<A: FrameAllocator<'p>>(
+    pub(crate) fn clear_rest<A: FrameAllocator<'p>>(
         &self,
         inode: &Inode<'p>,
         size: u64,

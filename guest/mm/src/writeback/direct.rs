@@ -6,7 +6,7 @@
 
 use super::SyncMode;
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, Pfn};
-use crate::cache::{FileMode, Inode, OpenFile, Run};
+use crate::cache::{FileMode, Inode, OpenFile, Run, Settled};
 use crate::errno::Errno;
 use crate::io::Batch;
 use crate::phys::{FrameAllocator, GfpFlags};
@@ -55,7 +55,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(0);
         }
         request.bytes = bytes.next_multiple_of(SECTOR_BYTES);
-        self.write_and_wait(inode, request.range(), frames)?;
+        self.make_readable(inode, request.range(), frames)?;
         // SAFETY: promised by the caller.
         unsafe { self.transfer_direct(inode, request, frames) }?;
         Ok(bytes)
@@ -88,6 +88,7 @@ impl<'p, M: Machine> Vm<'p, M> {
         if last >= inode.settled() {
             return self.write_through(inode, request, frames);
         }
+        self.clear_gap(inode, pos, frames)?;
         self.write_and_wait(inode, (first, last), frames)?;
         self.invalidate(inode, first, last + 1, frames)?;
         (first..=last).try_for_each(|index| self.cache().give_place_now(inode, index))?;
@@ -121,6 +122,30 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.cache().settle(inode, inode.size());
         self.invalidate_clean(inode, first, last + 1);
         Ok(written)
+    }
+
+    /// What is in memory of the range can be read from the disk when this returns: it is there, and the file system knows. For
+    /// that all before it is written, too.
+    fn make_readable<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        (first, last): (u64, u64),
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let mut from = first.min(inode.settled());
+        loop {
+            self.write_and_wait(inode, (from, last), frames)?;
+            if last < inode.settled() {
+                return Ok(());
+            }
+            match self.cache().settle(inode, inode.size()) {
+                Settled::All => return Ok(()),
+                // Somebody fills a hole meanwhile.
+                Settled::UpTo(page) if page <= last => from = page,
+                Settled::Stuck if last >= inode.settled() => return Err(Errno::Eio),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// What is dirty of the range in memory is on the disk when this returns (Linux `filemap_write_and_wait_range`).

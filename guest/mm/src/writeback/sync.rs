@@ -77,6 +77,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         data_only: bool,
         frames: &A,
     ) -> Result<(), Errno> {
+        // Asked for before the size: what is appended from here on is for the next sync, which then finds that it is needed.
+        let changes = inode.changes();
         let size = inode.size();
         // Of a part the age of the rest stays what it is.
         if pages == ALL {
@@ -88,11 +90,13 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
         self.wait_pages(inode, pages);
         sent?;
-        let changes = loop {
+        loop {
             self.flush_disk(inode, frames)?;
-            let Some(changes) = inode.unstable() else { return Ok(()) };
+            if inode.is_stable(changes) {
+                return Ok(());
+            }
             match self.cache().settle(inode, size) {
-                Settled::All => break changes,
+                Settled::All => break,
                 // All that was asked for can be read; what lies behind is not stable yet.
                 Settled::UpTo(page) if page > pages.1 => {
                     return inode.fs().sync_inode(inode.number(), data_only);
@@ -104,7 +108,7 @@ impl<'p, M: Machine> Vm<'p, M> {
                 }
                 Settled::Stuck => return Err(Errno::Eio),
             }
-        };
+        }
         inode.fs().sync_inode(inode.number(), data_only)?;
         inode.mark_stable(changes);
         Ok(())

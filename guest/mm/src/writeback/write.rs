@@ -61,6 +61,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         source: &mut impl FnMut(NonNull<u8>, usize),
     ) -> Result<u64, Errno> {
         let end = pos.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or(Errno::Efbig)?;
+        if len != 0 {
+            self.clear_gap(inode, pos, frames)?;
+        }
         let mut at = pos;
         while at < end {
             let (index, offset) = (at >> PAGE_SHIFT, at % PAGE_SIZE);
@@ -123,6 +126,18 @@ impl<'p, M: Machine> Vm<'p, M> {
             cache.put(folio);
             read?;
         }
+    }
+
+    /// Something is going to be written from byte `pos` on. If that is behind the end, what a mapping wrote between the two must
+    /// not be shown then (Linux `iomap_zero_range` in front of an extending write).
+    pub(super) fn clear_gap<A: FrameAllocator<'p>>(
+        &self,
+        inode: &Inode<'p>,
+        pos: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
+        let size = inode.size();
+        if pos > size { self.clear_rest(inode, size, frames) } else { Ok(()) }
     }
 
     /// The file has at least `end` bytes; of the page in which it ended the rest is zero already.

@@ -4,11 +4,12 @@
 use super::World;
 use super::files::Volume;
 use super::write::{BOTH, read, write};
-use super::write_stable::{buffer, give_back, settle};
+use super::write_stable::{buffer, bytes, give_back, settle};
 use mm::addr::PAGE_SIZE;
 use mm::cache::{FileSystem as _, OpenFile};
 use mm::errno::Errno;
 use mm::port::{IoOp, Machine as _, PAGE_SECTORS};
+use mm::vmstat::NodeStat;
 use mm::writeback::RangeSync;
 use sim::DiskFault;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,6 +152,52 @@ fn a_sync_is_not_undone_by_holes_that_are_filled_meanwhile() {
             });
         });
     });
+}
+
+#[test]
+fn what_is_appended_during_a_sync_is_for_the_next() {
+    let world = World::new(64, 2);
+    let volume = volume(&world);
+    let (file, other) = (volume.hole(&world, 1, 0), volume.open(&world, 1, BOTH));
+    write(&world, file, 0, PAGE_SIZE, 1).unwrap();
+    volume.disk.hold(true);
+    let cpus = world.machine().cpu();
+    let sync = |file| world.vm.fsync(file, false, &world.frames).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| cpus.run_on(super::cpu(0), || sync(file)));
+        cpus.run_on(super::cpu(1), || {
+            while world.vm.stat().total(NodeStat::Writeback) == 0 {
+                std::thread::yield_now();
+            }
+            write(&world, other, PAGE_SIZE, PAGE_SIZE, 2).unwrap();
+            volume.disk.hold(false);
+        });
+    });
+    sync(other);
+    assert_eq!([0, 1].map(|n| after_a_crash(&volume, n, 100)), [1, 2]);
+    assert_eq!(first_bytes(&world, file, 2), [1, 2]);
+}
+
+#[test]
+fn a_direct_read_finds_what_was_written_behind_all() {
+    let world = World::new(64, 1);
+    let volume = volume(&world);
+    let file = volume.hole(&world, 1, 0);
+    let pfn = buffer(&world, 9);
+    let mut direct = |n: u64| {
+        // SAFETY: the page is ours.
+        let done = unsafe { world.vm.read_direct(file, n * PAGE_SIZE, &[pfn], PAGE_SIZE, &world.frames) };
+        assert_eq!(done, Ok(PAGE_SIZE));
+        let found = bytes(&world, pfn);
+        assert!(found.iter().all(|byte| *byte == found[0]));
+        found[0]
+    };
+    write(&world, file, 0, PAGE_SIZE, 1).unwrap();
+    assert_eq!(direct(0), 1);
+    write(&world, file, 2 * PAGE_SIZE, 2 * PAGE_SIZE, 2).unwrap();
+    write(&world, file, 5 * PAGE_SIZE, PAGE_SIZE, 3).unwrap();
+    assert_eq!([3, 1, 2, 5, 4, 0].map(&mut direct), [2, 0, 2, 3, 0, 1]);
+    give_back(&world, pfn);
 }
 
 #[test]

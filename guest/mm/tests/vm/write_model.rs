@@ -1,13 +1,14 @@
-//! Writes, mappings, syncs, truncations, dropped caches, failing disks and power cuts against an oracle: what was synced is
-//! there, and every error is told once.
+//! Writes, mappings, transfers around the cache, syncs, truncations, dropped caches, failing disks and power cuts against an
+//! oracle: what was synced is there, and every error is told once.
 
 use super::files::{SHARED, Volume, map};
 use super::write::{BOTH, read, write};
+use super::write_stable::{buffer, bytes};
 use super::{World, page};
-use mm::addr::{PAGE_SIZE, VirtAddr};
+use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::cache::OpenFile;
 use mm::errno::Errno;
-use mm::port::{IoOp, Machine as _, PAGE_SECTORS};
+use mm::port::{IoOp, Machine as _, PAGE_SECTORS, PhysMem as _};
 use mm::space::Mm;
 use proptest::prelude::*;
 use sim::{DiskFault, Machine};
@@ -15,6 +16,8 @@ use sim::{DiskFault, Machine};
 const PAGES: u64 = 12;
 const SECTOR: u64 = 512;
 const SECTORS: usize = (PAGES * PAGE_SIZE / SECTOR) as usize;
+/// Pages of a transfer around the cache.
+const DIRECT: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -22,6 +25,12 @@ enum Op {
     Write(u64, u64, u8),
     /// The first word of a page, through the mapping.
     Store(u64, u8),
+    /// The word behind the end, which is nobody's to see.
+    StoreBehind(u8),
+    /// As `Write`, around the cache.
+    WriteDirect(u64, u64, u8),
+    /// So many sectors from one on, around the cache.
+    ReadDirect(u64, u64),
     Fsync,
     /// To so many sectors.
     Truncate(u64),
@@ -39,6 +48,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         4 => (0..sectors, 1..20_u64, 1..255_u8).prop_map(|(at, count, value)| Op::Write(at, count, value)),
         3 => (0..PAGES, 1..255_u8).prop_map(|(at, value)| Op::Store(at, value)),
+        1 => (1..255_u8).prop_map(Op::StoreBehind),
+        2 => (0..sectors, 1..20_u64, 1..255_u8).prop_map(|(at, count, value)| Op::WriteDirect(at, count, value)),
+        2 => (0..sectors, 1..20_u64).prop_map(|(at, count)| Op::ReadDirect(at, count)),
         2 => Just(Op::Fsync),
         1 => (0..=sectors).prop_map(Op::Truncate),
         1 => Just(Op::Drop),
@@ -64,6 +76,8 @@ struct Model<'w> {
     other: &'static OpenFile<'static>,
     mm: &'w Mm<'static, Machine>,
     at: VirtAddr,
+    /// Memory for transfers around the cache.
+    buffer: [Pfn; DIRECT],
     /// What the file holds.
     bytes: Vec<u8>,
     size: u64,
@@ -98,6 +112,7 @@ impl<'w> Model<'w> {
             other,
             mm,
             at,
+            buffer: [0; DIRECT].map(|value| buffer(world, value)),
             bytes,
             size,
             history,
@@ -116,9 +131,51 @@ impl<'w> Model<'w> {
 
     fn write(&mut self, from: u64, bytes: u64, value: u8) {
         assert_eq!(write(self.world, self.file, from, bytes, value), Ok(bytes));
+        self.wrote(from, bytes, value);
+    }
+
+    fn wrote(&mut self, from: u64, bytes: u64, value: u8) {
         self.bytes[from as usize..(from + bytes) as usize].fill(value);
         self.size = self.size.max(from + bytes);
         self.note(from, bytes);
+    }
+
+    fn write_direct(&mut self, from: u64, bytes: u64, value: u8) {
+        let (world, before) = (self.world, self.volume.disk.failures());
+        for pfn in self.buffer {
+            let at = world.machine().physmem().ptr(pfn.addr()).unwrap();
+            // SAFETY: the page is ours.
+            unsafe { at.write_bytes(value, PAGE_SIZE as usize) };
+        }
+        // SAFETY: the pages are ours.
+        let done = unsafe { world.vm.write_direct(self.file, from, &self.buffer, bytes, &world.frames) };
+        match done {
+            Ok(count) => {
+                assert_eq!(count, bytes);
+                self.wrote(from, bytes, value);
+            }
+            Err(error) => self.failed_before(error, before),
+        }
+    }
+
+    fn read_direct(&mut self, from: u64, count: u64) {
+        let (world, before) = (self.world, self.volume.disk.failures());
+        // SAFETY: the pages are ours.
+        match unsafe { world.vm.read_direct(self.file, from, &self.buffer, count, &world.frames) } {
+            Ok(count_read) => {
+                assert_eq!(count_read, count.min(self.size.saturating_sub(from)));
+                let seen = self.buffer.map(|pfn| bytes(world, pfn)).concat();
+                let wanted = &self.bytes[from as usize..][..count_read as usize];
+                assert!(seen[..wanted.len()] == *wanted, "direct reads show what was written");
+            }
+            Err(error) => self.failed_before(error, before),
+        }
+    }
+
+    /// What was on its way when a transfer began did not arrive, and the transfer was not begun.
+    fn failed_before(&self, error: Errno, before: u64) {
+        assert_eq!(error, Errno::Eio);
+        assert_ne!(self.volume.disk.failures(), before, "nothing has failed");
     }
 
     /// A failed write leaves pages that are clean and on no disk: who is told writes all again.
@@ -185,6 +242,21 @@ impl<'w> Model<'w> {
                 self.note(n * PAGE_SIZE, 8);
             }
             Op::Store(..) => {}
+            Op::StoreBehind(value) if !self.size.is_multiple_of(PAGE_SIZE) => {
+                let behind = self.at.checked_add(self.size).unwrap();
+                self.world.store(self.mm, behind, u64::from_le_bytes([value; 8])).unwrap();
+            }
+            Op::StoreBehind(_) => {}
+            // What failed is in memory alone until it is written again.
+            Op::WriteDirect(..) | Op::ReadDirect(..) if self.has_failed => {}
+            Op::WriteDirect(at, count, value) => {
+                self.volume.disk.heal();
+                self.write_direct(at * SECTOR, count.min(SECTORS as u64 - at) * SECTOR, value);
+            }
+            Op::ReadDirect(at, count) => {
+                self.volume.disk.heal();
+                self.read_direct(at * SECTOR, count.min(SECTORS as u64 - at) * SECTOR);
+            }
             Op::Fsync => return self.fsync(),
             Op::Truncate(sectors) => {
                 self.world.vm.truncate(self.file, sectors * SECTOR, &self.world.frames).unwrap();

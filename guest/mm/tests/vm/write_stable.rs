@@ -210,3 +210,34 @@ fn a_direct_read_of_what_could_not_be_written_fails() {
     assert_eq!(sync(&world, file), Err(Errno::Eio));
     give_back(&world, pfn);
 }
+
+#[test]
+fn a_write_past_the_end_shows_nothing_of_what_lies_between() {
+    let world = World::new(64, 1);
+    let volume = Volume::new(&world);
+    let pfn = buffer(&world, 7);
+    let grow: [&dyn Fn(&OpenFile<'static>); 3] = [
+        &|file| assert_eq!(write(&world, file, 2 * PAGE_SIZE, 1, 1), Ok(1)),
+        &|file| assert_eq!(write(&world, file, 300, 1, 1), Ok(1)),
+        &|file| {
+            // SAFETY: the page is ours.
+            let written = unsafe { world.vm.write_direct(file, 512, &[pfn], 512, &world.frames) };
+            assert_eq!(written, Ok(512));
+        },
+    ];
+    for (ino, grow) in (1..).zip(grow) {
+        let file = volume.file(&world, ino, 1, BOTH);
+        world.vm.truncate(file, 100, &world.frames).unwrap();
+        sync(&world, file).unwrap();
+        let mm = world.context();
+        let at = map(&world, mm, file, 1, SHARED);
+        world.store(mm, at.checked_add(200).unwrap(), u64::MAX).unwrap();
+        grow(file);
+        assert_eq!(read(&world, file, 200, 8), [0; 8], "file {ino}");
+        sync(&world, file).unwrap();
+        let sector = volume.fs.stable_sector(ino, 0).unwrap();
+        assert_eq!(volume.disk.peek(sector * 512 + 200, 8), [0; 8], "file {ino}");
+        world.end(mm);
+    }
+    give_back(&world, pfn);
+}
