@@ -73,13 +73,15 @@ impl<'p, M: Machine> Vm<'p, M> {
         let end = addr.get() + len;
         let mut at = addr;
         while at.get() < end {
-            let (stop, writable) = {
+            let (stop, copies) = {
                 let areas = mm.areas().read(self.machine().cpu());
                 let vma = areas.find(at.get() >> PAGE_SHIFT).ok_or(Errno::Enomem)?;
-                ((vma.end() << PAGE_SHIFT).min(end), vma.flags().contains(VmFlags::WRITE))
+                let copies = vma.flags().contains(VmFlags::WRITE) && vma.is_private();
+                ((vma.end() << PAGE_SHIFT).min(end), copies)
             };
-            // What may be written is brought in as if it were, so that no fault is left.
-            let access = if writable { Access::Write } else { Access::Read };
+            // Copies are made now, so that no write needs one later. What is shared would become dirty for nothing, and a
+            // disk might have no room for it (Linux `populate_vma_page_range`).
+            let access = if copies { Access::Write } else { Access::Read };
             self.populate(mm, at, stop - at.get(), access, frames)?;
             at = VirtAddr::new(stop).ok_or(Errno::Einval)?;
         }

@@ -11,6 +11,7 @@ use crate::pgtable::PteSlot;
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Level, Machine, PhysMem, Pte, PteBits, PteCodec, Tlb};
 use crate::space::{Codec, Rss, TableGuard};
+use crate::vma::VmFlags;
 use crate::vmstat::VmEvent;
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
@@ -115,6 +116,11 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
             }
             _ => self.count_mapped(&locked, copy, Level::PTE),
         }
+        if let Some(old) = folio
+            && self.vma.flags().contains(VmFlags::LOCKED)
+        {
+            self.lock_instead(old, copy);
+        }
         slot.set(self.exclusive_entry(copy.pfn(), Level::PTE));
         drop(locked);
         let cpu = self.vm.machine().cpu();
@@ -133,6 +139,18 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
                 Ok(Flavour::Cow)
             }
             None => Ok(Flavour::Anon),
+        }
+    }
+
+    /// The area has `copy` locked in memory now in the place of `old` (Linux `folio_remove_rmap_pte`,
+    /// `folio_add_lru_vma`).
+    #[cold]
+    #[inline(never)]
+    fn lock_instead(&self, old: Folio<'_>, copy: Folio<'_>) {
+        self.vm.count_mlocked(old, Level::PTE, false);
+        // In the place of a page of a file it was counted as a page that is mapped anew.
+        if is_anon(old) {
+            self.vm.count_mlocked(copy, Level::PTE, true);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::unmap::{checked, pages_of};
 use super::{Errno, Mm, Usage, Vm};
 use crate::addr::VirtAddr;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::Folio;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine};
 use crate::vma::{VmFlags, Vma};
@@ -24,9 +24,7 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// Counts what one entry of `level` maps as locked, or as no longer locked.
     pub(crate) fn count_mlocked(&self, folio: Folio<'_>, level: Level, lock: bool) {
         let (cpu, stat, pages) = (self.machine().cpu(), self.stat(), level.pages());
-        if !folio.flags().contains(FolioFlags::HUGETLB) {
-            self.lru().set_unevictable(cpu, folio, lock);
-        }
+        self.lru().set_unevictable(cpu, folio, lock);
         if lock {
             stat.grow(cpu, folio.node(), NodeStat::Mlocked, pages);
             stat.grow_zone(cpu, folio.zone(), ZoneStat::Mlocked, pages);
@@ -38,7 +36,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// Says of the areas from `addr` on for `len` bytes whether they stay in memory.
+    /// Says of the areas from `addr` on for `len` bytes whether they stay in memory. Pages of pools do anyway, and their areas
+    /// never say so (Linux `mlock_fixup`).
     ///
     /// # Errors
     /// `Einval` for a bad range; `Enomem` where nothing is mapped, or without memory to divide an area.
@@ -56,6 +55,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         self.divide(mm, &mut areas, pages_of(first, end)?, frames)?;
         self.each_area(&mut areas, first, end, |vma| {
             let old = vma.flags();
+            if old.contains(VmFlags::HUGETLB) {
+                return Ok(old);
+            }
             let new = if lock { old | VmFlags::LOCKED } else { old - VmFlags::LOCKED };
             match (old.contains(VmFlags::LOCKED), lock) {
                 (false, true) => mm.counters.add_usage(Usage::Locked, vma.pages()),

@@ -239,6 +239,10 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Err(Errno::Enomem);
         }
         let mut flags = request.vm;
+        if flags.contains(VmFlags::HUGETLB) {
+            // Nothing of a pool is counted as locked.
+            flags -= VmFlags::LOCKED;
+        }
         let keeps = self.settings.overcommit() != super::OvercommitMode::Never;
         if request.flags.contains(MapFlags::NORESERVE) && (keeps || flags.contains(VmFlags::HUGETLB)) {
             flags |= VmFlags::NORESERVE;

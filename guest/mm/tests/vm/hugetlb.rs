@@ -8,7 +8,7 @@ use mm::space::{Errno, MapFlags, MapRequest, Mm};
 use mm::vma::{Backing, VmFlags};
 use sim::Machine;
 
-fn request(pages: u64) -> MapRequest {
+pub fn request(pages: u64) -> MapRequest {
     MapRequest {
         vm: VmFlags::READ | VmFlags::WRITE | VmFlags::HUGETLB,
         backing: Backing::Hugetlb(Level::PMD),
@@ -16,7 +16,7 @@ fn request(pages: u64) -> MapRequest {
     }
 }
 
-fn map(world: &World, mm: &Mm<'static, Machine>, pages: u64, flags: MapFlags) -> Result<VirtAddr, Errno> {
+pub fn map(world: &World, mm: &Mm<'static, Machine>, pages: u64, flags: MapFlags) -> Result<VirtAddr, Errno> {
     world.vm.mmap(mm, &MapRequest { flags, ..request(pages) }, &world.frames)
 }
 

@@ -15,6 +15,7 @@ mod flushers;
 mod huge;
 mod hugetlb;
 mod last;
+mod locked;
 mod model;
 mod msync;
 mod race;
