@@ -3,9 +3,11 @@
 //! Owns: the sum of promised pages. Invariants: it is the sum of what the contexts were promised; a promise that is
 //! refused changes nothing.
 
-use super::{Mm, OvercommitMode, Usage, Vm};
+use super::{Errno, Mm, OvercommitMode, Usage, Vm};
 use crate::mutant::planted;
 use crate::port::Machine;
+use crate::vma::{Areas, VmFlags, Vma};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module documentation. All in pages.
@@ -99,6 +101,35 @@ impl<'p, M: Machine> Vm<'p, M> {
                 committed < self.commit_info().limit.saturating_sub(kept)
             }
         }
+    }
+
+    /// Promises `wanted` pages to what comes where `pages` are, whose borders are borders of areas: what the areas there
+    /// were promised counts for it, and is theirs no more (Linux `__mmap_setup`).
+    ///
+    /// # Errors
+    /// `Enomem`: nothing has changed then.
+    pub(super) fn charge_in_place(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        pages: Range<u64>,
+        wanted: u64,
+    ) -> Result<(), Errno> {
+        let there = areas.iter(pages.clone()).filter(|vma| vma.flags().contains(VmFlags::ACCOUNT));
+        let owned: u64 = there.map(Vma::pages).sum();
+        if wanted > owned && !self.charge(mm, wanted - owned) {
+            return Err(Errno::Enomem);
+        }
+        if wanted < owned {
+            self.uncharge(mm, owned - wanted);
+        }
+        self.hand_over(areas, pages)
+    }
+
+    /// The promises of the areas where `pages` are, whose borders are borders of areas, are somebody else's from now on:
+    /// whoever takes the areas away takes no promise back.
+    pub(super) fn hand_over(&self, areas: &mut Areas<'p>, pages: Range<u64>) -> Result<(), Errno> {
+        self.each_area(areas, pages.start, pages.end, |vma| Ok(vma.flags() - VmFlags::ACCOUNT))
     }
 
     /// Takes a promise back.

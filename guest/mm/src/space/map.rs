@@ -1,7 +1,7 @@
 //! Making areas (Linux `do_mmap`).
 
 use super::layout::{Layout, SLICE_BYTES, TASK_SIZE};
-use super::unmap::usages;
+use super::unmap::{pages_of, usages};
 use super::{Errno, Mm, Vm};
 use crate::addr::{Order, PAGE_SHIFT, PAGE_SIZE, VirtAddr, align_up};
 use crate::cache::{FileMode, FileRef, OpenFile};
@@ -77,7 +77,8 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// the largest file; `Eacces` for more than a file is open for; `Etxtbsy` to write to
     /// one that is swapped to; `Eperm` below `mmap_min_addr`, or in the slice of
     /// another context; `Eexist` where something is and must not be replaced; `Enomem` without room, beyond the end of
-    /// what contexts have, with too many areas, or beyond what may be promised.
+    /// what contexts have, with too many areas, or beyond what may be promised. What was there is there then, but huge
+    /// pages of it may have been divided.
     pub fn mmap<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -146,13 +147,17 @@ impl<'p, M: Machine> Vm<'p, M> {
         let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
         let mut areas = self.write_areas(mm, 3, frames)?;
         let first = if is_fixed {
-            let first = self.fixed(mm, request, len)?;
-            self.make_room(mm, &mut areas, first, first + pages, request, frames)?;
-            first
+            self.fixed(mm, request, len)?
         } else {
             self.unmapped_area(mm, &areas, request, pages).ok_or(Errno::Enomem)?
         };
-        self.add_area(mm, &mut areas, first, pages, request)?;
+        if areas.start_after(first).is_none_or(|start| start >= first + pages) {
+            self.add_area(mm, &mut areas, first, pages, request)?;
+        } else if request.flags.contains(MapFlags::FIXED_NOREPLACE) {
+            return Err(Errno::Eexist);
+        } else {
+            self.replace(mm, &mut areas, first, pages, request, frames)?;
+        }
         Ok(first)
     }
 
@@ -176,24 +181,28 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
     }
 
-    /// Takes away what is at a fixed place, or refuses.
-    fn make_room<A: FrameAllocator<'p>>(
+    /// Puts an area in the place of what is there, under the write lock, with three areas prepared (Linux
+    /// `__mmap_prepare`). All that may be refused comes before anything is taken away.
+    fn replace<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
         areas: &mut Areas<'p>,
         first: u64,
-        end: u64,
+        pages: u64,
         request: &MapRequest,
         frames: &A,
     ) -> Result<(), Errno> {
-        let is_free = areas.start_after(first).is_none_or(|start| start >= end);
-        if is_free {
-            return Ok(());
-        }
-        if request.flags.contains(MapFlags::FIXED_NOREPLACE) {
-            return Err(Errno::Eexist);
-        }
-        self.unmap_pages(mm, areas, first, end, frames)
+        let end = first + pages;
+        self.divide(mm, areas, pages_of(first, end)?, frames)?;
+        let init = match self.admit(mm, areas, first, pages, request) {
+            Ok(init) => init,
+            Err(error) => {
+                self.join(areas, first, end);
+                return Err(error);
+            }
+        };
+        self.unmap_areas(mm, areas, first, end, frames)?;
+        self.put_area(mm, areas, &init)
     }
 
     /// Where `pages` pages are free: at the wish if that is, else as high as possible (Linux
@@ -235,7 +244,23 @@ impl<'p, M: Machine> Vm<'p, M> {
         pages: u64,
         request: &MapRequest,
     ) -> Result<(), Errno> {
-        if areas.len() >= u64::from(self.settings.max_map_count()) {
+        let init = self.admit(mm, areas, first, pages, request)?;
+        self.put_area(mm, areas, &init)
+    }
+
+    /// Whether there may be such an area instead of those that are there, whose borders are borders of its; what it will
+    /// be. It has been promised its pages then, and those that are there have no promises any more.
+    fn admit(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        first: u64,
+        pages: u64,
+        request: &MapRequest,
+    ) -> Result<VmaInit, Errno> {
+        let (start, end) = (first, first + pages);
+        let gone = areas.iter(start..end).count() as u64;
+        if areas.len() - gone >= u64::from(self.settings.max_map_count()) {
             return Err(Errno::Enomem);
         }
         let mut flags = request.vm;
@@ -247,14 +272,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         if request.flags.contains(MapFlags::NORESERVE) && (keeps || flags.contains(VmFlags::HUGETLB)) {
             flags |= VmFlags::NORESERVE;
         }
-        if self.is_accountable(flags, request.flags) {
-            flags |= VmFlags::ACCOUNT;
-            if !self.charge(mm, pages) {
-                return Err(Errno::Enomem);
-            }
-        }
-        let (start, end) = (first, first + pages);
-        let init = VmaInit {
+        let is_promised = self.is_accountable(flags, request.flags);
+        flags.set(VmFlags::ACCOUNT, is_promised);
+        self.charge_in_place(mm, areas, start..end, if is_promised { pages } else { 0 })?;
+        Ok(VmaInit {
             mm: mm.id,
             start,
             end,
@@ -267,20 +288,25 @@ impl<'p, M: Machine> Vm<'p, M> {
             flags,
             kind: request.kind,
             backing: request.backing,
-        };
-        match areas.insert(&init) {
+        })
+    }
+
+    /// Puts an area in that was admitted, where nothing is any more.
+    fn put_area(&self, mm: &Mm<'p, M>, areas: &mut Areas<'p>, init: &VmaInit) -> Result<(), Errno> {
+        let pages = init.end - init.start;
+        match areas.insert(init) {
             Some(vma) => vma.link_to_object(self.machine().cpu()),
             None => {
-                if flags.contains(VmFlags::ACCOUNT) {
+                if init.flags.contains(VmFlags::ACCOUNT) {
                     self.uncharge(mm, pages);
                 }
                 return Err(Errno::Enomem);
             }
         }
-        for usage in usages(flags, request.kind) {
+        for usage in usages(init.flags, init.kind) {
             mm.counters.add_usage(usage, pages);
         }
-        self.join(areas, start, end);
+        self.join(areas, init.start, init.end);
         Ok(())
     }
 

@@ -92,8 +92,24 @@ impl<'p, M: Machine> Vm<'p, M> {
         if areas.next_from(first).is_none_or(|vma| vma.start() >= end) {
             return Ok(());
         }
+        self.divide(mm, areas, pages_of(first, end)?, frames)?;
+        self.unmap_areas(mm, areas, first, end, frames)
+    }
+
+    /// Takes away the areas of pages `first..end`, whose borders are borders of areas and of entries, under the write
+    /// lock. Nothing is asked for that might not be there.
+    ///
+    /// # Errors
+    /// `Ecorrupt`.
+    pub(super) fn unmap_areas<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        first: u64,
+        end: u64,
+        frames: &A,
+    ) -> Result<(), Errno> {
         let range = pages_of(first, end)?;
-        self.divide(mm, areas, range, frames)?;
         let (objects, cpu) = (self.objects().ok_or(Errno::Enomem)?, self.machine().cpu());
         // To the end of the half: nobody maps its last page, so the tables around it are free, too.
         let top = super::layout::HALF_BYTES >> PAGE_SHIFT;
