@@ -1,8 +1,8 @@
 //! Moving and copying memory within a context: another size or another place (Linux `mremap`), and a snapshot that
 //! shares pages with what it was taken of.
 //!
-//! Pages keep their place in the memory behind the area, so reverse mapping finds them at the new address. Tables at the
-//! new place are made before the first entry changes, so that a move never stops half way.
+//! Pages keep their place in the memory behind the area, so reverse mapping finds them at the new address. All that may
+//! be refused, and the tables at the new place, come before the first entry changes: a move never stops half way.
 
 use super::map::{MapFlags, MapRequest};
 use super::unmap::{checked, pages_of, usages};
@@ -14,6 +14,7 @@ use crate::pgtable::PageRange;
 use crate::phys::FrameAllocator;
 use crate::port::{Level, Machine, Pte, PteBits, PteCodec, PteView};
 use crate::vma::{Areas, Backing, VmFlags, VmaInit};
+use core::ops::Range;
 
 /// Whether what does not fit where it is may go elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +30,9 @@ impl<'p, M: Machine> Vm<'p, M> {
     /// then.
     ///
     /// # Errors
-    /// `Einval` for a bad range, pages of a pool, or shared memory that is to grow; `Efault` where not all of it is one area; `Enomem` without room, memory, or more
-    /// promises. Nothing has changed then.
+    /// `Einval` for a bad range, pages of a pool, or shared memory that is to grow; `Efault` where not all of it is one
+    /// area; `Enomem` without room, memory, or more promises, or with too many areas. Nothing has changed then, but huge
+    /// pages may have been divided.
     pub fn mremap<A: FrameAllocator<'p>>(
         &self,
         mm: &Mm<'p, M>,
@@ -49,7 +51,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         }
         let (start, is_end, flags, kind) = (vma.start(), vma.end() == end, vma.flags(), vma.kind());
         let pages = end - first;
-        if wanted <= pages {
+        if wanted == pages {
+            return Ok(addr);
+        }
+        if wanted < pages {
             self.unmap_pages(mm, &mut areas, first + wanted, end, frames)?;
             return Ok(addr);
         }
@@ -75,17 +80,19 @@ impl<'p, M: Machine> Vm<'p, M> {
         if moving == Moving::Stay {
             return Err(Errno::Enomem);
         }
-        let to = self.twin(mm, &mut areas, first, wanted)?;
-        if let Err(error) = self.transfer(mm, first, pages, to, What::Move, frames) {
-            self.unmap_pages(mm, &mut areas, to, to + wanted, frames)?;
-            return Err(error);
+        self.divide(mm, &mut areas, pages_of(first, end)?, frames)?;
+        let moved = self.copy_area(mm, &mut areas, first..end, wanted, What::Move, frames);
+        if moved.is_err() {
+            self.join(&mut areas, first, end);
         }
-        self.unmap_pages(mm, &mut areas, first, end, frames)?;
+        let to = moved?;
+        self.hand_over(&mut areas, first..end)?;
+        self.unmap_areas(mm, &mut areas, first, end, frames)?;
         Ok(VirtAddr::truncate(to << PAGE_SHIFT))
     }
 
     /// Maps what is mapped from `addr` on for `len` bytes a second time, as it is now: until one of the two is written,
-    /// they share their pages. Where the second is.
+    /// they share their pages. Where the second is; its pages are not locked.
     ///
     /// # Errors
     /// As [`Vm::mremap`].
@@ -102,34 +109,66 @@ impl<'p, M: Machine> Vm<'p, M> {
         if vma.backing() != Backing::Anon {
             return Err(Errno::Einval);
         }
-        let to = self.twin(mm, &mut areas, first, end - first)?;
-        if let Err(error) = self.transfer(mm, first, end - first, to, What::Share, frames) {
-            self.unmap_pages(mm, &mut areas, to, to + (end - first), frames)?;
-            return Err(error);
-        }
+        let to = self.copy_area(mm, &mut areas, first..end, end - first, What::Share, frames)?;
         Ok(VirtAddr::truncate(to << PAGE_SHIFT))
     }
 
-    /// Makes an area of `pages` pages for the memory that page `first` shows; its first page.
-    fn twin(&self, mm: &Mm<'p, M>, areas: &mut Areas<'p>, first: u64, pages: u64) -> Result<u64, Errno> {
+    /// Makes an area of `pages` pages for the memory that pages `from` of one area show, and moves or shares their
+    /// entries; its first page.
+    ///
+    /// # Errors
+    /// `Enomem`: no entry has moved then.
+    fn copy_area<A: FrameAllocator<'p>>(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        from: Range<u64>,
+        pages: u64,
+        what: What,
+        frames: &A,
+    ) -> Result<u64, Errno> {
+        let (first, old) = (from.start, from.end - from.start);
         let vma = areas.find(first).ok_or(Errno::Efault)?;
         let (init, pgoff) = (vma.init(), vma.index_of(first));
+        let (flags, more, gone) = match what {
+            // It takes its promises along. Its area goes, so there is one more on the way only.
+            What::Move => (init.flags, pages - old, 1),
+            // As a clone's pages, these are not locked.
+            What::Share => (init.flags - VmFlags::LOCKED, pages, 0),
+        };
+        if areas.len() - gone >= u64::from(self.settings.max_map_count()) {
+            return Err(Errno::Enomem);
+        }
+        let promised = if flags.contains(VmFlags::ACCOUNT) { more } else { 0 };
+        if promised != 0 && !self.charge(mm, promised) {
+            return Err(Errno::Enomem);
+        }
+        let made = self.twin(mm, areas, first, pages, &VmaInit { pgoff, flags, ..init });
+        let to = made.inspect_err(|_| self.uncharge(mm, promised))?;
+        if let Err(error) = self.transfer(mm, first, old, to, what, frames) {
+            self.uncharge(mm, promised);
+            self.hand_over(areas, to..to + pages)?;
+            self.unmap_areas(mm, areas, to, to + pages, frames)?;
+            return Err(error);
+        }
+        Ok(to)
+    }
+
+    /// Makes an area of `pages` pages, as `init` but for its place, for the memory that page `first` shows; its first
+    /// page. What it needs was promised.
+    fn twin(
+        &self,
+        mm: &Mm<'p, M>,
+        areas: &mut Areas<'p>,
+        first: u64,
+        pages: u64,
+        init: &VmaInit,
+    ) -> Result<u64, Errno> {
         let in_overlay = first >= super::layout::OVERLAY_START >> PAGE_SHIFT;
         let mut request = MapRequest { vm: init.flags, ..MapRequest::anon(pages * PAGE_SIZE) };
         request.flags.set(MapFlags::OVERLAY, in_overlay);
         let to = self.unmapped_area(mm, areas, &request, pages).ok_or(Errno::Enomem)?;
-        if areas.len() >= u64::from(self.settings.max_map_count()) {
-            return Err(Errno::Enomem);
-        }
-        if init.flags.contains(VmFlags::ACCOUNT) && !self.charge(mm, pages) {
-            return Err(Errno::Enomem);
-        }
-        if areas.insert(&VmaInit { start: to, end: to + pages, pgoff, ..init }).is_none() {
-            if init.flags.contains(VmFlags::ACCOUNT) {
-                self.uncharge(mm, pages);
-            }
-            return Err(Errno::Enomem);
-        }
+        areas.insert(&VmaInit { start: to, end: to + pages, ..*init }).ok_or(Errno::Enomem)?;
         usages(init.flags, init.kind).for_each(|usage| mm.counters.add_usage(usage, pages));
         self.hold(init.backing);
         if let Some((twin, vma)) = areas.find(to).zip(areas.find(first)) {

@@ -4,7 +4,7 @@ use super::{World, page};
 use mm::addr::PAGE_SIZE;
 use mm::fault::Fault;
 use mm::port::Access;
-use mm::space::{Advice, Errno, MapRequest};
+use mm::space::{Advice, Errno, MapFlags, MapRequest, Moving, Usage};
 use mm::vma::VmFlags;
 use std::sync::atomic::Ordering;
 
@@ -84,4 +84,56 @@ fn a_clone_that_fails_leaves_nothing_behind() {
         assert_eq!(world.load(parent, page(at, n)), Ok(n));
     }
     world.verify();
+}
+
+#[test]
+fn what_is_there_survives_what_was_to_replace_or_move_it() {
+    let world = World::new(64, 1);
+    let mm = world.context();
+    let at = world.map(mm, 3072);
+    (0..3072).for_each(|n| world.store(mm, page(at, n), n + 1).unwrap());
+    let is_there = |gone: &[std::ops::Range<u64>]| {
+        for n in (0..3072).filter(|n| !gone.iter().any(|gone| gone.contains(n))) {
+            assert_eq!(world.load(mm, page(at, n)), Ok(n + 1));
+        }
+    };
+    let areas = || {
+        assert_eq!(world.vm.commit_info().committed, mm.counters().usage(Usage::Total));
+        world.vm.verify(mm).unwrap().areas
+    };
+    let (addr, flags) = (Some(page(at, 100)), MapFlags::FIXED);
+    let request = MapRequest { addr, flags, ..MapRequest::anon(500 * PAGE_SIZE) };
+    // Both borders cut a huge page.
+    let failed = sweep(&world, || {
+        let is_done = world.vm.mmap(mm, &request, &world.frames).is_ok();
+        if !is_done {
+            assert_eq!(areas(), 1);
+            is_there(&[]);
+        }
+        is_done
+    });
+    assert!(failed >= 2, "only {failed} failures were tried");
+    is_there(&[100..600]);
+    assert_eq!(world.load(mm, page(at, 100)), Ok(0));
+    let (before, mut moved) = (areas(), None);
+    let failed = sweep(&world, || {
+        let (old, new) = (700 * PAGE_SIZE, 1000 * PAGE_SIZE);
+        moved = world.vm.mremap(mm, page(at, 1100), old, new, Moving::May, &world.frames).ok();
+        if moved.is_none() {
+            assert_eq!(areas(), before);
+            is_there(&[100..600]);
+        }
+        moved.is_some()
+    });
+    assert!(failed >= 3, "only {failed} failures were tried");
+    is_there(&[100..600, 1100..1800]);
+    (0..700).for_each(|n| assert_eq!(world.load(mm, page(moved.unwrap(), n)), Ok(1101 + n)));
+    let before = areas();
+    let failed = sweep(&world, || {
+        let copied = world.vm.snapshot(mm, page(at, 2100), 800 * PAGE_SIZE, &world.frames).is_ok();
+        assert_eq!(areas(), before + u64::from(copied));
+        copied
+    });
+    assert!(failed >= 2, "only {failed} failures were tried");
+    is_there(&[100..600, 1100..1800]);
 }

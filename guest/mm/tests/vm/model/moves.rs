@@ -84,7 +84,8 @@ impl Oracle {
         if !is_one {
             return assert_eq!(got, Err(Errno::Efault));
         }
-        let copied: Vec<_> = (first..first + pages).map(|vpn| self.context(n).pages[&vpn]).collect();
+        let copied: Vec<_> =
+            (first..first + pages).map(|vpn| Page { locked: false, ..self.context(n).pages[&vpn] }).collect();
         if copied[0].shared.is_some() {
             return assert_eq!(got, Err(Errno::Einval));
         }

@@ -411,6 +411,13 @@ impl Oracle {
                 assert_eq!(got, wanted, "{what} pages of context {}", context.mm.id());
             }
         }
+        let all = self.contexts.iter().flatten().flat_map(|context| context.pages.values());
+        let locked = all.filter(|page| page.locked && matches!(page.body, Body::Memory(_) | Body::Shown));
+        assert_eq!(
+            self.world.vm.stat().total(NodeStat::Mlocked),
+            locked.count() as u64,
+            "pages that are locked"
+        );
         let shared = self.world.vm.stat().total(NodeStat::Shmem);
         assert_eq!(shared, self.objects.len() as u64, "pages of shared memory");
     }
