@@ -4,9 +4,12 @@
 //! Owns: making pages, finding their places, pages without a place. Stays outside: which pages (`readahead`), waiting for them
 //! (`read`). Invariants: a page is locked from when it is found in the index until its request has ended; pages that follow
 //! each other on the disk share a request; a page without a place is filled with zeroes, and so is what the disk does not
-//! reach.
+//! reach. No lock keeps truncation out meanwhile (Linux's `invalidate_lock`): it waits for a page that stands in the index
+//! before it gives its place up, and the place of a page that comes later is asked for anew.
 
-use super::{AddError, Inode, PageCache, Run};
+use super::folio::{AddError, Use};
+use super::inode::Places;
+use super::{Inode, PageCache, Run};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
@@ -23,6 +26,8 @@ const GFP_READAHEAD: GfpFlags = GfpFlags::__GFP_NORETRY.union(GfpFlags::__GFP_NO
 struct Place {
     index: u64,
     run: Run,
+    /// As of before the file system was asked.
+    places: Places,
 }
 
 /// The requests for pages of one inode.
@@ -35,14 +40,18 @@ struct Fill<'a, 'p, M: Machine, A: FrameAllocator<'p>> {
 }
 
 impl<'p, M: Machine, A: FrameAllocator<'p>> Fill<'_, 'p, M, A> {
-    /// Where page `index` is; `ahead` pages from there will be asked for.
+    /// Where page `index` is, which is locked in the index; `ahead` pages from there will be asked for. What the file system said
+    /// before it stood there holds only if nothing has changed: those who did not find it may have given its place to others.
     fn locate(&mut self, index: u64, ahead: u64) -> Result<Option<u64>, Errno> {
-        let known = self.place.filter(|known| index.wrapping_sub(known.index) < known.run.pages);
+        let places = self.inode.places();
+        let holds =
+            |known: &Place| known.places == places && index.wrapping_sub(known.index) < known.run.pages;
+        let known = self.place.filter(holds);
         let known = match known {
             Some(known) => known,
             None => {
                 let run = self.inode.fs().map(self.inode.number(), index, ahead)?;
-                *self.place.insert(Place { index, run })
+                *self.place.insert(Place { index, run, places })
             }
         };
         Ok(known.run.sector.map(|first| first + (index - known.index) * PAGE_SECTORS))
@@ -96,7 +105,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
             if inode.mapping().pages.load(&rcu::read_lock(self.machine().cpu()), at).is_pointer() {
                 continue;
             }
-            match self.add_page(inode, at, GFP_READAHEAD, frames) {
+            match self.add_page(inode, at, Use::Read, GFP_READAHEAD, frames) {
                 Ok(folio) => {
                     if marked == Some(n) {
                         folio.set_flags(FolioFlags::READAHEAD);
@@ -108,7 +117,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
                     }
                 }
                 Err(AddError::Exists) => {}
-                Err(AddError::NoMemory) => return,
+                Err(AddError::PastEnd | AddError::NoMemory) => return,
             }
         }
     }
@@ -143,7 +152,8 @@ impl<'p, M: Machine> PageCache<'p, M> {
     }
 
     /// Page `index` of a file, locked, with a reference for the caller: what is in memory, or a new page that holds nothing yet
-    /// (Linux `__filemap_get_folio` with `FGP_LOCK` and `FGP_CREAT`). Only where this code can wait.
+    /// (Linux `__filemap_get_folio` with `FGP_LOCK` and `FGP_CREAT`). Only where this code can wait, and others cannot change the
+    /// size.
     ///
     /// # Errors
     /// `Enomem`.
@@ -159,10 +169,10 @@ impl<'p, M: Machine> PageCache<'p, M> {
                     self.io().lock_folio(inode.fs().device(), folio);
                     folio
                 }
-                None => match self.add_page(inode, index, GfpFlags::empty(), frames) {
+                None => match self.add_page(inode, index, Use::Write, GfpFlags::empty(), frames) {
                     Ok(folio) => folio,
                     Err(AddError::Exists) => continue,
-                    Err(error) => return Err(error.into()),
+                    Err(AddError::PastEnd | AddError::NoMemory) => return Err(Errno::Enomem),
                 },
             };
             if folio.mapping() == inode.of_pages() {
@@ -175,19 +185,23 @@ impl<'p, M: Machine> PageCache<'p, M> {
     }
 
     /// Page `index` of a file, new in memory and being read, with a reference for the caller (Linux `filemap_create_folio`).
-    /// For whoever needs it: readahead has not brought it.
+    /// For whoever needs it: readahead has not brought it. `None` if it has come meanwhile, or the file ends before it.
     ///
     /// # Errors
-    /// `Eexist` if it has come meanwhile; `Enomem`; what the file system says.
+    /// `Enomem`; what the file system says.
     pub(crate) fn create_folio(
         &self,
         inode: &Inode<'p>,
         index: u64,
         frames: &impl FrameAllocator<'p>,
-    ) -> Result<Folio<'p>, Errno> {
-        let folio = self.add_page(inode, index, GfpFlags::empty(), frames)?;
+    ) -> Result<Option<Folio<'p>>, Errno> {
+        let folio = match self.add_page(inode, index, Use::Read, GfpFlags::empty(), frames) {
+            Ok(folio) => folio,
+            Err(AddError::Exists | AddError::PastEnd) => return Ok(None),
+            Err(AddError::NoMemory) => return Err(Errno::Enomem),
+        };
         self.start_folio(inode, folio, frames).inspect_err(|_| self.put(folio))?;
-        Ok(folio)
+        Ok(Some(folio))
     }
 }
 

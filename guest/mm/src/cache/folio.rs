@@ -7,8 +7,7 @@
 //! may have been freed and become another folio before he got the reference.
 
 use super::{Inode, PageCache};
-use crate::addr::{Order, Pfn};
-use crate::errno::Errno;
+use crate::addr::{Order, PAGE_SIZE, Pfn};
 use crate::folio::{Folio, FolioFlags, Mapping};
 use crate::phys::{FrameAllocator, GfpFlags};
 use crate::port::{Cpu, Machine};
@@ -20,22 +19,25 @@ use core::sync::atomic::Ordering;
 /// Pages of files: they can move, and the kernel reads them through the direct map.
 const GFP_PAGES: GfpFlags = GfpFlags::GFP_USER.union(GfpFlags::__GFP_MOVABLE);
 
+/// What a page is added for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// To be read: only a page of the file as it is. Whoever makes the file shorter meanwhile finds the page, because the
+    /// size changes under the lock of the index.
+    Read,
+    /// To be written by somebody who keeps others from changing the size: any page.
+    Write,
+}
+
 /// Why a folio was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AddError {
     /// There is one at this index.
     Exists,
+    /// The file ends before it.
+    PastEnd,
     /// No memory for the page or for the index.
     NoMemory,
-}
-
-impl From<AddError> for Errno {
-    fn from(error: AddError) -> Self {
-        match error {
-            AddError::Exists => Self::Eexist,
-            AddError::NoMemory => Self::Enomem,
-        }
-    }
 }
 
 impl<'p, M: Machine> PageCache<'p, M> {
@@ -88,6 +90,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         &self,
         inode: &Inode<'p>,
         index: u64,
+        purpose: Use,
         gfp: GfpFlags,
         frames: &impl FrameAllocator<'p>,
     ) -> Result<Folio<'p>, AddError> {
@@ -104,6 +107,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
             let mut pages = inode.mapping().pages.lock(cpu);
             if pages.load(index).is_pointer() {
                 break Err(AddError::Exists);
+            }
+            if purpose == Use::Read && index >= inode.size().div_ceil(PAGE_SIZE) {
+                break Err(AddError::PastEnd);
             }
             let short = match pages.store(index, entry, &mut stock) {
                 Ok(old) => {

@@ -204,6 +204,12 @@ impl<'p> Inode<'p> {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
+    /// Is another when a page that was not in memory and is now may be elsewhere on the disk: the file was shorter in between,
+    /// or somebody gave the page a place, or all that was written is known to the file system.
+    pub(super) fn places(&self) -> Places {
+        Places { changes: self.changes(), settled: self.settled() }
+    }
+
     /// Whether that is not stable yet.
     pub fn is_changed(&self) -> bool {
         !self.is_stable(self.changes())
@@ -234,6 +240,13 @@ impl<'p> Inode<'p> {
     pub(super) fn put(&self) {
         self.refs.fetch_sub(1, Ordering::Release);
     }
+}
+
+/// See [`Inode::places`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Places {
+    changes: u64,
+    settled: u64,
 }
 
 /// The right to write and to change the size.

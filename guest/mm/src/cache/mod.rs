@@ -48,7 +48,6 @@ pub use advise::FileAdvice;
 pub use census::CacheStat;
 use core::sync::atomic::{AtomicU32, Ordering};
 pub use file::{FileMode, FileRef, OpenFile};
-pub(crate) use folio::AddError;
 pub use fs::{FileSystem, Run};
 pub use inode::Inode;
 pub use mapping::AddressSpace;

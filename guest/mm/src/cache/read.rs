@@ -44,7 +44,9 @@ impl<'p, M: Machine> PageCache<'p, M> {
                 // All that a hit needs.
                 Some(folio) if folio.is_uptodate() && !folio.flags().contains(FolioFlags::READAHEAD) => folio,
                 found => match self.get_page(file, index, page_of(end - 1) + 1 - index, found, frames) {
-                    Ok(folio) => folio,
+                    Ok(Some(folio)) => folio,
+                    // Look again: at the size, too.
+                    Ok(None) => continue,
                     Err(error) => {
                         failed = Some(error);
                         break;
@@ -52,9 +54,10 @@ impl<'p, M: Machine> PageCache<'p, M> {
                 },
             };
             // The size may have changed while we waited, and with it what is behind the end.
-            let stop = end.min(inode.size()).min((index + 1) * PAGE_SIZE);
-            if stop < end {
-                // On its way from memory while this one is shown.
+            let limit = end.min(inode.size());
+            let stop = limit.min((index + 1) * PAGE_SIZE);
+            if stop < limit {
+                // On its way from memory while this one is shown. Not where the file ends: if it grows, this page goes on.
                 next = self.find_near(inode, index + 1);
             }
             // Bytes of the page that was read last are no new use of it.
@@ -104,7 +107,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
     }
 
     /// Page `index` of a file up to date, with a reference for the caller, who reads `request` pages from there; `found` is
-    /// what is in memory (Linux `filemap_get_pages`).
+    /// what is in memory (Linux `filemap_get_pages`). `None` if it has come meanwhile, or the file ends before it.
     #[cold]
     fn get_page(
         &self,
@@ -113,7 +116,7 @@ impl<'p, M: Machine> PageCache<'p, M> {
         request: u64,
         mut found: Option<Folio<'p>>,
         frames: &impl FrameAllocator<'p>,
-    ) -> Result<Folio<'p>, Errno> {
+    ) -> Result<Option<Folio<'p>>, Errno> {
         let inode = file.inode();
         loop {
             if found.is_none() {
@@ -123,20 +126,16 @@ impl<'p, M: Machine> PageCache<'p, M> {
             let folio = match found.take() {
                 Some(folio) => folio,
                 // There was no memory to read ahead.
-                None => match self.create_folio(inode, index, frames) {
-                    Ok(folio) => folio,
-                    Err(Errno::Eexist) => {
-                        found = self.find(inode, index);
-                        continue;
-                    }
-                    Err(error) => return Err(error),
+                None => match self.create_folio(inode, index, frames)? {
+                    Some(folio) => folio,
+                    None => return Ok(None),
                 },
             };
             if folio.flags().contains(FolioFlags::READAHEAD) {
                 self.async_readahead(file, folio, request, frames);
             }
             match self.update(file, folio, frames) {
-                Ok(true) => return Ok(folio),
+                Ok(true) => return Ok(Some(folio)),
                 // It was taken out meanwhile, or somebody else has read it and could not.
                 Ok(false) => self.put(folio),
                 Err(error) => {

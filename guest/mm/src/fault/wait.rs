@@ -164,10 +164,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         if let Some(folio) = cache.find(inode, index) {
             return self.settled(file, folio, frames);
         }
-        match cache.create_folio(inode, index, frames) {
-            Ok(folio) => self.settled(file, folio, frames),
-            Err(Errno::Eexist) => Ok(None),
-            Err(error) => Err(error),
+        match cache.create_folio(inode, index, frames)? {
+            Some(folio) => self.settled(file, folio, frames),
+            None => Ok(None),
         }
     }
 

@@ -33,6 +33,7 @@ mod swap_model;
 mod swap_slots;
 mod swap_slots_model;
 mod swap_vma;
+mod truncate;
 mod write;
 mod write_gap;
 mod write_model;
