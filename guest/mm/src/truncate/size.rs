@@ -2,7 +2,7 @@
 //!
 //! The size changes first: from then on no fault brings a page behind it. Then the entries go, copies included, then the
 //! pages, each under its lock, and then entries once more: of a copy that was made between the two. The rest of the last
-//! page is zero from then on, in memory and, because it is dirty, on the disk.
+//! page is zero from then on, in memory and, because it is dirty if it has a place there, on the disk.
 
 use super::{MAX_PAGES, each_page, pages_of};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
@@ -121,10 +121,15 @@ impl<'p, M: Machine> Vm<'p, M> {
             // whoever writes it through a mapping meanwhile writes behind the end.
             unsafe { page.add(offset as usize).write_bytes(0, (PAGE_SIZE - offset) as usize) };
         }
-        let allocated = cache.make_dirty(inode, folio);
+        // A hole reads as zeroes: it needs no place, and there may be no room for one.
+        let made_dirty = match inode.fs().place(inode.number(), index) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => cache.make_dirty(inode, folio),
+            Err(error) => Err(error),
+        };
         folio.unlock(self.machine().cpu());
         cache.put(folio);
-        allocated
+        made_dirty
     }
 
     /// Page `index`, up to date and locked, with a reference; read if it is not in memory.

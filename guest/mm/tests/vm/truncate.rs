@@ -208,3 +208,41 @@ fn a_page_that_is_needed_is_read_where_the_file_grew_again() {
     assert!(frames.is_done.into_inner());
     world.verify();
 }
+
+#[test]
+fn a_hole_is_cut_without_a_place_for_it() {
+    let world = World::new(64, 1);
+    let volume = Volume::new(&world);
+    let file = volume.hole(&world, 1, 4);
+    read(&world, file, 0, 4 * PAGE_SIZE);
+    // The volume is full.
+    volume.fs.create(2, 4096 * PAGE_SIZE);
+    volume.fs.place(2, 0, 4096, 0);
+    assert_eq!(write(&world, file, 0, 1, 1), Err(Errno::Enospc));
+    let dirty = world.vm.stat().total(NodeStat::Dirty);
+    assert_eq!(world.vm.truncate(file, 2 * PAGE_SIZE + 100, &world.frames), Ok(()));
+    assert_eq!(file.inode().size(), 2 * PAGE_SIZE + 100);
+    assert_eq!((volume.fs.sector(1, 2), world.vm.stat().total(NodeStat::Dirty)), (None, dirty));
+    // Nor for what grows from there.
+    assert_eq!(world.vm.truncate(file, 4 * PAGE_SIZE, &world.frames), Ok(()));
+    assert_eq!(read(&world, file, 0, 4 * PAGE_SIZE), [0; 4 * PAGE_SIZE as usize]);
+    world.verify();
+}
+
+#[test]
+fn what_is_being_written_of_the_last_page_is_written_again_without_what_was_cut_off() {
+    let world = World::new(64, 1);
+    let volume = Volume::new(&world);
+    let file = volume.file(&world, 1, 0, BOTH);
+    write(&world, file, 0, PAGE_SIZE, 7).unwrap();
+    volume.disk.hold(true);
+    world.vm.sync_range(file, (0, 0), RangeSync::WRITE, &world.frames).unwrap();
+    world.vm.truncate(file, 100, &world.frames).unwrap();
+    volume.disk.hold(false);
+    world.vm.fsync(file, false, &world.frames).unwrap();
+    world.vm.truncate(file, PAGE_SIZE, &world.frames).unwrap();
+    world.vm.fsync(file, false, &world.frames).unwrap();
+    world.vm.drop_pagecache();
+    let seen = read(&world, file, 0, PAGE_SIZE);
+    assert_eq!((&seen[..100], seen.iter().filter(|&&byte| byte == 0).count()), (&[7; 100][..], 3996));
+}
