@@ -181,10 +181,12 @@ impl<'p> Inode<'p> {
         self.stuck.fetch_min(index, Ordering::Relaxed);
     }
 
-    /// All that was dirty of it was to be sent; if something was left out it is dirty from now on (Linux `requeue_inode`).
-    pub(crate) fn requeue(&self, now: u64) {
+    /// All that was dirty of it was to be sent; if something was left out it is dirty since `when` (Linux `requeue_inode`),
+    /// whoever made it dirty meanwhile.
+    pub(crate) fn requeue(&self, when: u64) {
+        let earlier = |now| (now == 0 || now > when).then_some(when.max(1));
         if self.mapping.is_dirty() {
-            self.mark_dirty(now);
+            let _ = self.dirtied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
         }
     }
 

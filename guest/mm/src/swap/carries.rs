@@ -58,9 +58,12 @@ impl<'p, M: Machine> Swap<'p, M> {
         }
     }
 
-    /// One entry less names a slot; what became of it, and whether its area is closed.
-    pub(super) fn less(&self, entry: SwapEntry) -> Result<(Left, bool), Refused> {
-        let less = |inner: &mut Inner<'p>, slot| Ok((inner.state.free(slot)?, inner.state.closed));
+    /// One entry less names a slot; what became of it.
+    pub(super) fn less(&self, entry: SwapEntry) -> Result<Left, Refused> {
+        let less = |inner: &mut Inner<'p>, slot| {
+            let left = inner.state.free(slot)?;
+            Ok(self.count_free(&inner.state, left))
+        };
         match self.with(entry, less) {
             Some(Err(Refused::Full)) => self.borrow(entry),
             result => result.unwrap_or(Err(Refused::Free)),
@@ -69,7 +72,7 @@ impl<'p, M: Machine> Swap<'p, M> {
 
     /// The same for a slot whose byte counts none.
     #[cold]
-    fn borrow(&self, entry: SwapEntry) -> Result<(Left, bool), Refused> {
+    fn borrow(&self, entry: SwapEntry) -> Result<Left, Refused> {
         let (ground, area) = self.ground().zip(self.area(entry)).ok_or(Refused::Free)?;
         let mut stock = ground.nodes.stock();
         let mut inner = area.inner.lock(self.cpu());
@@ -77,7 +80,7 @@ impl<'p, M: Machine> Swap<'p, M> {
         match state.free(entry.offset()) {
             Err(Refused::Full) => {}
             // Somebody named it once more or less meanwhile.
-            done => return Ok((done?, state.closed)),
+            done => return Ok(self.count_free(state, done?)),
         }
         let mut carries = area.carries.lock(self.cpu());
         let before = carries.load(entry.offset()).as_value().unwrap_or(0);
@@ -88,7 +91,7 @@ impl<'p, M: Machine> Swap<'p, M> {
             None => drop(carries.erase(entry.offset(), &mut stock)),
         }
         state.borrow(entry.offset(), left != 0);
-        Ok((Left::Taken, state.closed))
+        Ok(Left::Taken)
     }
 
     /// How many entries name a slot.

@@ -4,7 +4,7 @@
 //! free is free for all, and what one CPU swaps out lies together.
 
 use super::area::{Left, State};
-use super::{NO_AREA, Refused, Swap};
+use super::{Inner, NO_AREA, Refused, Swap};
 use crate::mutant::planted;
 use crate::port::{Cpu, CpuId, Machine, SwapEntry};
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -65,13 +65,19 @@ impl<'p, M: Machine> Swap<'p, M> {
         self.last.iter().for_each(|last| last.store(NO_AREA, Ordering::Relaxed));
     }
 
+    /// A slot is free, if it is, and its area is not closed: it counts as room. With the lock of the area held, so that
+    /// nobody closes it in between and takes away what was not counted yet.
+    pub(super) fn count_free(&self, state: &State<'p>, left: Left) -> Left {
+        if left == Left::Free && !state.closed {
+            self.lru.swap_free().fetch_add(1, Ordering::Relaxed);
+        }
+        left
+    }
+
     /// A slot has taken a step.
-    fn left(&self, entry: SwapEntry, left: Left, is_closed: bool) -> Freed {
+    fn left(&self, entry: SwapEntry, left: Left) -> Freed {
         match left {
             Left::Free => {
-                if !is_closed {
-                    self.lru.swap_free().fetch_add(1, Ordering::Relaxed);
-                }
                 self.forget_shadow(entry);
                 if self.discards.load(Ordering::Relaxed) {
                     self.wake_discarder(entry);
@@ -91,14 +97,17 @@ impl<'p, M: Machine> Swap<'p, M> {
         if planted("vm::swap.slots_stay") {
             return Ok(Freed::Done);
         }
-        self.less(entry).map(|(left, is_closed)| self.left(entry, left, is_closed))
+        self.less(entry).map(|left| self.left(entry, left))
     }
 
     /// The cache has no page for the slot any more.
     pub(super) fn uncache(&self, entry: SwapEntry) {
-        let left = self.with(entry, |inner, slot| (inner.state.uncache(slot), inner.state.closed));
-        if let Some((Ok(left), is_closed)) = left {
-            let _ = self.left(entry, left, is_closed);
+        let uncache = |inner: &mut Inner<'p>, slot| {
+            let left = inner.state.uncache(slot)?;
+            Ok::<_, Refused>(self.count_free(&inner.state, left))
+        };
+        if let Some(Ok(left)) = self.with(entry, uncache) {
+            let _ = self.left(entry, left);
         }
     }
 

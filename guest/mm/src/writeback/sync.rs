@@ -114,7 +114,8 @@ impl<'p, M: Machine> Vm<'p, M> {
         Ok(())
     }
 
-    /// Has the disk make stable what it has taken.
+    /// Has the disk make stable what it has taken. If it cannot, everybody who has the file open is told, as of a write: no later
+    /// flush says so again.
     fn flush_disk<A: FrameAllocator<'p>>(&self, inode: &Inode<'p>, frames: &A) -> Result<(), Errno> {
         let device = inode.fs().device();
         let flushed =
@@ -122,7 +123,10 @@ impl<'p, M: Machine> Vm<'p, M> {
         match flushed {
             // A disk without a cache of its own.
             Ok(()) | Err(IoError::Unsupported) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                inode.mapping().wb_err.set(error.into());
+                Err(error.into())
+            }
         }
     }
 

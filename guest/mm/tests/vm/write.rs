@@ -138,6 +138,27 @@ fn a_disk_that_cannot_flush_says_so_and_one_without_room_too() {
 }
 
 #[test]
+fn a_flush_that_failed_while_nobody_looked_is_told_of() {
+    let world = World::new(64, 1);
+    let volume = Volume::new(&world);
+    let (file, other) = (volume.hole(&world, 1, 0), volume.open(&world, 1, BOTH));
+    let flush = || {
+        world.machine().cpu().pass(31_000_000_000);
+        let stats = world.vm.flush_due(volume.disk, &world.frames);
+        super::write_stable::settle(&world, &volume);
+        stats.errors
+    };
+    write(&world, file, 0, PAGE_SIZE, 5).unwrap();
+    assert_eq!(flush(), 0);
+    volume.disk.fail(DiskFault::new(IoOp::Flush, 0..0, 1));
+    assert_eq!(flush(), 1, "the size could not be made stable");
+    for open in [file, other] {
+        let told = [(); 2].map(|()| world.vm.fsync(open, false, &world.frames));
+        assert_eq!(told, [Err(Errno::Eio), Ok(())]);
+    }
+}
+
+#[test]
 fn what_is_written_through_a_mapping_while_the_page_is_sent_is_sent_again() {
     let world = World::new(64, 1);
     let volume = Volume::new(&world);

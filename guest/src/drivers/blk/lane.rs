@@ -6,7 +6,7 @@
 use super::counters::Counters;
 use super::port;
 use super::ring::Ring;
-use super::slots::{Outcome, SlotSet, Slots};
+use super::slots::{Finished, Outcome, Slots, each};
 use crate::machine::CPU;
 use crate::task::WaitQueue;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +65,7 @@ impl Lane {
         self.announce(finished, tell);
         match drained {
             Err(_) => Look::Broken,
-            Ok(0) => Look::Nothing,
+            Ok(finished) if finished.is_empty() => Look::Nothing,
             Ok(_) => Look::Finished,
         }
     }
@@ -84,8 +84,8 @@ impl Lane {
         self.announce(failed, &mut port::tell);
     }
 
-    fn take_in(&self, finished: SlotSet) {
-        if finished != 0 {
+    fn take_in(&self, finished: Finished) {
+        if !finished.is_empty() {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -106,16 +106,13 @@ impl Lane {
         self.progress.wait_until(|| self.rounds() != rounds);
     }
 
-    fn announce(&self, finished: SlotSet, tell: Tell<'_>) {
-        if finished == 0 {
+    fn announce(&self, finished: Finished, tell: Tell<'_>) {
+        if finished.is_empty() {
             return;
         }
-        let mut rest = finished;
-        while rest != 0 {
-            if let Some((cookie, outcome)) = self.slots.wake(rest.trailing_zeros() as usize) {
-                tell(cookie, outcome);
-            }
-            rest &= rest - 1;
+        each(finished.owned).for_each(|slot| self.slots.wake(slot));
+        for (cookie, outcome) in each(finished.told).filter_map(|slot| self.slots.end(slot)) {
+            tell(cookie, outcome);
         }
         self.rounds.fetch_add(1, Ordering::Release);
         self.progress.wake_all();

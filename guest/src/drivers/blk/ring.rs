@@ -6,7 +6,7 @@
 //! every request that it had fails.
 
 use super::counters::Counters;
-use super::slots::{Outcome, SlotSet, Slots};
+use super::slots::{Finished, Outcome, SlotSet, Slots, each};
 use super::wire::{ID_BYTES, Kind, OVERHEAD, STATUS_OK, STATUS_UNSUPPORTED, Wire};
 use super::{BlkError, MAX_IN_FLIGHT, SECTOR_BYTES, Segment};
 use crate::drivers::virtio::{Device, Doorbell, Unusable};
@@ -143,12 +143,12 @@ impl Ring {
     ///
     /// # Errors
     /// The same, when the device has broken the queue and must be stopped.
-    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> Result<SlotSet, SlotSet> {
-        let mut finished = 0;
+    pub fn drain(&mut self, slots: &Slots, counters: &Counters) -> Result<Finished, Finished> {
+        let mut finished = Finished::default();
         while !self.lost {
             match self.queue.take() {
-                Ok(Some(used)) => match self.finish(used.token, slots, counters) {
-                    Some(slot) => finished |= 1 << slot,
+                Ok(Some(used)) => match self.finish(used.token, slots, counters, &mut finished) {
+                    Some(()) => {}
                     None => return Err(finished),
                 },
                 Err(Broken) => return Err(finished),
@@ -180,7 +180,13 @@ impl Ring {
     }
 
     /// Takes in one finished request; `None` when the slot is not with the device.
-    fn finish(&mut self, token: u16, slots: &Slots, counters: &Counters) -> Option<usize> {
+    fn finish(
+        &mut self,
+        token: u16,
+        slots: &Slots,
+        counters: &Counters,
+        finished: &mut Finished,
+    ) -> Option<()> {
         let slot = usize::from(token);
         let flight = *self.flights.get(slot).filter(|_| self.busy & 1 << slot != 0)?;
         self.busy &= !(1 << slot);
@@ -198,17 +204,17 @@ impl Ring {
             }
             Err(_) => counters.error(),
         }
-        slots.complete(slot, outcome);
-        Some(slot)
+        slots.complete(slot, outcome, finished);
+        Some(())
     }
 
     /// The device has been stopped: fails what it had. Returns as [`Ring::drain`].
-    pub fn lose(&mut self, slots: &Slots, counters: &Counters) -> SlotSet {
+    pub fn lose(&mut self, slots: &Slots, counters: &Counters) -> Finished {
         self.lost = true;
-        let failed = core::mem::take(&mut self.busy);
-        for slot in (0..MAX_IN_FLIGHT).filter(|slot| failed & 1 << slot != 0) {
+        let mut failed = Finished::default();
+        for slot in each(core::mem::take(&mut self.busy)) {
             counters.error();
-            slots.complete(slot, Err(BlkError::Lost));
+            slots.complete(slot, Err(BlkError::Lost), &mut failed);
         }
         failed
     }

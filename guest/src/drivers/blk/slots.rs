@@ -3,7 +3,8 @@
 //! Owns: each slot's state. Free, busy (with the device), then either done (the result waits for the owner of
 //! the ticket) or, when that has lost interest, free again. Stays outside: what a request is.
 //! Invariants: a slot is in `free` exactly while it is free; a slot has one owner, who alone takes
-//! it from done to free.
+//! it from done to free. Whether the end of a slot is told is asked only while the device has it: when it has been given
+//! back its owner may free it at once, and the next one may have it.
 
 use super::{BlkError, MAX_IN_FLIGHT};
 use crate::task::WaitQueue;
@@ -13,6 +14,31 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 pub type SlotSet = u128;
 
 const _: () = assert!(MAX_IN_FLIGHT == SlotSet::BITS as usize);
+
+/// Slots that the device has given back, by who learns of it.
+#[derive(Clone, Copy, Default)]
+pub struct Finished {
+    /// Those whose end is told, which are whoever's who got this, until he has told.
+    pub told: SlotSet,
+    /// Those with a ticket.
+    pub owned: SlotSet,
+}
+
+impl Finished {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.told | self.owned == 0
+    }
+}
+
+/// The slots of a set, from the first on.
+pub fn each(mut set: SlotSet) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let slot = (set != 0).then(|| set.trailing_zeros() as usize)?;
+        set &= set - 1;
+        Some(slot)
+    })
+}
 
 /// A set of slots that all CPUs change.
 struct SharedSet([AtomicU64; MAX_IN_FLIGHT / u64::BITS as usize]);
@@ -150,8 +176,10 @@ impl Slots {
         self.free.insert(slot, Ordering::Release);
     }
 
-    /// The device has given `slot` back. The owner learns of it by [`Slots::wake`].
-    pub fn complete(&self, slot: usize, outcome: Outcome) {
+    /// The device has given `slot` back, which is among the `finished` from now on.
+    pub fn complete(&self, slot: usize, outcome: Outcome, finished: &mut Finished) {
+        let set = if self.is_told(slot) { &mut finished.told } else { &mut finished.owned };
+        *set |= 1 << slot;
         let (busy, done) = (State::Busy as u8, State::of(outcome) as u8);
         let state = &self.slot(slot).state;
         if state.compare_exchange(busy, done, Ordering::AcqRel, Ordering::Relaxed).is_err() {
@@ -165,7 +193,7 @@ impl Slots {
         self.told.insert(slot, Ordering::Relaxed);
     }
 
-    /// Whether the end of `slot` is told.
+    /// Whether the end of `slot`, which the device has, is told.
     pub fn is_told(&self, slot: usize) -> bool {
         self.told.contains(slot)
     }
@@ -176,13 +204,13 @@ impl Slots {
         self.release(slot);
     }
 
-    /// Wakes the owner of `slot`, which the device has given back. If it is told instead: what to tell, and the slot is
-    /// free.
-    pub fn wake(&self, slot: usize) -> Option<(u64, Outcome)> {
-        if !self.is_told(slot) {
-            self.slot(slot).owner.wake_all();
-            return None;
-        }
+    /// Wakes the owner of `slot`, which the device has given back. Who has it by now may be somebody else, who looks again.
+    pub fn wake(&self, slot: usize) {
+        self.slot(slot).owner.wake_all();
+    }
+
+    /// What to tell of `slot`, one of [`Finished::told`]; it is free.
+    pub fn end(&self, slot: usize) -> Option<(u64, Outcome)> {
         let cookie = self.slot(slot).cookie.load(Ordering::Relaxed);
         self.told.remove(slot);
         Some((cookie, self.take(slot)?))

@@ -41,6 +41,9 @@ pub struct Core {
     pub flights: Flights,
     /// The reads of each queue.
     pub streams: Vec<Stream>,
+    /// A flush has failed. The host says so once and takes for clean what it could not write, so a later flush would vouch
+    /// for what is gone: all of them fail from then on.
+    pub unstable: bool,
     /// Operations with the engine.
     pub under_way: usize,
     /// The engine has not taken everything yet.
@@ -85,6 +88,7 @@ impl Core {
                 Some(at) => Plan::Run { kind: RequestKind::Write, sector, bytes, work: Work::Write(at) },
                 None => refused,
             },
+            Operation::Flush if self.unstable => refused,
             Operation::Flush => Plan::Run { kind: RequestKind::Flush, sector: 0, bytes: 0, work: Work::Sync },
             Operation::Discard(extent) => self.plan_range(RequestKind::Discard, extent, true),
             Operation::WriteZeroes { extent, unmap } => {
@@ -243,7 +247,10 @@ impl Core {
             let Some(flight) = self.flights.get_mut(slot) else { continue };
             match flight.took(result) {
                 Step::Again => outcome = outcome.and(self.proceed(slot)),
-                Step::Over(ok) => self.finish(slot, ok),
+                Step::Over(ok) => {
+                    self.unstable |= !ok && flight.work == Work::Sync;
+                    self.finish(slot, ok);
+                }
             }
         }
         self.done = done;

@@ -109,6 +109,7 @@ impl Block {
             parser: Parser::default(),
             flights: Flights::default(),
             streams: (0..queues).map(|_| Stream::new(&image)).collect(),
+            unstable: false,
             under_way: 0,
             retry: false,
             delayed: BinaryHeap::new(),

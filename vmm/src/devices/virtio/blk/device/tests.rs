@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use virtio_bindings::virtio_blk::VIRTIO_BLK_T_FLUSH;
 
 use super::super::super::device::VirtioDevice;
 use super::super::super::tests::driver::*;
@@ -189,6 +190,32 @@ fn short_transfers_and_interruptions_go_on_and_errors_end() {
         log.iter().map(|entry| (entry.sector, entry.ok)).collect::<Vec<_>>(),
         [(0, true), (1, false), (1, false), (1, false)]
     );
+}
+
+#[test]
+fn a_disk_that_could_not_be_flushed_never_vouches_again() {
+    let (mut rig, engine, counters) = disk(16, FaultPlan::default());
+    let flush = |rig: &mut Rig, n: u64| {
+        rig.put(HEADERS + 16 * n, &[&VIRTIO_BLK_T_FLUSH.to_le_bytes()[..], &[0; 12]].concat());
+        rig.put(STATUSES + n, &[0xee]);
+        rig.submit(0, &[out(HEADERS + 16 * n, 16), into(STATUSES + n, 1)]);
+        look(rig);
+    };
+    flush(&mut rig, 0);
+    engine.finish(0, None);
+    flush(&mut rig, 1);
+    engine.finish(0, Some(-libc::EIO));
+    look(&mut rig);
+    // The host would say that all is well now.
+    flush(&mut rig, 2);
+    assert!(engine.pending().is_empty(), "it is not asked");
+    submit(&mut rig, 0, 3, true);
+    look(&mut rig);
+    engine.finish(0, None);
+    look(&mut rig);
+    assert_eq!(statuses(&rig, 4), [0, 1, 1, 0]);
+    let totals = counters.totals();
+    assert_eq!((totals.errors, totals.flushes), (2, 1));
 }
 
 #[test]
