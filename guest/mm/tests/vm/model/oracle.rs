@@ -66,6 +66,11 @@ impl Page {
         at(vpn).checked_add(self.made_at * 7 % 512 * 8).unwrap()
     }
 
+    /// Whether it has memory that is counted: the page of zeroes is not.
+    pub fn has_folio(&self) -> bool {
+        matches!(self.body, Body::Memory(_) | Body::Shown)
+    }
+
     /// Whether it counts as data.
     pub fn is_data(&self) -> bool {
         self.allows(Access::Write) && self.shared.is_none() && !self.stack
@@ -321,12 +326,7 @@ impl Oracle {
 
     /// What [`Vm::mlock`](mm::space::Vm::mlock) says, and what it brings in.
     pub fn lock(&mut self, n: usize, first: u64, pages: u64) -> Result<(), Errno> {
-        if !self.covered(n, first, pages) {
-            return Err(Errno::Enomem);
-        }
-        for page in self.pages(n).range_mut(first..first + pages) {
-            page.1.locked = true;
-        }
+        self.set_locked(n, first, pages, true)?;
         for vpn in first..first + pages {
             let page = self.context(n).pages[&vpn];
             let (writes, shared) = (page.allows(Access::Write), self.holders_of(page.body));
@@ -342,11 +342,12 @@ impl Oracle {
         Ok(())
     }
 
-    pub fn unlock(&mut self, n: usize, first: u64, pages: u64) -> Result<(), Errno> {
+    /// What is there, and what comes, is locked in memory from now on, or not.
+    pub fn set_locked(&mut self, n: usize, first: u64, pages: u64, locked: bool) -> Result<(), Errno> {
         if !self.covered(n, first, pages) {
             return Err(Errno::Enomem);
         }
-        self.pages(n).range_mut(first..first + pages).for_each(|(_, page)| page.locked = false);
+        self.pages(n).range_mut(first..first + pages).for_each(|(_, page)| page.locked = locked);
         Ok(())
     }
 
@@ -390,6 +391,9 @@ impl Oracle {
     /// What is counted is what there is.
     pub fn check_counts(&mut self) {
         self.forget_objects();
+        let all = self.contexts.iter().flatten().flat_map(|context| context.pages.values());
+        let mlocked = all.filter(|page| page.locked && page.has_folio()).count() as u64;
+        assert_eq!(self.world.vm.stat().total(NodeStat::Mlocked), mlocked, "locked pages in memory");
         for context in self.contexts.iter().flatten() {
             let count = |is: fn(&Page) -> bool| context.pages.values().filter(|page| is(page)).count() as u64;
             let counters = context.mm.counters();

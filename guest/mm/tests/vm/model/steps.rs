@@ -9,6 +9,7 @@ use mm::port::{Access, Machine as _, Mmu as _};
 use mm::space::layout::SLICE_BYTES;
 use mm::space::{Errno, MapFlags, MapRequest};
 use mm::vma::{VmFlags, VmaKind};
+use mm::vmstat::NodeStat;
 use std::collections::BTreeMap;
 
 impl Oracle {
@@ -199,7 +200,10 @@ impl Oracle {
             }
             // Which huge pages it brings in is not told.
             Op::Lock(_) if !self.is_thp() => (vm.mlock(mm, start, len, frames), self.lock(n, first, pages)),
-            _ => (vm.munlock(mm, start, len, frames), self.unlock(n, first, pages)),
+            Op::Lock(_) => {
+                (vm.mlock_on_fault(mm, start, len, frames), self.set_locked(n, first, pages, true))
+            }
+            _ => (vm.munlock(mm, start, len, frames), self.set_locked(n, first, pages, false)),
         };
         assert_eq!(got, wanted, "{op:?}");
     }
@@ -220,6 +224,8 @@ impl Oracle {
         }
         (0..CONTEXTS).for_each(|n| self.end(n));
         assert!(self.holders.is_empty());
+        let left = [NodeStat::Mlocked, NodeStat::Unevictable].map(|what| self.world.vm.stat().total(what));
+        assert_eq!(left, [0, 0], "nothing is locked any more");
         self.world.shrink_slabs();
         assert_eq!(self.world.free_pages(), free, "pages are lost");
         assert_eq!(self.world.vm.commit().committed(), 0);
