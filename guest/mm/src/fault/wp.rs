@@ -147,7 +147,9 @@ impl<'p, M: Machine, A: FrameAllocator<'p>> Touch<'_, 'p, M, A> {
     #[cold]
     #[inline(never)]
     fn lock_instead(&self, old: Folio<'_>, copy: Folio<'_>) {
-        self.vm.count_mlocked(old, Level::PTE, false);
+        if !planted("vm::locked.what_was_copied_stays_locked") {
+            self.vm.count_mlocked(old, Level::PTE, false);
+        }
         // In the place of a page of a file it was counted as a page that is mapped anew.
         if is_anon(old) {
             self.vm.count_mlocked(copy, Level::PTE, true);
