@@ -140,14 +140,16 @@ fn verdict(count: f64, limit: f64) -> &'static str {
 
 /// What is wrong if `count` is not what the record says of `row`.
 fn departure(record: &str, row: &Row, count: f64) -> Option<String> {
-    let Row { key, tolerance, .. } = row;
+    let (key, tolerance) = (row.key, row.tolerance());
     let Some(recorded) = count_of(record, row) else {
         return Some(format!("{key}={count} is not in {RECORD}"));
     };
     let allowed = (recorded * tolerance).max(RESOLUTION);
     let percent = tolerance * 100.0;
-    ((count - recorded).abs() > allowed)
-        .then(|| format!("{key}={count} is not within {percent} % of {recorded}"))
+    // A disk that answers before anybody sleeps makes it less, on a busy machine most of the time; nothing makes it more.
+    let more = count - recorded;
+    let departs = if row.waits { more > allowed } else { more.abs() > allowed };
+    departs.then(|| format!("{key}={count} is not within {percent} % of {recorded}"))
 }
 
 /// What the record says of `row`.

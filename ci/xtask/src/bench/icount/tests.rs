@@ -24,6 +24,7 @@ fn a_count_outside_of_two_per_cent_departs_from_the_record() {
     assert!(departure("order0_pair", 117.5).is_some());
     assert_eq!(departure("frame_init", 4.2), None);
     assert_eq!(departure("disk_miss", 5400.0), None);
+    assert_eq!(departure("disk_miss", 4000.0), None, "the disk answered at once");
     assert!(departure("disk_miss", 5600.0).unwrap().contains("within 10 % of 5000"));
     assert!(departure("order9_pair", 120.0).unwrap().contains("not in"));
 }
