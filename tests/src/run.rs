@@ -72,6 +72,14 @@ impl Run {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("a bad report: {error}\n{text}"))
     }
 
+    /// A number of `/proc/vmstat` in the report, as it is when the machine ends and nothing is on its way any more.
+    #[track_caller]
+    #[must_use]
+    pub fn vmstat_at_end(&self, name: &str) -> u64 {
+        let number = self.report()["guest"]["vmstat"][name].as_u64();
+        number.unwrap_or_else(|| panic!("no {name} in the report\n{self}"))
+    }
+
     /// The one line that `vmm` printed to standard error, without its prefix. Fails if there is another number of
     /// lines, or if anything panicked.
     #[track_caller]

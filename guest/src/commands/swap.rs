@@ -8,6 +8,8 @@ use crate::arch::percpu;
 use crate::commands::support::parse;
 use crate::console;
 use crate::context;
+use crate::drivers::blk;
+use crate::memory::kswapd;
 use crate::memory::slab::FRAMES;
 use crate::memory::swap;
 use crate::memory::vm::{RECLAIM, STAT, SWAP, VM};
@@ -111,7 +113,6 @@ fn swap(args: &mut Args<'_>) -> Outcome {
     }
 }
 
-/// Counts what every slot is named by.
 /// How often slots are counted again because some came or went meanwhile, and how long that is waited for.
 const VERIFY_ROUNDS: u32 = 1000;
 const VERIFY_NS: u64 = 1_000_000;
@@ -137,7 +138,10 @@ fn count_slots() -> Result<u64, &'static str> {
     SWAP.verify(|entry| VM.entries_naming(entry))
 }
 
+/// Counts what every slot is named by, and tells what could not be written up to now.
 fn verify() -> Outcome {
+    kswapd::settle();
+    blk::settle();
     match count_slots() {
         Ok(taken) => {
             let (total, free) = (SWAP.total_slots(), SWAP.free_slots());

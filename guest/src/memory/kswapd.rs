@@ -30,6 +30,15 @@ pub fn is_busy() -> bool {
     PHYS.nodes().any(|node| RECLAIM.is_kswapd_busy(node.id()))
 }
 
+/// How long they may take to make the room that they were asked for.
+const SETTLE_NS: u64 = 5_000_000_000;
+
+/// Waits, within reason, until all of them have made the room that they were asked for: a page that one has in hand is
+/// counted here and not yet there.
+pub fn settle() {
+    task::sleep_until(SETTLE_NS, || !is_busy());
+}
+
 fn run(number: usize) {
     if let Some(node) = NodeId::new(number as u32) {
         RECLAIM.kswapd(node, || false);

@@ -24,7 +24,7 @@ use crate::arch::percpu::{self, Counter, PerCpu};
 use crate::arch::{cpu, smp, time};
 use crate::drivers::blk;
 use crate::machine::CPU;
-use crate::memory::PHYS;
+use crate::memory::{PHYS, kswapd};
 use crate::proc;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -35,9 +35,6 @@ use shared::stats::{
     MAX_DISKS, MAX_ZONES, MachineGroup, MeminfoGroup, NOTE_NAME, NOTE_STATS, StatsArea, StatsNote, TextGroup,
     TrapGroup, VmstatGroup, ZoneGroup, zone_offset,
 };
-
-/// How long the machine's end waits for requests to disks.
-const SETTLE_NS: u64 = 1_000_000_000;
 
 const WORDS: usize = AREA_SIZE / size_of::<u64>();
 
@@ -155,7 +152,8 @@ pub fn refresh() {
 pub fn finish() {
     tick::stop();
     pressure::stop();
-    blk::settle(SETTLE_NS);
+    kswapd::settle();
+    blk::settle();
     refresh();
     texts::send();
 }

@@ -34,7 +34,7 @@ use preempt::set_workload;
 pub use preempt::{after_interrupt, give_way_if_wanted, is_alone, pause, workload};
 use queue::Link;
 use ready::Ready;
-pub use sleep::sleep;
+pub use sleep::{sleep, sleep_until};
 pub use table::{Handle, all, boot, started};
 pub use wait::{WaitQueue, wait_on, wait_on_for, wake};
 

@@ -21,6 +21,17 @@ pub fn park_timeout(ns: u64) {
     me.timer.cancel();
 }
 
+/// How often it is looked whether something has come that wakes nobody.
+const LOOK_NS: u64 = 1_000_000;
+
+/// Sleeps until `is_so`, which nobody wakes this task for, but for `ns` nanoseconds at most.
+pub fn sleep_until(ns: u64, is_so: impl Fn() -> bool) {
+    let start = cpu::rdtsc();
+    while !is_so() && time::tsc_to_ns(cpu::rdtsc().wrapping_sub(start)) < ns {
+        sleep(LOOK_NS);
+    }
+}
+
 /// Sleeps for `ns` nanoseconds; spins where nobody could wake it: before there are tasks.
 pub fn sleep(ns: u64) {
     if percpu::current() == 0 {

@@ -4,15 +4,13 @@
 use super::{refused, warn_failure, zone_of};
 use crate::commands::support::{Block, Ledger};
 use crate::commands::{Outcome, fail};
-use crate::console;
-use crate::machine::CPU;
 use crate::memory::slab::FRAMES;
 use crate::memory::vm::STAT;
 use crate::memory::{PHYS, kswapd};
+use crate::{console, task};
 use mm::addr::{NodeId, Order};
 use mm::frame::{ZoneId, ZoneKind};
 use mm::phys::{AllocError, FrameAllocator, GfpFlags};
-use mm::port::Cpu;
 use mm::vmstat::VmEvent;
 use shared::exit::ExitStatus;
 
@@ -68,26 +66,15 @@ pub fn exhaust(node: Option<NodeId>, gfp: GfpFlags, order: Order) -> Outcome {
     if taken == freed { Ok(()) } else { Err(fail(ExitStatus::CheckFailed, format_args!("blocks were lost"))) }
 }
 
-/// How often it is looked whether there is room again, and how long that may take.
-const LOOK_NS: u64 = 1_000_000;
-const LOOKS: u32 = 5000;
-
-/// Waits for something, within reason.
-fn wait_until(is_so: impl Fn() -> bool) {
-    for _ in 0..LOOKS {
-        if is_so() {
-            return;
-        }
-        CPU.wait_for(LOOK_NS);
-    }
-}
+/// How long it may take until there is room again.
+const ROOM_NS: u64 = 5_000_000_000;
 
 /// Runs it.
 pub fn until_low(gfp: GfpFlags) -> Outcome {
     let largest = || PHYS.populated_zones().max_by_key(|zone| zone.managed_pages());
     let zone = largest().ok_or_else(|| fail(ExitStatus::CheckFailed, format_args!("no zone")))?;
     // A run that goes on is not counted again.
-    wait_until(|| !kswapd::is_busy());
+    kswapd::settle();
     let (before, mut pages) = (STAT.event(VmEvent::PageOutRun), Ledger::new());
     while STAT.event(VmEvent::PageOutRun) == before {
         match FRAMES.alloc(gfp, Order::ZERO) {
@@ -95,7 +82,7 @@ pub fn until_low(gfp: GfpFlags) -> Outcome {
             Err(error) => return Err(refused(error, gfp, Order::ZERO)),
         }
     }
-    wait_until(|| zone.free_pages() >= zone.watermarks().high);
+    task::sleep_until(ROOM_NS, || zone.free_pages() >= zone.watermarks().high);
     console::print(format_args!(
         "taken={} pageoutrun=+{} free={} low={} high={}\n",
         pages.len(),

@@ -125,10 +125,12 @@ pub fn find(name: &str) -> Option<&'static Disk> {
     disks().find(|disk| disk.letter() == letter).filter(|_| rest.next().is_none())
 }
 
-/// Waits until no disk has a request and who asked was told, at most for `ns` nanoseconds: what was read ahead is counted
-/// by all.
-pub fn settle(ns: u64) {
-    let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(ns));
+/// How long requests may take that nobody waits for.
+const SETTLE_NS: u64 = 1_000_000_000;
+
+/// Waits, within reason, until no disk has a request and who asked was told: what was read ahead is counted by all.
+pub fn settle() {
+    let (start, limit) = (cpu::rdtsc(), time::ns_to_tsc(SETTLE_NS));
     let is_busy = |disk: &'static Disk| (0..disk.queues()).any(|queue| disk.is_busy(queue));
     while disks().any(is_busy) && cpu::rdtsc().wrapping_sub(start) < limit {
         core::hint::spin_loop();
