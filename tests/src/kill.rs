@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::chances::Chances;
 use crate::{Host, vmm};
 
 /// Bytes of a record; see `disk journal`.
@@ -22,29 +23,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The ways of doing I/O; the rounds take turns.
 const OPTIONS: [&str; 4] = ["", ",io=threads", ",cache=none", ",cache=none,io=threads"];
 
-/// Kills the monitor in `rounds` rounds on `host`, a KVM. Panics when a record is missing or something is left behind.
-/// Returns how many records were promised in all.
-pub fn kill_rounds(host: Host, rounds: u64) -> u64 {
+/// Kills the monitor in `rounds` rounds on `host`, a KVM, at moments that follow from `seed`. Panics when a record is missing
+/// or something is left behind. Returns how many records were promised in all.
+pub fn kill_rounds(host: Host, rounds: u64, seed: u64) -> u64 {
     let mut promised = 0;
-    for (round, chance) in (0..rounds).zip(chances()) {
+    for (round, chance) in (0..rounds).zip(Chances::new(seed)) {
         let options = OPTIONS[round as usize % OPTIONS.len()];
         promised += kill_round(host, options, Duration::from_micros(chance % (SPAN_MS * 1000)));
     }
     promised
-}
-
-/// Numbers by chance, which are others in every run; where they begin is printed.
-pub(crate) fn chances() -> impl Iterator<Item = u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = now.as_nanos() as u64 | 1;
-    eprintln!("seed {seed}");
-    std::iter::successors(Some(seed), |&seed| {
-        // xorshift64.
-        let seed = seed ^ (seed << 13);
-        let seed = seed ^ (seed >> 7);
-        Some(seed ^ (seed << 17))
-    })
-    .skip(1)
 }
 
 fn kill_round(host: Host, options: &str, delay: Duration) -> u64 {

@@ -17,7 +17,8 @@ use std::time::Duration;
 use images::{Content, DataSpec, Existing, FileSpec};
 use shared::journal::{Op, WORD, WORDS, op};
 
-use crate::kill::{chances, nothing_left};
+use crate::chances::Chances;
+use crate::kill::nothing_left;
 use crate::{Host, vmm};
 
 /// The longest time between the first promise and the kill, in milliseconds.
@@ -50,11 +51,11 @@ struct Said {
     wrong: Vec<String>,
 }
 
-/// Kills the monitor in `rounds` rounds on `host`, a KVM. Panics when something is not there, or is there that nobody wrote.
-/// Returns how many operations were promised in all.
-pub fn kill_file_rounds(host: Host, rounds: u64) -> u64 {
+/// Kills the monitor in `rounds` rounds on `host`, a KVM; what is done until when follows from `seed`. Panics when something is
+/// not there, or is there that nobody wrote. Returns how many operations were promised in all.
+pub fn kill_file_rounds(host: Host, rounds: u64, seed: u64) -> u64 {
     let mut promised = 0;
-    for (round, chance) in (0..rounds).zip(chances()) {
+    for (round, chance) in (0..rounds).zip(Chances::new(seed)) {
         let options = OPTIONS[round as usize % OPTIONS.len()];
         let nth = match options.rsplit(',').next() {
             Some("torn=") => format!("{}", 1 + (chance >> 32) % 60),

@@ -6,6 +6,7 @@
 //! | `binary` | where `vmm` is; builds it when it is not there |
 //! | `host` | what can run a guest here: software KVM, hardware KVM, QEMU's TCG |
 //! | `guest` | a guest to be: its machine, parameters and script |
+//! | `chances` | numbers by chance that follow from a seed |
 //! | `kill` | power cuts: the monitor is killed while its guest writes |
 //! | `storm` | swap storms on bad disks, while contexts and the monitor are killed |
 //! | `run` | a guest that has ended: status, output, time |
@@ -19,6 +20,7 @@
 //! host, the command line and the whole output in the message.
 
 mod binary;
+mod chances;
 mod guest;
 mod host;
 mod kill;

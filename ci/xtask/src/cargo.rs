@@ -74,6 +74,14 @@ pub fn messages(build: &mut Command) -> Result<Vec<Value>> {
     lines.map(|line| serde_json::from_slice(line).context("cannot read what cargo reports")).collect()
 }
 
+/// Has `cargo` build the integration tests of `package`, in the profile of tests; the path of the binary.
+pub fn test_binary(cargo: &mut Command, package: &str) -> Result<String> {
+    cargo.args(["test", "--package", package, "--test", package, "--no-run"]).args(CHECKED_PROFILE);
+    let messages = messages(cargo)?;
+    let binary = messages.iter().find_map(|message| message["executable"].as_str());
+    binary.map(str::to_owned).with_context(|| format!("cargo names no test binary of {package}"))
+}
+
 fn clean(repo: &Repo, folder: &str) -> Command {
     let mut command = Command::new("cargo");
     command.env("CARGO_TARGET_DIR", repo.target().join(folder)).env("RUSTUP_AUTO_INSTALL", "0");

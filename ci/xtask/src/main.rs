@@ -17,6 +17,7 @@ mod repo;
 mod report;
 mod rows;
 mod rust;
+mod seed;
 mod setup;
 mod soak;
 mod test;
@@ -74,14 +75,7 @@ enum Verb {
     /// Run the tests of mm once for each bug that is planted in it
     Mutants,
     /// Long versions of tests; not part of `test`
-    Soak {
-        /// Times that the monitor is killed while its guest writes
-        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-        kills: u32,
-        /// Seconds for which all CPUs take and free memory of every kind
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100))]
-        seconds: u32,
-    },
+    Soak(soak::Options),
     /// Measure; not part of `test`
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -119,7 +113,7 @@ fn run(verb: Verb) -> Result<bool> {
         Verb::Ci => ci::run(&repo),
         Verb::Fuzz(options) => fuzz::run(&repo, &options),
         Verb::Mutants => test::run(&repo, &["mutants".to_owned()]),
-        Verb::Soak { kills, seconds } => soak::run(&repo, kills, seconds),
+        Verb::Soak(options) => soak::run(&repo, &options),
         Verb::Bench(bench) => bench::run(&repo, &bench),
     }
 }

@@ -3,22 +3,26 @@
 //! Owns: finding the bugs in the sources, one run of the tests for each, and the table. Stays outside: the bugs.
 //! Invariant: a run proves something only if the same tests pass with no bug active, so that is looked at first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::repo::Repo;
 use crate::report::Outcome;
-use crate::{cargo, exec};
+use crate::{cargo, exec, seed};
 
 /// Where bugs are planted.
 const SOURCES: &str = "guest/mm/src/";
 /// What plants one.
 const MARK: &str = "planted(\"";
-/// A bug may make a test run for ever; then the limit sees it.
+/// A bug may make a test run for ever; then the limit sees it. Tests that take long without one may take longer with one.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How many times as long as without a bug.
+const FACTOR: u32 = 5;
+/// Limit of the tests without a bug, which are not expected to hang.
+const PLAIN_LIMIT: Duration = Duration::from_secs(240);
 /// Chooses the bug.
 const VARIABLE: &str = "MM_MUTANT";
 /// Printed names of tests.
@@ -33,15 +37,19 @@ pub fn run(repo: &Repo) -> Result<Outcome> {
     let binary = build(repo)?;
     let mut groups: Vec<_> = names.iter().map(|name| group(name)).collect();
     groups.dedup();
+    let mut limits = BTreeMap::new();
     for group in groups {
-        let (done, output) = tests(&binary, group, None)?;
+        let start = Instant::now();
+        let (done, output) = tests(&binary, group, None, PLAIN_LIMIT)?;
+        limits.insert(group, limit(start.elapsed()));
         if !done.success || done.passed == 0 {
             bail!("the tests of {group} do not pass without a bug:\n{output}");
         }
     }
     let mut seen = 0;
     for name in &names {
-        let (done, output) = tests(&binary, group(name), Some(name))?;
+        let limit = limits.get(group(name)).copied().unwrap_or(LIMIT);
+        let (done, output) = tests(&binary, group(name), Some(name), limit)?;
         let verdict = if done.timed_out {
             "a test did not end".to_owned()
         } else if done.success {
@@ -89,21 +97,24 @@ fn group(name: &str) -> &str {
 /// Builds the tests of `mm` with the bugs in them; the path of the binary.
 fn build(repo: &Repo) -> Result<String> {
     let mut build = cargo::host_apart(repo, "mutants");
-    build.env("RUSTFLAGS", "--cfg mutants").args(["test", "--package", "mm", "--test", "mm", "--no-run"]);
-    let messages = cargo::messages(build.args(cargo::CHECKED_PROFILE))?;
-    let binary = messages.iter().find_map(|message| message["executable"].as_str());
-    binary.map(str::to_owned).context("cargo names no test binary of mm")
+    cargo::test_binary(build.env("RUSTFLAGS", "--cfg mutants"), "mm")
+}
+
+/// How long tests may take with a bug that take `plain` without one.
+fn limit(plain: Duration) -> Duration {
+    LIMIT.max(plain * FACTOR)
 }
 
 /// Runs the tests of a group with one bug active, or none.
-fn tests(binary: &str, group: &str, bug: Option<&str>) -> Result<(exec::Done, String)> {
+fn tests(binary: &str, group: &str, bug: Option<&str>, limit: Duration) -> Result<(exec::Done, String)> {
     let mut command = Command::new(binary);
     // What fails by design is nothing to remember.
     command.arg(group).env_remove(VARIABLE).env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     if let Some(bug) = bug {
         command.env(VARIABLE, bug);
     }
-    exec::run_quietly(&command, LIMIT)
+    seed::fix(&mut command);
+    exec::run_quietly(&command, limit)
 }
 
 /// The first tests that failed.

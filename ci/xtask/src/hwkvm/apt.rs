@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -99,6 +101,25 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// How often something is fetched, and how long it is waited before it is fetched again.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// Fetches what `fetch` does; once more after a while where it fails: mirrors are out of reach now and then, or in the middle of
+/// an update.
+pub fn persistently(fetch: impl Fn() -> Result<()>) -> Result<()> {
+    repeatedly(PAUSE, fetch)
+}
+
+fn repeatedly(pause: Duration, attempt: impl Fn() -> Result<()>) -> Result<()> {
+    for _ in 1..TRIES {
+        let Err(error) = attempt() else { return Ok(()) };
+        println!("hwkvm: {error:#}; once more in {pause:?}");
+        thread::sleep(pause);
+    }
+    attempt()
+}
+
 /// Runs `command` silently; what it said comes out if it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
@@ -110,7 +131,28 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::backports_of;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use anyhow::bail;
+
+    use super::{TRIES, backports_of, repeatedly};
+
+    #[test]
+    fn a_mirror_that_fails_is_asked_again_for_a_while() {
+        let asked = |failures: u32| {
+            let tries = Cell::new(0);
+            let done = repeatedly(Duration::ZERO, || {
+                tries.set(tries.get() + 1);
+                if tries.get() <= failures { bail!("out of reach") } else { Ok(()) }
+            });
+            (tries.get(), done.is_ok())
+        };
+        assert_eq!(
+            [0, 1, TRIES - 1, TRIES].map(asked),
+            [(1, true), (2, true), (TRIES, true), (TRIES, false)]
+        );
+    }
 
     #[test]
     fn backports_come_from_where_the_release_comes_from() {

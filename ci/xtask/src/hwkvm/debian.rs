@@ -54,7 +54,7 @@ pub fn newer_qemu(folder: &Path) -> Result<Debian> {
 }
 
 /// What `download` puts into `folder`, unpacked there.
-fn unpacked(folder: &Path, download: impl FnOnce() -> Result<()>) -> Result<Debian> {
+fn unpacked(folder: &Path, download: impl Fn() -> Result<()>) -> Result<Debian> {
     let debian = Debian { root: folder.join("root") };
     let complete = folder.join(COMPLETE);
     if complete.is_file() {
@@ -65,7 +65,7 @@ fn unpacked(folder: &Path, download: impl FnOnce() -> Result<()>) -> Result<Debi
         fs::remove_dir_all(folder).with_context(|| format!("cannot clear {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    download()?;
+    apt::persistently(download)?;
     for entry in fs::read_dir(folder).context("cannot list the packages")? {
         let path = entry.context("cannot list the packages")?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {

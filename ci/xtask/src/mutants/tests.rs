@@ -1,4 +1,6 @@
-use super::{group, planted, seen_by};
+use std::time::Duration;
+
+use super::{group, limit, planted, seen_by};
 
 #[test]
 fn names_are_found_where_bugs_are_planted() {
@@ -15,4 +17,10 @@ fn a_verdict_names_the_first_tests() {
     assert_eq!(seen_by("test a ... ok\n"), "the tests crashed");
     assert_eq!(seen_by(&output(&["a", "b"])), "a, b");
     assert_eq!(seen_by(&output(&["a", "b", "c", "d"])), "a, b and 2 more");
+}
+
+#[test]
+fn tests_that_take_long_without_a_bug_may_take_longer_with_one() {
+    let after = |seconds| limit(Duration::from_secs(seconds)).as_secs();
+    assert_eq!([0, 6, 7, 29].map(after), [30, 30, 35, 145]);
 }
