@@ -1,6 +1,7 @@
 //! The machine as a whole: the tour, the traps, what the CPU has.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -64,9 +65,23 @@ fn tour_shows_every_subsystem_with_evidence() {
 fn tour_of_the_default_machine_takes_less_than_three_seconds() {
     // The promise is for hosts whose CPU executes most of the guest; QEMU translates it.
     let Some(host) = kvm().filter(|&host| host == Host::SoftKvm) else { return };
-    // Other work on this machine is not the guest's: the best of a few.
-    let best = (0..5).map(|_| Guest::on(host).start().assert_ok().elapsed).min().unwrap();
-    assert!(best < Duration::from_secs(3), "{best:?}");
+    let limit = Duration::from_secs(3);
+    // Other work on this machine is not the guest's: the best of a few, and of more while others keep all CPUs busy.
+    let mut best = Duration::MAX;
+    for n in 0..50 {
+        if n >= 5 && (best < limit || !is_busy()) {
+            break;
+        }
+        best = best.min(Guest::on(host).start().assert_ok().elapsed);
+    }
+    assert!(best < limit, "{best:?}");
+}
+
+/// Whether more wants to run here than there are CPUs.
+fn is_busy() -> bool {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    load > thread::available_parallelism().map_or(1.0, |cpus| cpus.get() as f64)
 }
 
 #[test]

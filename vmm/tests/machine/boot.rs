@@ -84,7 +84,7 @@ fn the_time_limit_ends_spinning_and_halted_guests() {
             let (output, _) = boot(accel, what, &["--timeout", "0.4"]);
             assert_eq!(output.status.code(), Some(7), "{accel} {what}: {output:?}");
             assert_eq!(error_line(&output), "time limit reached; raise or drop --timeout");
-            assert!((0.4..5.0).contains(&start.elapsed().as_secs_f64()), "{accel} {what}");
+            assert!((0.4..20.0).contains(&start.elapsed().as_secs_f64()), "{accel} {what}");
         }
     }
 }
@@ -103,7 +103,8 @@ fn a_signal_ends_the_machine_at_once() {
             // SAFETY: sends a signal to our own child, which has not been waited for.
             unsafe { libc::kill(child.id() as i32, signal) };
             assert_eq!(child.wait().unwrap().code(), Some(130), "{accel}");
-            assert!(start.elapsed() < Duration::from_secs(2), "{accel}");
+            // The status is the proof; without the signal it would run for ever.
+            assert!(start.elapsed() < Duration::from_secs(20), "{accel}");
         }
     }
 }
