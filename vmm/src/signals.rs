@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM as an event of the event loop.
 //!
 //! Owns: the signalfd. The signals stay blocked in every thread that is started later, so that only
-//! the descriptor receives them; one that was started before blocks them itself ([`block`]).
+//! the descriptor receives them; one that is started before has them blocked too ([`block`]).
 
 use std::fs::File;
 use std::io::{self, Read};

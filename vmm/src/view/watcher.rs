@@ -18,6 +18,7 @@ use super::procfs::{Procfs, ProcfsError};
 use super::snapshot::{SentText, Snapshot, StatsReader};
 use crate::files;
 use crate::sandbox::{SandboxError, ThreadFilter};
+use crate::signals;
 
 /// Time between two readings; also what the guest is told to take between two updates.
 pub const INTERVAL: Duration = Duration::from_millis(100);
@@ -90,6 +91,8 @@ impl Watcher {
                 Eye::new(reader, viewers).run(&ordered, &look, &write);
             }
         };
+        // The thread begins before anybody watches for signals, and would have them end the process.
+        signals::block().map_err(WatchError::Thread)?;
         thread::Builder::new().name("watcher".to_owned()).spawn(run).map_err(WatchError::Thread)?;
         match entered.recv() {
             Ok(confined) => confined?,
