@@ -74,6 +74,31 @@ fn a_full_volume_says_so_and_loses_nothing() {
     });
 }
 
+/// Blocks that a file gave up are free when the table says so: the table is written for that.
+#[test]
+fn what_a_file_gave_up_is_room_for_it_at_once() {
+    let folder = TempDir::new().unwrap();
+    for_each_host(|host| {
+        let (image, f) = volume(&folder, 4 << 20);
+        let commands = [
+            "file create g",
+            "file write g 640K",
+            "file fsync g",
+            "file truncate g 0",
+            "file write g 640K",
+            "file truncate g 0",
+            "file dwrite g 640K",
+            "file fsync g",
+            "mm verify",
+        ];
+        let run = Guest::on(host).mem("64M").disk(&image, "").run(&commands).start().assert_ok();
+        let written = run.output(6).line_with("dwritten=");
+        assert_eq!(written.number("dwritten"), 640 << 10, "{run}");
+        assert_eq!(crc(&extracted(&image, "g")), written.number("crc32"), "{run}");
+        assert!(extracted(&image, "f") == f, "another file is as it was\n{run}");
+    });
+}
+
 #[test]
 fn a_disk_that_cannot_be_written_is_read_all_the_same() {
     let folder = TempDir::new().unwrap();

@@ -2,13 +2,13 @@
 //!
 //! Owns: the lock around those, and the order of writes. Stays outside: which blocks and what a table says
 //! (`shared::disk::files`), the pages (`mm::cache`). Invariants: the state's lock is a spin lock and never held across I/O;
-//! the table's may sleep, and whoever writes tables or zeroes has it, in this order. When a table could not be written
+//! the table's may sleep, and whoever writes tables or zeroes has it, and takes it first. When a table could not be written
 //! nobody knows what the disk has of it, so nothing is changed any more (Linux `errors=remount-ro`).
 
 use super::table::{self, Buffer};
 use crate::drivers::blk::Disk;
 use crate::machine::CPU;
-use crate::task::Mutex;
+use crate::task::{Mutex, MutexGuard};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 use mm::cache::{FileSystem, Run};
@@ -138,6 +138,13 @@ impl DataVolume {
         self.first + u64::from(block) * PAGE_SECTORS
     }
 
+    /// The right to write, when nobody else does.
+    fn lock_table(&self) -> Result<MutexGuard<'_, Buffer>, Errno> {
+        let table = self.table.lock();
+        // Who had it may have failed.
+        self.check_writable().map(|()| table)
+    }
+
     /// Writes zeroes to what a plan wants to have zeroes.
     fn zero(&self, plan: &Plan) -> Result<(), Errno> {
         for &(start, blocks) in plan.zeroes() {
@@ -148,6 +155,60 @@ impl DataVolume {
             }
         }
         Ok(())
+    }
+
+    /// Makes all stable that is known now.
+    fn write_table(&self, buffer: &mut Buffer) -> Result<(), Errno> {
+        let prepared = {
+            let mut state = self.state.lock(&CPU);
+            match state.is_stable() {
+                true => None,
+                false => Some(state.prepare(buffer.bytes()).map_err(|_| Errno::Ecorrupt)?),
+            }
+        };
+        let Some((slot, length)) = prepared else {
+            return self.disk.flush().map_err(|_| Errno::Eio);
+        };
+        let bytes = buffer.bytes().get_mut(..length).ok_or(Errno::Ecorrupt)?;
+        // Without the lock of the state: interrupts come meanwhile.
+        seal(bytes).map_err(|_| Errno::Ecorrupt)?;
+        let written = table::write(self.disk, self.first, slot, bytes);
+        match written {
+            Ok(()) => self.state.lock(&CPU).commit(),
+            Err(_) => self.broken.store(true, Ordering::Relaxed),
+        }
+        written
+    }
+
+    /// As [`FileSystem::allocate`], with zeroes, and after a table if room is short (Linux `ext4_should_retry_alloc`).
+    fn allocate_slowly(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
+        // No table that has the blocks may be written before the zeroes are.
+        let mut table = self.lock_table()?;
+        let mut is_tried = false;
+        loop {
+            let (planned, waits) = {
+                let mut state = self.state.lock(&CPU);
+                (state.plan(ino as usize, index, pages), state.waits_for_table() && !is_tried)
+            };
+            let plan = match planned {
+                Err(VolumeError::Full) if waits => {
+                    is_tried = true;
+                    self.write_table(&mut table)?;
+                    continue;
+                }
+                planned => planned.map_err(errno)?,
+            };
+            let zeroed = self.zero(&plan);
+            let mut state = self.state.lock(&CPU);
+            if let Err(error) = zeroed {
+                state.give_up_plan();
+                return Err(error);
+            }
+            // A file that has changed meanwhile needs another plan.
+            if state.install(&plan) {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -177,22 +238,12 @@ impl FileSystem for DataVolume {
 
     fn allocate(&self, ino: u64, index: u64, pages: u64) -> Result<(), Errno> {
         self.check_writable()?;
-        loop {
-            let plan = {
-                let mut state = self.state.lock(&CPU);
-                let plan = state.plan(ino as usize, index, pages).map_err(errno)?;
-                if plan.zeroes().is_empty() && state.install(&plan) {
-                    return Ok(());
-                }
-                plan
-            };
-            // No table that has the blocks may be written before the zeroes are.
-            let _table = self.table.lock();
-            self.zero(&plan)?;
-            if self.state.lock(&CPU).install(&plan) {
-                return Ok(());
-            }
+        match self.state.lock(&CPU).allocate(ino as usize, index, pages) {
+            Ok(true) => return Ok(()),
+            Ok(false) | Err(VolumeError::Full) => {}
+            Err(error) => return Err(errno(error)),
         }
+        self.allocate_slowly(ino, index, pages)
     }
 
     fn set_size(&self, ino: u64, size: u64) -> Result<(), Errno> {
@@ -208,30 +259,6 @@ impl FileSystem for DataVolume {
         if self.disk.is_read_only() {
             return Ok(());
         }
-        self.check_writable()?;
-        let mut buffer = self.table.lock();
-        let prepared = {
-            let mut state = self.state.lock(&CPU);
-            match state.is_stable() {
-                true => None,
-                false => Some(state.prepare(buffer.bytes()).map_err(|_| Errno::Ecorrupt)?),
-            }
-        };
-        let Some((slot, length)) = prepared else {
-            return self.disk.flush().map_err(|_| Errno::Eio);
-        };
-        let bytes = buffer.bytes().get_mut(..length).ok_or(Errno::Ecorrupt)?;
-        // Without the lock of the state: interrupts come meanwhile.
-        seal(bytes).map_err(|_| Errno::Ecorrupt)?;
-        match table::write(self.disk, self.first, slot, bytes) {
-            Ok(()) => {
-                self.state.lock(&CPU).commit();
-                Ok(())
-            }
-            Err(error) => {
-                self.broken.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        self.write_table(&mut *self.lock_table()?)
     }
 }

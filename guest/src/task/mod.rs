@@ -29,7 +29,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use mm::phys::GfpFlags;
 use mm::port::TaskFlags;
 use mm::sync::SpinLock;
-pub use mutex::Mutex;
+pub use mutex::{Mutex, MutexGuard};
 use preempt::set_workload;
 pub use preempt::{after_interrupt, give_way_if_wanted, is_alone, pause, workload};
 use queue::Link;

@@ -7,13 +7,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use shared::disk::BLOCK;
 use shared::disk::files::{
-    AREA_BYTES, Copies, FileEntry, MAX_EXTENTS, MAX_FILES, SLOT_BYTES, Table, TableHeader, Volume,
+    AREA_BYTES, Copies, FileEntry, MAX_EXTENTS, MAX_FILES, Plan, SLOT_BYTES, Table, TableHeader, Volume,
     VolumeError, seal,
 };
 use shared::disk::uuid::Uuid;
 use zerocopy::{FromZeros, IntoBytes};
 
-const BLOCKS: u32 = 400;
+const BLOCKS: u32 = 200;
 const FILES: usize = 4;
 /// Blocks of a file in the tests.
 const REACH: u64 = 60;
@@ -37,6 +37,16 @@ struct World {
     slots: Vec<u8>,
     files: BTreeMap<String, Model>,
     tag: u64,
+    planned: Option<Planned>,
+}
+
+/// A write whose zeroes are on their way to the disk.
+struct Planned {
+    plan: Plan,
+    n: usize,
+    number: usize,
+    at: u64,
+    blocks: u64,
 }
 
 impl World {
@@ -48,23 +58,65 @@ impl World {
         volume.load(&Table::read(&slots[..SLOT_BYTES], 0, BLOCKS.into()).unwrap());
         // What nobody has written.
         let disk = (0..u64::from(BLOCKS)).map(|n| 1 << 40 | n).collect();
-        Self { volume, disk, slots, files: BTreeMap::new(), tag: 0 }
+        Self { volume, disk, slots, files: BTreeMap::new(), tag: 0, planned: None }
     }
 
     fn name(n: usize) -> String {
         format!("file{n}")
     }
 
-    fn write(&mut self, n: usize, block: u64, blocks: u64) {
-        let Some(model) = self.files.get_mut(&Self::name(n)) else { return };
-        let plan = match self.volume.plan(model.number, block, blocks) {
-            Ok(plan) => plan,
-            Err(error) => return assert_eq!(error, VolumeError::Full),
-        };
+    /// The first half of a write; the whole of it when nothing needs zeroes. Who needs some waits for the one that has a plan.
+    fn plan(&mut self, n: usize, at: u64, blocks: u64) {
+        let Some(number) = self.files.get(&Self::name(n)).map(|model| model.number) else { return };
+        match self.volume.allocate(number, at, blocks) {
+            Ok(true) => return self.put(n, at, blocks),
+            Ok(false) => {}
+            Err(error) => assert_eq!(error, VolumeError::Full),
+        }
+        if self.planned.is_none() {
+            match self.volume.plan(number, at, blocks) {
+                Ok(plan) => self.planned = Some(Planned { plan, n, number, at, blocks }),
+                Err(error) => assert_eq!(error, VolumeError::Full),
+            }
+        }
+    }
+
+    /// The other half of it. A file that has changed meanwhile needs another plan, and one that is gone none.
+    fn land(&mut self) {
+        let Some(Planned { plan, n, number, at, blocks }) = self.planned.take() else { return };
         for &(start, blocks) in plan.zeroes() {
             self.disk[start as usize..(start + blocks) as usize].fill(0);
         }
-        assert!(self.volume.install(&plan));
+        match self.volume.install(&plan) {
+            true => self.put(n, at, blocks),
+            false if self.files.get(&Self::name(n)).is_some_and(|model| model.number == number) => {
+                self.plan(n, at, blocks);
+                self.land();
+            }
+            false => {}
+        }
+    }
+
+    fn write(&mut self, n: usize, at: u64, blocks: u64) {
+        self.land();
+        self.plan(n, at, blocks);
+        self.land();
+    }
+
+    /// No block has two owners.
+    fn check_owners(&self) {
+        let mut runs: Vec<(u32, u32)> =
+            self.planned.iter().flat_map(|it| it.plan.zeroes()).copied().collect();
+        let extents = self.volume.files().flat_map(|(_, file)| file.extents());
+        runs.extend(extents.map(|extent| (extent.start(), extent.blocks())));
+        runs.sort_unstable();
+        for pair in runs.windows(2) {
+            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:?}");
+        }
+    }
+
+    fn put(&mut self, n: usize, block: u64, blocks: u64) {
+        let model = self.files.get_mut(&Self::name(n)).expect("who writes has it open");
         for block in block..block + blocks {
             self.tag += 1;
             model.now.insert(block, self.tag);
@@ -119,6 +171,7 @@ impl World {
 
     /// The table goes to the disk; `lands`: all of it, before the machine dies or goes on.
     fn sync(&mut self, n: usize, lands: bool) {
+        self.land();
         self.clean(n);
         let mut bytes = vec![0; SLOT_BYTES];
         let (slot, length) = self.volume.prepare(&mut bytes).unwrap();
@@ -219,6 +272,7 @@ enum Op {
     Create(usize),
     Remove(usize),
     Write(usize, u64, u64),
+    Plan(usize, u64, u64),
     Clean(usize),
     Resize(usize, u64),
     Release(usize, u64, u64),
@@ -231,6 +285,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => file.clone().prop_map(Op::Create),
         1 => file.clone().prop_map(Op::Remove),
         8 => (file.clone(), 0..REACH - 8, 1..8_u64).prop_map(|(n, at, blocks)| Op::Write(n, at, blocks)),
+        4 => (file.clone(), 0..REACH - 8, 1..8_u64).prop_map(|(n, at, blocks)| Op::Plan(n, at, blocks)),
         3 => file.clone().prop_map(Op::Clean),
         2 => (file.clone(), 0..REACH * BLOCK).prop_map(|(n, size)| Op::Resize(n, size)),
         2 => (file.clone(), 0..REACH - 8, 1..8_u64).prop_map(|(n, at, blocks)| Op::Release(n, at, blocks)),
@@ -263,11 +318,13 @@ proptest! {
                     }
                 }
                 Op::Write(n, block, blocks) => world.write(n, block, blocks),
+                Op::Plan(n, block, blocks) => world.plan(n, block, blocks),
                 Op::Clean(n) => world.clean(n),
                 Op::Resize(n, size) => world.resize(n, size),
                 Op::Release(n, block, blocks) => world.release(n, block, blocks),
                 Op::Sync(n, lands) => world.sync(n, lands),
             }
+            world.check_owners();
             world.check_map();
             world.check_crash(None);
         }
@@ -309,4 +366,30 @@ fn a_full_volume_refuses_and_loses_nothing() {
     }
     assert_eq!(world.volume.create("one more"), Err(VolumeError::Full));
     assert_eq!(world.volume.create("../up"), Err(VolumeError::Name));
+}
+
+/// A plan waits for its zeroes, and meanwhile somebody else finds no other room.
+#[test]
+fn what_is_planned_is_given_to_nobody_else() {
+    let mut world = World::new();
+    let (sparse, other) = (world.volume.create("sparse").unwrap(), world.volume.create("other").unwrap());
+    world.volume.set_size(sparse, 2 * u64::from(BLOCKS) * BLOCK).unwrap();
+    assert_eq!(world.volume.allocate(sparse, 100, 1), Ok(true));
+    world.volume.written(sparse, 101 * BLOCK);
+    let plan = world.volume.plan(sparse, 5, 1).unwrap();
+    let planned = plan.zeroes().to_vec();
+    assert_eq!(planned.len(), 1);
+    assert_eq!(world.volume.allocate(other, 0, 1), Ok(true));
+    let taken = world.volume.place_of(other, 0).unwrap();
+    assert!(!planned.iter().any(|&(start, blocks)| (start..start + blocks).contains(&taken)), "{taken}");
+    assert!(world.volume.install(&plan));
+    assert!(seal(&mut prepared(&mut world.volume)).is_ok());
+}
+
+/// The table that would be written now.
+fn prepared(volume: &mut Volume) -> Vec<u8> {
+    let mut bytes = vec![0; SLOT_BYTES];
+    let (_, length) = volume.prepare(&mut bytes).unwrap();
+    bytes.truncate(length);
+    bytes
 }

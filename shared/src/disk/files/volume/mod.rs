@@ -3,6 +3,7 @@
 //! Owns: the files, and which blocks are free. Stays outside: reading and writing the disk, and when; who waits for whom.
 //! Invariants: `now` never breaks a rule of the format. A block is free when no file has it now, in the table that the
 //! disk has, or in the one that is on its way there: so nobody writes a block before the table that gave it up is stable.
+//! Nor has a file it that is planned.
 //! A file has a block only when it was written, will be before [`Volume::written`] passes it, or holds zeroes.
 //!
 //! | file | job |
@@ -45,6 +46,8 @@ pub struct Volume {
     /// What the table that is written next has; the same as `stable` when none is.
     next: [FileEntry; MAX_FILES],
     windows: [Window; MAX_FILES],
+    /// What a file becomes when zeroes are where it needs them; without a block when nobody writes any.
+    planned: FileEntry,
     next_header: TableHeader,
     /// Counts changes of `now`; which of them the disk has, and which are on their way.
     changes: u64,
@@ -219,6 +222,12 @@ impl Volume {
     #[must_use]
     pub fn is_stable(&self) -> bool {
         self.changes == self.stable_changes
+    }
+
+    /// Whether the next table can make room when it is stable: for it, blocks that files gave up are not free yet.
+    #[must_use]
+    pub fn waits_for_table(&self) -> bool {
+        !self.is_stable() && self.free_blocks() != 0
     }
 
     /// Makes the next table of what is known now, as it lies in a slot, but for what [`seal`](super::seal) does: which slot,

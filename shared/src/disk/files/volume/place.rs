@@ -5,7 +5,8 @@
 //! extents: holes between two of a window can be filled. Windows are in memory only, and go when room is short.
 //!
 //! A change is planned first and made afterwards, because blocks that the file reads at once must hold zeroes before it
-//! has them, and writing those takes a while.
+//! has them, and writing those takes a while. Meanwhile nobody else gets the blocks. Where no zeroes are needed it is made
+//! at once.
 
 use zerocopy::{FromZeros, Immutable, KnownLayout};
 
@@ -185,12 +186,34 @@ impl Volume {
         }
     }
 
-    /// How the file gets blocks `block..block + blocks`, those of them that it does not have. The blocks are the file's
-    /// until its window goes.
+    /// The file gets blocks `block..block + blocks`, those of them that it does not have, unless some must hold zeroes first:
+    /// false then, and they have to be planned.
     ///
     /// # Errors
     /// `Missing`, `TooBig`, `Full`; nothing has changed then.
+    pub fn allocate(&mut self, file: usize, block: u64, blocks: u64) -> Result<bool, VolumeError> {
+        let plan = self.draft_plan(file, block, blocks)?;
+        Ok(plan.zeroes().is_empty() && self.make(&plan))
+    }
+
+    /// How the file gets these blocks when there are zeroes where they are needed. The blocks are nobody else's until
+    /// [`Volume::install`] or [`Volume::give_up_plan`]. There is one plan at a time; another takes its place.
+    ///
+    /// # Errors
+    /// As above.
     pub fn plan(&mut self, file: usize, block: u64, blocks: u64) -> Result<Plan, VolumeError> {
+        self.give_up_plan();
+        let plan = self.draft_plan(file, block, blocks)?;
+        self.planned = plan.after;
+        Ok(plan)
+    }
+
+    /// What was planned is not going to be.
+    pub fn give_up_plan(&mut self) {
+        self.planned.zero();
+    }
+
+    fn draft_plan(&mut self, file: usize, block: u64, blocks: u64) -> Result<Plan, VolumeError> {
         let before = *self.file(file).ok_or(VolumeError::Missing)?;
         let end =
             block.checked_add(blocks).and_then(|end| u32::try_from(end).ok()).ok_or(VolumeError::TooBig)?;
@@ -233,9 +256,14 @@ impl Volume {
         Ok(())
     }
 
-    /// Makes the change. False if the file has changed since it was planned.
+    /// Makes the change, and ends the plan. False if the file has changed since it was planned.
     #[must_use = "a change that is not made is planned again"]
     pub fn install(&mut self, plan: &Plan) -> bool {
+        self.give_up_plan();
+        self.make(plan)
+    }
+
+    fn make(&mut self, plan: &Plan) -> bool {
         let Some(now) = self.file(plan.file).copied() else { return false };
         if now != plan.before {
             return false;
@@ -299,15 +327,16 @@ impl Volume {
         Ok(())
     }
 
-    /// Whether a table, or the draft, has the block.
+    /// Whether a table, a plan or the draft has the block.
     fn is_kept(&self, draft: &Draft, block: u32) -> bool {
         self.kept(draft).any(|(start, end)| (start..end).contains(&block))
     }
 
-    /// Runs of blocks that some table or the draft has, as first and end.
+    /// Runs of blocks that some table, the plan or the draft has, as first and end.
     fn kept<'a>(&'a self, draft: &'a Draft) -> impl Iterator<Item = (u32, u32)> + 'a {
         let tables = [&self.now, &self.stable, &self.next].into_iter().flatten();
-        let extents = tables.flat_map(FileEntry::extents).chain(draft.extents());
+        let extents =
+            tables.flat_map(FileEntry::extents).chain(self.planned.extents()).chain(draft.extents());
         extents.map(|extent| (extent.start(), extent.start() + extent.blocks()))
     }
 
