@@ -85,9 +85,7 @@ fn t58_a_writer_is_as_fast_as_its_disk_once_too_much_is_dirty() {
     assert!(line.number("throttled") > 0, "{run}");
     let waits = line.number("dirty_kb") + line.number("writeback_kb");
     let rate = ((24 << 10) - waits) * 1_000_000 / line.number("us");
-    // Not faster than the disk. Before anything is written nothing is waited for, which takes as long as other work here lets
-    // it.
-    assert!((2048..=4915).contains(&rate), "{rate} KiB a second, 20 % above 4096 at most: {run}");
+    assert!(rate.abs_diff(4096) * 5 <= 4096, "{rate} KiB a second, 20 % off 4096 at most: {run}");
     // At no time was more dirty than may be, and one in a hundred.
     assert!((500..=1010).contains(&line.number("peak_permille")), "{run}");
     // The limit is a fifth of what could be dirty.
