@@ -7,7 +7,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `size` | another size: what lies behind it goes |
+//! | `size` | what lies behind the end goes |
 //! | `invalidate` | pages that are clean, or must not stay |
 
 mod invalidate;
@@ -19,7 +19,7 @@ use crate::folio::Folio;
 use crate::port::Machine;
 
 /// Pages of the largest file.
-const MAX_PAGES: u64 = 1 << 36;
+pub(crate) const MAX_PAGES: u64 = 1 << 36;
 
 /// Shows every page of `inode` from `first` up to `end` that is in memory, each with a reference, until `visit` says no.
 fn each_page<'p, M: Machine>(
@@ -42,6 +42,6 @@ fn each_page<'p, M: Machine>(
 }
 
 /// Pages that `bytes` bytes reach into.
-const fn pages_of(bytes: u64) -> u64 {
+pub(crate) const fn pages_of(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE_SIZE)
 }

@@ -1,12 +1,12 @@
-//! Another size of a file (Linux `truncate_setsize`, `truncate_pagecache`, `truncate_inode_pages_range`).
+//! What lies behind the end of a file goes (Linux `truncate_setsize`, `truncate_pagecache`, `truncate_inode_pages_range`).
 //!
-//! The size changes first: from then on no fault brings a page behind it. Then the entries go, copies included, then the
+//! The size has changed first: from then on no fault brings a page behind it. Then the entries go, copies included, then the
 //! pages, each under its lock, and then entries once more: of a copy that was made between the two. The rest of the last
 //! page is zero from then on, in memory and, because it is dirty if it has a place there, on the disk.
 
-use super::{MAX_PAGES, each_page, pages_of};
+use super::{MAX_PAGES, each_page};
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
-use crate::cache::{Inode, OpenFile};
+use crate::cache::Inode;
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
 use crate::mutant::planted;
@@ -15,38 +15,6 @@ use crate::port::{Machine, PhysMem};
 use crate::space::{Copies, Vm};
 
 impl<'p, M: Machine> Vm<'p, M> {
-    /// Gives a file the size of `size` bytes (Linux `ftruncate`). Writers are kept out meanwhile.
-    ///
-    /// # Errors
-    /// `Einval` if the file is not open for writing; `Etxtbsy`; `Efbig`; `Erofs`; `Eio` where the page that the end lies in could not be
-    /// read; `Enomem`. Nothing has changed then.
-    pub fn truncate<A: FrameAllocator<'p>>(
-        &self,
-        file: &OpenFile<'p>,
-        size: u64,
-        frames: &A,
-    ) -> Result<(), Errno> {
-        let inode = file.inode();
-        let _locked = inode.lock_to_change(self.machine().cpu())?;
-        let old = inode.size();
-        if !file.mode().contains(crate::cache::FileMode::WRITE) {
-            return Err(Errno::Einval);
-        }
-        if pages_of(size) > MAX_PAGES {
-            return Err(Errno::Efbig);
-        }
-        if inode.fs().device().is_read_only() {
-            return Err(Errno::Erofs);
-        }
-        // What a mapping wrote behind the old end, or what lies behind the new one, must not come back.
-        self.clear_rest(inode, size.min(old), frames)?;
-        if size < old {
-            inode.set_size(self.machine().cpu(), size);
-            self.truncate_pages(inode, pages_of(size), frames)?;
-        }
-        inode.resize(self.machine().cpu(), size)
-    }
-
     /// Takes all pages of a file from page `first` on away, whatever they hold; the size is smaller already.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //! | `sync` | `fsync`, `fdatasync`, `sync_file_range`, `sync` |
 //! | `msync` | the same, of what was written through mappings |
 //! | `limits` | how much may be dirty now |
+//! | `resize` | another size of a file |
 //! | `throttle` | slowing writers down |
 //! | `flusher` | what is written when nobody asks |
 //! | `direct` | around the cache |
@@ -25,6 +26,7 @@ mod flusher;
 mod limits;
 mod msync;
 mod pages;
+mod resize;
 mod swapfile;
 mod sync;
 mod throttle;

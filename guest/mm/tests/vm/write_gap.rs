@@ -235,3 +235,21 @@ fn direct_transfers_go_by_sectors() {
     assert_eq!(read(&world, file, 0, 8 * PAGE_SIZE), expected);
     pages.into_iter().for_each(|pfn| give_back(&world, pfn));
 }
+
+#[test]
+fn what_was_cut_off_does_not_come_back_with_a_table() {
+    let world = World::new(64, 1);
+    let volume = volume(&world);
+    let file = volume.file(&world, 1, 2, BOTH);
+    let end = PAGE_SIZE + 904;
+    world.vm.truncate(file, end, &world.frames).unwrap();
+    assert_eq!(volume.fs.stable_size(1), Some(2 * PAGE_SIZE));
+    world.vm.truncate(file, 5 * PAGE_SIZE, &world.frames).unwrap();
+    // A table is written for another file, before any page of this one.
+    volume.fs.sync_inode(1, false).unwrap();
+    assert_eq!([903, 904, 4095].map(|within| after_a_crash(&volume, 1, within)), [GARBAGE, 0, 0]);
+    // What is told of the file by and by shows no more of it.
+    world.vm.flush_due(volume.disk, &world.frames);
+    volume.fs.sync_inode(1, false).unwrap();
+    assert_eq!([903, 904, 4095].map(|within| after_a_crash(&volume, 1, within)), [GARBAGE, 0, 0]);
+}
