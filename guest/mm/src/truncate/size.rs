@@ -83,12 +83,7 @@ impl<'p, M: Machine> Vm<'p, M> {
             return Ok(());
         }
         let folio = self.page_in(inode, index, frames)?;
-        let physmem = self.machine().physmem();
-        if let Some(page) = physmem.ptr(folio.pfn().addr()) {
-            // SAFETY: the page is in the direct map, and the offset is below its size; it is locked and up to date, and
-            // whoever writes it through a mapping meanwhile writes behind the end.
-            unsafe { page.add(offset as usize).write_bytes(0, (PAGE_SIZE - offset) as usize) };
-        }
+        self.zero_from(folio, offset);
         // A hole reads as zeroes: it needs no place, and there may be no room for one.
         let made_dirty = match inode.fs().place(inode.number(), index) {
             Ok(None) => Ok(()),
@@ -98,6 +93,17 @@ impl<'p, M: Machine> Vm<'p, M> {
         folio.unlock(self.machine().cpu());
         cache.put(folio);
         made_dirty
+    }
+
+    /// Fills what a page, which is locked and up to date, has from byte `offset` on with zeroes: what lies behind the end of its
+    /// file.
+    pub(crate) fn zero_from(&self, folio: Folio<'p>, offset: u64) {
+        let rest = PAGE_SIZE.saturating_sub(offset);
+        if let Some(page) = self.machine().physmem().ptr(folio.pfn().addr()) {
+            // SAFETY: the page is in the direct map, and no more than it has is written; it is locked and up to date, and
+            // whoever writes it through a mapping meanwhile writes behind the end.
+            unsafe { page.add((PAGE_SIZE - rest) as usize).write_bytes(0, rest as usize) };
+        }
     }
 
     /// Page `index`, up to date and locked, with a reference; read if it is not in memory.

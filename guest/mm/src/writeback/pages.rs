@@ -2,7 +2,7 @@
 //!
 //! Pages that are dirty now are marked first, and only those are sent: who writes on and on does not keep this busy for ever.
 
-use crate::addr::PAGE_SIZE;
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
 use crate::cache::Inode;
 use crate::errno::Errno;
 use crate::folio::{Folio, FolioFlags};
@@ -97,6 +97,12 @@ impl<'p, M: Machine> Vm<'p, M> {
         } else {
             self.mkclean(inode, folio.index(), folio.pfn(), frames)
         };
+        // The size is asked for when nobody can write through a mapping without the lock of the page: what was written there
+        // behind the end is not of the file (Linux `iomap_writeback_handle_eof`).
+        let size = inode.size();
+        if folio.index() == size >> PAGE_SHIFT && !planted("vm::write_gap.the_rest_is_sent") {
+            self.zero_from(folio, size % PAGE_SIZE);
+        }
         let place = cleaned.and_then(|_| place_of(inode, folio.index()));
         folio.unlock(cpu);
         match place {

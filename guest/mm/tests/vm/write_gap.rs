@@ -2,7 +2,7 @@
 //! them, and what was synced is there all the same.
 
 use super::World;
-use super::files::Volume;
+use super::files::{SHARED, Volume, map};
 use super::write::{BOTH, read, write};
 use super::write_stable::{buffer, bytes, give_back, settle};
 use mm::addr::PAGE_SIZE;
@@ -252,4 +252,19 @@ fn what_was_cut_off_does_not_come_back_with_a_table() {
     world.vm.flush_due(volume.disk, &world.frames);
     volume.fs.sync_inode(1, false).unwrap();
     assert_eq!([903, 904, 4095].map(|within| after_a_crash(&volume, 1, within)), [GARBAGE, 0, 0]);
+}
+
+#[test]
+fn what_a_mapping_wrote_behind_the_end_is_not_on_the_disk() {
+    let world = World::new(64, 1);
+    let volume = volume(&world);
+    let file = volume.hole(&world, 1, 0);
+    write(&world, file, 0, 100, 1).unwrap();
+    world.vm.fsync(file, false, &world.frames).unwrap();
+    let mm = world.context();
+    let at = map(&world, mm, file, 1, SHARED);
+    world.store(mm, at.checked_add(200).unwrap(), u64::MAX).unwrap();
+    world.vm.fsync(file, false, &world.frames).unwrap();
+    assert_eq!([99, 200].map(|within| after_a_crash(&volume, 0, within)), [1, 0]);
+    world.end(mm);
 }
