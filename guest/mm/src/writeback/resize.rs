@@ -1,8 +1,8 @@
 //! Another size of a file (Linux `ftruncate`).
 //!
-//! What is cut off of the page that the new end lies in is gone from the disk before the file has its new size. Else a file
-//! that grows again would show it after a crash: where a file ends within a page, all of that is read (Linux `ext4` writes such
-//! a page before its transaction, `ext4_jbd2_inode_add_write`).
+//! What is cut off of the page that the new end lies in is gone from the disk before the file system has the new size. Else a
+//! file that grows again would show it after a crash: where a file ends within a page, all of that is read (Linux `ext4` writes
+//! such a page before its transaction, `ext4_jbd2_inode_add_write`).
 
 use super::SyncMode;
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE};
@@ -40,9 +40,9 @@ impl<'p, M: Machine> Vm<'p, M> {
         // What a mapping wrote behind the old end, or what lies behind the new one, must not come back.
         self.clear_rest(inode, size.min(old), frames)?;
         if size < old {
-            self.write_end(inode, size, frames)?;
             inode.set_size(self.machine().cpu(), size);
             self.truncate_pages(inode, pages_of(size), frames)?;
+            self.write_end(inode, size, frames)?;
         }
         inode.resize(self.machine().cpu(), size)
     }

@@ -231,14 +231,22 @@ fn a_hole_is_cut_without_a_place_for_it() {
 
 #[test]
 fn what_is_being_written_of_the_last_page_is_written_again_without_what_was_cut_off() {
-    let world = World::new(64, 1);
+    let world = World::new(64, 2);
     let volume = Volume::new(&world);
     let file = volume.file(&world, 1, 0, BOTH);
     write(&world, file, 0, PAGE_SIZE, 7).unwrap();
     volume.disk.hold(true);
     world.vm.sync_range(file, (0, 0), RangeSync::WRITE, &world.frames).unwrap();
-    world.vm.truncate(file, 100, &world.frames).unwrap();
-    volume.disk.hold(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let cut = || world.vm.truncate(file, 100, &world.frames).unwrap();
+            world.machine().cpu().run_on(cpu(1), cut);
+        });
+        while file.inode().size() != 100 {
+            std::thread::yield_now();
+        }
+        volume.disk.hold(false);
+    });
     world.vm.fsync(file, false, &world.frames).unwrap();
     world.vm.truncate(file, PAGE_SIZE, &world.frames).unwrap();
     world.vm.fsync(file, false, &world.frames).unwrap();
